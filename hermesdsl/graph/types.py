@@ -1,0 +1,407 @@
+"""What the nodes and edges of the compiled graphs carry: plain, frozen, in SI units.
+
+The interface between the language side (which builds these) and cost models, interpreter and
+drawings (which read them). Also built by hand, in Python, without the language.
+Knows no expression, syntax tree, clock or random number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A computed setting such as ``chunked(2048 tok)`` or ``lognormal(median = 300 tok, sigma = 1)``.
+
+    `args` holds every argument by its parameter name, defaults filled in; quantities are floats
+    in SI units (or counts). A distribution may hold further specs.
+    """
+
+    name: str
+    args: Mapping[str, Value] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        if not self.args:
+            return self.name
+        return f"{self.name}({', '.join(f'{k} = {v}' for k, v in self.args.items())})"
+
+
+Value: TypeAlias = (
+    "bool | int | float | str | Spec | tuple[Value, ...] | Mapping[str, Value] | None"
+)
+
+# --- hardware ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Part:
+    """One vertex of the hardware graph (attribute ``part``).
+
+    `kind` is ``chip``, ``cpu``, ``switch``, ``nic`` or ``memory``; `type_name` the definition
+    it was made from (``H100``). `labels` are (property, text) pairs in the user's own units.
+    Rates: `peak` FLOP/s by dtype, `bandwidth` byte/s and `capacity` byte (memories), `latency`
+    seconds per access or hop, `power` and `idle_power` watts, `cost` dollars per second.
+    `forwards`: traffic between others may pass through.
+    """
+
+    path: str
+    kind: str
+    type_name: str
+    doc: str = ""
+    forwards: bool = False
+    peak: Mapping[str, float] = field(default_factory=dict)
+    bandwidth: float = 0.0
+    capacity: float = 0.0
+    latency: float = 0.0
+    power: float = 0.0
+    idle_power: float = 0.0
+    cost: float = 0.0
+    ports: int | None = None
+    cores: int = 0
+    sms: int = 0
+    options: Mapping[str, Value] = field(default_factory=dict)
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Link:
+    """The medium of one lane of a wire: `bandwidth` byte/s per direction, `latency` seconds."""
+
+    name: str
+    bandwidth: float
+    latency: float
+    label: str = ""
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Container:
+    """A node, rack or cluster: not a vertex, but a box around some (`path` is their prefix)."""
+
+    path: str
+    kind: str
+    type_name: str
+    doc: str = ""
+    power_limit: float | None = None
+    cost: float | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+# Hardware graph: nx.MultiDiGraph
+#   node  id = path of the part            part: Part
+#   edge  key 0, 1, … per parallel wire    link: Link, lanes: int, bandwidth: float (all lanes,
+#                                          byte/s, this direction), latency: float (s)
+#   graph.graph["containers"]: dict[str, Container] in path order, outermost first
+HardwareGraph: TypeAlias = "nx.MultiDiGraph[str]"
+
+# --- models --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LlmModel:
+    """A transformer as cost models see it. Counts are per layer unless said otherwise.
+
+    `parameters` in all; `active_parameters` read per token (equal for dense models).
+    `weight_bytes`, `kv_bytes_per_token` follow from dtypes (bytes, all layers). `gated`: the MLP
+    has gate and up projections. Mixture of experts: `experts` > 0, each of width `expert_ffn`,
+    `experts_active` per token, `shared_experts` always; the first `dense_layers` layers use `ffn`.
+    Multi-head latent attention: `kv_lora_rank` > 0 (then q_lora_rank, rope_head_dim,
+    value_head_dim apply). `window` > 0 limits attention to that many tokens.
+    `kind` is ``decoder`` or ``encoder``.
+    """
+
+    name: str
+    layers: int
+    hidden: int
+    ffn: int
+    vocab: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    parameters: float
+    active_parameters: float
+    dtype: str
+    kv_dtype: str
+    activation_dtype: str
+    weight_bytes: float
+    kv_bytes_per_token: float
+    gated: bool = True
+    tied_embeddings: bool = False
+    experts: int = 0
+    experts_active: int = 0
+    expert_ffn: int = 0
+    shared_experts: int = 0
+    dense_layers: int = 0
+    q_lora_rank: int = 0
+    kv_lora_rank: int = 0
+    rope_head_dim: int = 0
+    value_head_dim: int = 0
+    window: int = 0
+    kind: str = "decoder"
+    doc: str = ""
+
+
+#: Bytes per value of each dtype the language knows.
+DTYPE_BYTES: Mapping[str, float] = MappingProxyType(
+    {"fp32": 4.0, "tf32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0,
+     "fp6": 0.75, "fp4": 0.5, "int4": 0.5}
+)  # fmt: skip
+
+# --- placement -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fabric:
+    """How the members of one communicator are joined.
+
+    `alpha` seconds per hop of a message between neighbours (wire latencies on the route),
+    `bandwidth` byte/s per direction and member at the narrowest point, `hops` on the longest
+    route. One member: alpha 0, bandwidth inf.
+    """
+
+    size: int
+    alpha: float
+    bandwidth: float
+    hops: int = 0
+
+
+@dataclass(frozen=True)
+class Group:
+    """The devices one client runs on, and what they are together.
+
+    `devices` are paths in placement order. `part` is the device (all of a group are alike).
+    `memories` hold weights and KV; `memory_capacity` bytes and `memory_bandwidth` byte/s are per
+    device. `tp_fabric` joins the devices of one tensor-parallel group, `pp_fabric` neighbouring
+    pipeline stages, `ep_fabric` all devices of the group.
+    """
+
+    devices: tuple[str, ...]
+    part: Part
+    memories: tuple[str, ...]
+    memory_capacity: float
+    memory_bandwidth: float
+    tp: int = 1
+    pp: int = 1
+    dp: int = 1
+    ep: int = 1
+    tp_fabric: Fabric = Fabric(1, 0.0, float("inf"))
+    pp_fabric: Fabric = Fabric(1, 0.0, float("inf"))
+    ep_fabric: Fabric = Fabric(1, 0.0, float("inf"))
+
+
+@dataclass(frozen=True)
+class Client:
+    """A server: scheduler and hardware group (vertex attribute ``client`` of the placement graph).
+
+    `type_name` is the built-in type (``LlmEngine``, ``BatchEngine``, ``WorkerPool``, ``Delay``,
+    ``KvTier``). `vector` is the path without index when the client is one of several. `options`
+    are the schema's properties in SI units, defaults filled in, e.g. for an engine: batching:
+    Spec, max_batch: int, max_tokens: int | None, block_size: int, memory_rule: Spec,
+    kv_dtype: str, order: str, preemption: str, profile: str.
+    """
+
+    path: str
+    type_name: str
+    group: Group | None
+    model: LlmModel | None = None
+    vector: str = ""
+    doc: str = ""
+    options: Mapping[str, Value] = field(default_factory=dict)
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Several clients behind one name; a stage runs ``on`` a pool. A lone client is a pool of one.
+
+    `members` are client paths in order; `route` picks among them.
+    """
+
+    path: str
+    members: tuple[str, ...]
+    route: Spec = Spec("round_robin")
+    options: Mapping[str, Value] = field(default_factory=dict)
+
+
+# Placement graph: nx.DiGraph
+#   node client path   client: Client           node device path   part: Part
+#   edge client -> device                       role: "device" | "memory"
+#   graph.graph["pools"]: dict[str, Pool] (every pool, vector and lone client that a stage names)
+PlacementGraph: TypeAlias = "nx.DiGraph[str]"
+
+# --- pipelines -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StageNode:
+    """One stage, or a sub-pipeline, of a pipeline (node attribute ``stage``).
+
+    `type_name` is the built-in stage it is or extends (``Prefill``, ``Generate``, ``Step`` …) or
+    the name of the pipeline; `pool` the name in ``placement.graph["pools"]``; `options` the
+    schema's properties in SI units (e.g. ``tokens``: Spec, ``service``: Spec or float, ``prefill``:
+    pool name). `replicas` > 1 with `spread` and `join` is a replicated fork; `repeat` a Spec such
+    as ``geometric``, ``while``, ``times``. `inner` is the sub-pipeline's own graph.
+    """
+
+    path: str
+    type_name: str
+    pool: str | None = None
+    options: Mapping[str, Value] = field(default_factory=dict)
+    replicas: int = 1
+    spread: str = "routed"
+    join: Spec = Spec("all")
+    repeat: Spec | None = None
+    inner: PipelineGraph | None = None
+    doc: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Condition of a branch arm, over a request.
+
+    `op` is ``and``, ``or``, ``not`` (operands are Guards) or a comparison (operands are a
+    request attribute name and a number or string), or ``verdict``/a bare attribute.
+    """
+
+    op: str
+    operands: tuple[Guard | str | float | bool, ...]
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Edge attribute ``choice`` of an edge leaving a branch: the `order`-th arm.
+
+    Exactly one of `guard` (condition), `share` (absolute probability, 0..1, of those requests
+    that reach the shares) is set; neither for ``else``. `label` is what a drawing prints.
+    """
+
+    order: int
+    guard: Guard | None = None
+    share: float | None = None
+    label: str = ""
+
+
+# Pipeline graph: nx.DiGraph, acyclic
+#   nodes "input", "output", "refused" and one per stage (id = full path), attribute stage: StageNode
+#     (absent on the three ends), join: "merge" | "wait" | None on nodes with several inputs
+#   edges: choice: Choice | None
+#   graph.graph: name: str, path: str, doc: str
+PipelineGraph: TypeAlias = "nx.DiGraph[str]"
+
+# --- load and experiment -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RequestClass:
+    """A customer class: `bounds` metric name → seconds (``ttft``, ``tpot``, ``itl``, ``e2e``)."""
+
+    name: str
+    priority: int = 0
+    bounds: Mapping[str, float] = field(default_factory=dict)
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Requests: `pipeline` (name in `CompiledSystem.pipelines`), arrivals, lengths, classes.
+
+    `arrivals` Spec: ``poisson(rate)``, ``gamma(rate, cv)``, ``constant(rate)``, ``trace(file, …)``…
+    (rate in 1/s). `prompt`, `output` are Specs of tokens (``fixed(value)`` for a quantity), None
+    where the arrivals bring them (a trace). `class_mix` (class name, share) pairs; empty → one
+    unnamed class. `requests` limits the number offered. `options` holds what else the schema
+    has (turns, think_time, prefix). `sessions`: arrivals are sessions.
+    """
+
+    name: str
+    pipeline: str
+    arrivals: Spec
+    prompt: Spec | None = None
+    output: Spec | None = None
+    class_mix: tuple[tuple[str, float], ...] = ()
+    requests: int | None = None
+    sessions: bool = False
+    options: Mapping[str, Value] = field(default_factory=dict)
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One ``require``: `text` as written, and `goal` as a small tree for `results.slo`.
+
+    `goal` is ``Goal``: comparison chain of metric calls and numbers (SI).
+    """
+
+    text: str
+    goal: Goal
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric call: ``p95(tpot, workload = chat)`` → name p95, of tpot, where {workload: chat}."""
+
+    name: str
+    of: str | None = None
+    where: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """`operands[0] ops[0] operands[1] ops[1] …`; an operand is a Metric or a number in SI units.
+
+    `unit` and `scale`: how the user wrote the bound (``ms`` and 1e-3), for printing.
+    """
+
+    operands: tuple[Metric | float, ...]
+    ops: tuple[str, ...]
+    unit: str = ""
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class SweepAxis:
+    """``sweep``: points along one axis; each maps paths to source texts of values."""
+
+    targets: tuple[str, ...]
+    points: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What to run: times in seconds. `duration` None: until the workloads' requests are served."""
+
+    name: str
+    workloads: tuple[str, ...]
+    duration: float | None = None
+    warmup: float = 0.0
+    seeds: tuple[int, ...] = (1,)
+    horizon: str = "drain"
+    contention: str = "fair"
+    requirements: tuple[Requirement, ...] = ()
+    axes: tuple[SweepAxis, ...] = ()
+    minimize: str | None = None
+    maximize: str | None = None
+    strategy: Spec | None = None
+    options: Mapping[str, Value] = field(default_factory=dict)
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class CompiledSystem:
+    """Everything the interpreter needs; built by the compiler or by hand."""
+
+    hardware: HardwareGraph
+    placement: PlacementGraph
+    pipelines: Mapping[str, PipelineGraph]
+    workloads: Mapping[str, Workload]
+    experiments: Mapping[str, Experiment]
+    classes: Mapping[str, RequestClass] = field(default_factory=dict)
