@@ -12,30 +12,16 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
+from hermesdsl.schema.values import Goal as Goal
+from hermesdsl.schema.values import Guard as Guard
+from hermesdsl.schema.values import Metric as Metric
+from hermesdsl.schema.values import Requirement as Requirement
+from hermesdsl.schema.values import Spec as Spec
+from hermesdsl.schema.values import Value as Value
+
 if TYPE_CHECKING:
     import networkx as nx
 
-
-@dataclass(frozen=True)
-class Spec:
-    """A computed setting such as ``chunked(2048 tok)`` or ``lognormal(median = 300 tok, sigma = 1)``.
-
-    `args` holds every argument by its parameter name, defaults filled in; quantities are floats
-    in SI units (or counts). A distribution may hold further specs.
-    """
-
-    name: str
-    args: Mapping[str, Value] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        if not self.args:
-            return self.name
-        return f"{self.name}({', '.join(f'{k} = {v}' for k, v in self.args.items())})"
-
-
-Value: TypeAlias = (
-    "bool | int | float | str | Spec | tuple[Value, ...] | Mapping[str, Value] | None"
-)
 
 # --- hardware ------------------------------------------------------------------------------
 
@@ -264,19 +250,6 @@ class StageNode:
 
 
 @dataclass(frozen=True)
-class Guard:
-    """Condition of a branch arm, over a request.
-
-    `op` is ``and``, ``or``, ``not`` (operands are Guards) or a comparison (operands are a
-    request attribute name and a number or string), or ``verdict``/a bare attribute.
-    """
-
-    op: str
-    operands: tuple[Guard | str | float | bool, ...]
-    text: str = ""
-
-
-@dataclass(frozen=True)
 class Choice:
     """Edge attribute ``choice`` of an edge leaving a branch: the `order`-th arm.
 
@@ -331,40 +304,6 @@ class Workload:
     sessions: bool = False
     options: Mapping[str, Value] = field(default_factory=dict)
     doc: str = ""
-
-
-@dataclass(frozen=True)
-class Requirement:
-    """One ``require``: `text` as written, and `goal` as a small tree for `results.slo`.
-
-    `goal` is ``Goal``: comparison chain of metric calls and numbers (SI).
-    """
-
-    text: str
-    goal: Goal
-    message: str | None = None
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric call: ``p95(tpot, workload = chat)`` → name p95, of tpot, where {workload: chat}."""
-
-    name: str
-    of: str | None = None
-    where: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Goal:
-    """`operands[0] ops[0] operands[1] ops[1] …`; an operand is a Metric or a number in SI units.
-
-    `unit` and `scale`: how the user wrote the bound (``ms`` and 1e-3), for printing.
-    """
-
-    operands: tuple[Metric | float, ...]
-    ops: tuple[str, ...]
-    unit: str = ""
-    scale: float = 1.0
 
 
 @dataclass(frozen=True)

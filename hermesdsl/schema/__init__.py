@@ -1,0 +1,35 @@
+"""The vocabulary: every kind, built-in type and computed setting, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from hermesdsl.schema import experiment, hardware, pipeline, serving, workload
+from hermesdsl.schema.types import BuiltinType, Computed, Fragment, Kind, Property
+
+FRAGMENTS: tuple[Fragment, ...] = (
+    hardware.FRAGMENT,
+    serving.FRAGMENT,
+    pipeline.FRAGMENT,
+    workload.FRAGMENT,
+    experiment.FRAGMENT,
+)
+
+KINDS: Mapping[str, Kind] = {k.name: k for f in FRAGMENTS for k in f.kinds}
+BUILTINS: Mapping[str, BuiltinType] = {b.name: b for f in FRAGMENTS for b in f.builtins}
+#: Computed settings by (family, name): `uniform` is a distribution and a popularity.
+COMPUTED: Mapping[tuple[str, str], Computed] = {
+    (c.family, c.name): c for f in FRAGMENTS for c in f.computed
+}
+
+
+def family(name: str) -> Iterator[Computed]:
+    """The settings of one family, in order of declaration."""
+    return (c for (own, _), c in COMPUTED.items() if own == name)
+
+
+def properties_of(kind: Kind, builtin: BuiltinType | None) -> dict[str, Property]:
+    """Every property of a kind and of the built-in type that extends it."""
+    if builtin is None:
+        return dict(kind.properties)
+    return {**kind.properties, **builtin.properties}

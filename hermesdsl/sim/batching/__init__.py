@@ -1,0 +1,42 @@
+"""Batching policies: what one step of an engine holds. One policy per file, found by name.
+
+A policy is asked when a step is to begin and answers with prompt slices and whether the decodes
+come along; no slices means decodes only. It acts on the engine through `make_room`, `fill`,
+`seats` and reads `decoding.count`; it knows no time, cost or record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol
+
+from hermesdsl.graph.types import Spec, Value
+from hermesdsl.sim.batching import chunked, continuous
+
+if TYPE_CHECKING:
+    from hermesdsl.sim.engine import Engine, Slice
+
+
+class Batching(Protocol):
+    """A batching policy with its settings."""
+
+    def plan(self, engine: Engine, now: float) -> tuple[list[Slice], bool]:
+        """The prompt slices of the step that begins now, and whether all decodes come along."""
+
+
+#: Policies by the name a specification gives them; each is made from (spec, engine options).
+POLICIES: Mapping[str, Callable[[Spec, Mapping[str, Value]], Batching]] = MappingProxyType(
+    {
+        "chunked": chunked.make,
+        "continuous": continuous.make,
+        "prefill_first": continuous.make,
+    }
+)
+
+
+def make(options: Mapping[str, Value]) -> Batching:
+    """The policy that an engine's options name (checked by `sim.supported` before)."""
+    spec = options.get("batching") or Spec("chunked")
+    assert isinstance(spec, Spec)
+    return POLICIES[spec.name](spec, options)

@@ -1,0 +1,166 @@
+"""The composition of all stages: text in, system, result or drawing out.
+
+The functions here are the public ones; everything heavy is imported where it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hermesdsl.diagnostics import Diagnostic, Sink, SpecError, error
+from hermesdsl.diagnostics.nearest import suggestion
+
+if TYPE_CHECKING:
+    from hermesdsl.draw import Drawing
+    from hermesdsl.graph.types import (
+        CompiledSystem,
+        Experiment,
+        HardwareGraph,
+        PipelineGraph,
+        PlacementGraph,
+    )
+    from hermesdsl.model.elaborate import Tree
+    from hermesdsl.results import Result
+
+Progress = Callable[[float, int, int], None]
+
+
+@dataclass(frozen=True)
+class System:
+    """A compiled specification.
+
+    `hardware` (nx.MultiDiGraph), `placement` (nx.DiGraph) and `pipelines` (name → nx.DiGraph)
+    are ordinary NetworkX graphs whose node ids are the paths of the language; what nodes and
+    edges carry is described in `hermesdsl.graph.types`. `diagnostics` are warnings and notes.
+    """
+
+    compiled: CompiledSystem
+    tree: Tree
+    spec: str
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+    @property
+    def hardware(self) -> HardwareGraph:
+        """Parts and wires."""
+        return self.compiled.hardware
+
+    @property
+    def placement(self) -> PlacementGraph:
+        """Clients and the devices they run on."""
+        return self.compiled.placement
+
+    @property
+    def pipelines(self) -> Mapping[str, PipelineGraph]:
+        """Stage graphs by path of the pipeline."""
+        return self.compiled.pipelines
+
+    @property
+    def parameters(self) -> dict[str, dict[str, Any]]:
+        """Every param of the user's files: path → value (base units), unit, origin."""
+        from hermesdsl.model.explain import parameters
+
+        return parameters(self.tree)
+
+    def experiment(self, name: str | None = None) -> Experiment:
+        """The experiment of that name, or the only one; raises `SpecError` HMS602."""
+        known = self.compiled.experiments
+        if name is None and len(known) == 1:
+            return next(iter(known.values()))
+        if name in known:
+            return known[name]
+        if not known:
+            raise SpecError([error("HMS602", f"{self.spec} has no workload to run")])
+        if name is None:
+            names = ", ".join(known)
+            raise SpecError([error("HMS602", f"{self.spec} has several experiments: {names}",
+                                   notes=["help: choose one with --experiment"])])  # fmt: skip
+        raise SpecError([error("HMS602", f"no experiment `{name}`",
+                               notes=suggestion(name, known))])  # fmt: skip
+
+
+def compile(
+    spec: str | Path,
+    *,
+    set: Mapping[str, str] | None = None,
+    path: Sequence[str] = (),
+    case: str | None = None,
+) -> System:
+    """Compiles a ``.hms`` file, or a specification given as text.
+
+    A `str` with a line break or brace is text; everything else is a path. `set` maps paths of
+    the language to source text of values (``{"rack.nodes": "2"}``); `path` lists further folders
+    that imports may be read from; `case` applies a named variant. Raises `SpecError` with every
+    diagnostic of the first stage that failed. Reading runs no code and opens no socket.
+    """
+    from hermesdsl.graph.lowering import lower
+    from hermesdsl.model.elaborate import elaborate
+
+    sink = Sink()
+    text = spec if isinstance(spec, str) and ("\n" in spec or "{" in spec) else None
+    name = "<text>" if text is not None else str(spec)
+    tree = elaborate(name, sink=sink, text=text, settings=set, folders=path, case=case)
+    sink.raise_if_failed()
+    assert tree is not None
+    compiled = lower(tree, sink)
+    sink.raise_if_failed()
+    assert compiled is not None
+    _check_engines(compiled, tree, sink)
+    sink.raise_if_failed()
+    return System(compiled, tree, name, tuple(sink.items))
+
+
+def _check_engines(compiled: CompiledSystem, tree: Tree, sink: Sink) -> None:
+    """What the cost models have to say of engines: models that do not fit, missing peaks."""
+    from dataclasses import replace
+
+    from hermesdsl.cost import diagnose
+    from hermesdsl.model.explain import instance_at
+    from hermesdsl.model.resolve import place_of
+
+    seen: set[str] = set()
+    for path, data in compiled.placement.nodes(data=True):
+        client = data.get("client")
+        if client is None or client.type_name != "LlmEngine":
+            continue
+        if (client.vector or path) in seen:
+            continue
+        seen.add(client.vector or path)
+        instance = instance_at(tree, path)
+        span = place_of(instance) if instance is not None else None
+        for diagnostic in diagnose(client):
+            sink.add(replace(diagnostic, span=diagnostic.span or span))
+
+
+def run(
+    system: System,
+    *,
+    experiment: str | None = None,
+    seed: int | None = None,
+    progress: Progress | None = None,
+    reference: bool = False,
+) -> Result:
+    """Runs one point of one experiment with one seed and returns its result.
+
+    `seed` defaults to the first of the experiment. `progress(simulated s, ended, offered)` is
+    called now and then. `reference` takes one event per step instead of exact run-lengths; the
+    records are the same bit for bit. Raises `SpecError` for what cannot be executed.
+    """
+    from hermesdsl.execute import execute
+
+    return execute(
+        system, system.experiment(experiment), seed=seed, progress=progress, reference=reference
+    )
+
+
+def draw(system: System, view: str = "hardware", **options: Any) -> Drawing:
+    """A drawing of the ``hardware``, a ``pipeline`` or the ``placement`` of a system.
+
+    Options are those of `hermesdsl.draw.draw`; `Drawing.write(path)` writes svg, png, pdf, dot,
+    json or graphml by the ending of the path.
+    """
+    from hermesdsl.draw import draw as draw_view
+
+    return draw_view(system.compiled, view, **options)

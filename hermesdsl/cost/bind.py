@@ -1,0 +1,161 @@
+"""From the clients of a placement graph to their cost models, or to the reasons why not.
+
+Knows which options of an engine a cost model reads. Never the clock, requests or results.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hermesdsl.cost.constants import PROFILES, Profile, efficiencies_of
+from hermesdsl.cost.device import peak_dtype
+from hermesdsl.cost.llm import DataSheetCost, attention_dtype, gemm_dtype
+from hermesdsl.cost.memory import MEMORY_RULES, MemoryPlan, plan
+from hermesdsl.diagnostics import Diagnostic, Sink, error, warning
+from hermesdsl.graph.types import DTYPE_BYTES, Client, Group, LlmModel, PlacementGraph, Spec
+
+#: Types that activations keep when the weights have them; below other weights they are bf16.
+ACTIVATION_DTYPES = ("fp32", "fp16", "fp8")
+
+
+def served_model(client: Client) -> LlmModel:
+    """The model as this engine holds it: its `dtype` and `kv_dtype` override the model's own.
+
+    Raises ValueError for a client without a model.
+    """
+    model = client.model
+    if model is None:
+        raise ValueError(f"{client.path} serves no model")
+    dtype, kv_dtype = client.options.get("dtype"), client.options.get("kv_dtype")
+    if isinstance(dtype, str) and dtype != model.dtype:
+        scale = DTYPE_BYTES[dtype] / DTYPE_BYTES[model.dtype]
+        model = replace(
+            model,
+            dtype=dtype,
+            activation_dtype=dtype if dtype in ACTIVATION_DTYPES else "bf16",
+            weight_bytes=model.weight_bytes * scale,
+        )
+    if isinstance(kv_dtype, str) and kv_dtype != model.kv_dtype:
+        scale = DTYPE_BYTES[kv_dtype] / DTYPE_BYTES[model.kv_dtype]
+        kv_bytes = model.kv_bytes_per_token * scale
+        model = replace(model, kv_dtype=kv_dtype, kv_bytes_per_token=kv_bytes)
+    return model
+
+
+def profile_of(client: Client) -> Profile | None:
+    """The engine profile that the client names (default ``vllm``), None if unknown."""
+    name = client.options.get("profile")
+    return PROFILES.get(name if isinstance(name, str) else "vllm")
+
+
+def engine_cost(client: Client) -> DataSheetCost:
+    """The data-sheet cost of one engine.
+
+    Raises ValueError where `diagnose` has an error.
+    """
+    profile = profile_of(client)
+    if client.group is None or profile is None:
+        raise ValueError(f"{client.path} has no devices or an unknown profile")
+    efficiencies = efficiencies_of(client.group.part)
+    return DataSheetCost(served_model(client), client.group, client.options, efficiencies, profile)
+
+
+def diagnose(client: Client) -> list[Diagnostic]:
+    """Everything a cost model has to say about an LLM engine, errors and warnings.
+
+    HMS405 without devices or with devices that have no memory; HMS407 when the weights, or the
+    weights and the reserve, leave no room for KV; HMS411 for a dtype without a peak; HMS506 for
+    a profile or a split that has no model.
+    """
+    sink = Sink()
+    group = client.group
+    if group is None or client.model is None:
+        sink.add(error("HMS405", f"`{client.path}` has no devices or no model"))
+        return sink.items
+    if group.memory_capacity <= 0 or group.memory_bandwidth <= 0:
+        sink.add(error("HMS405", f"the devices of `{client.path}` have no memory"))
+    _check_options(client, group, sink)
+    model = served_model(client)
+    for what, dtype in (("weights", gemm_dtype(model)), ("attention", attention_dtype(model))):
+        _check_peak(client, group, what, dtype, sink)
+    profile = profile_of(client)
+    if not sink.failed and profile is not None:
+        _check_memory(client, plan(model, group, profile, client.options), sink)
+    return sink.items
+
+
+def bind(placement: PlacementGraph) -> dict[str, DataSheetCost]:
+    """The cost model of every LLM engine, by path; also attached to its node as ``cost``.
+
+    Raises SpecError with all errors of all engines.
+    """
+    sink = Sink()
+    engines: list[Client] = []
+    for _, data in placement.nodes(data=True):
+        client = data.get("client")
+        if isinstance(client, Client) and client.type_name == "LlmEngine":
+            engines.append(client)
+            for item in diagnose(client):
+                if item.is_error:
+                    sink.add(item)
+    sink.raise_if_failed()
+    costs = {client.path: engine_cost(client) for client in engines}
+    for path, cost in costs.items():
+        placement.nodes[path]["cost"] = cost
+    return costs
+
+
+def _check_options(client: Client, group: Group, sink: Sink) -> None:
+    options = client.options
+    if profile_of(client) is None:
+        name = str(options.get("profile"))
+        known = ", ".join(f"`{profile}`" for profile in PROFILES)
+        notes = (f"help: profiles with constants are {known}",)
+        message = f"engine profile `{name}` of `{client.path}` has no constants yet"
+        sink.add(error("HMS506", message, notes=notes))
+    rule = options.get("memory_rule")
+    if isinstance(rule, Spec) and rule.name not in MEMORY_RULES:
+        message = f"memory rule `{rule.name}` of `{client.path}` is not executable yet"
+        sink.add(error("HMS506", message))
+    for name, ways, split in (("attention", group.dp, "dp"), ("experts", group.ep, "ep")):
+        value = options.get(name)
+        if value is not None and (value == split) != (ways > 1):
+            message = f"`{client.path}`: `{name} = {value}` with {split} = {ways}"
+            note = f"help: `{split}` above 1 and `{name} = {split}` go together"
+            sink.add(error("HMS506", f"{message} is not executable yet", notes=(note,)))
+
+
+def _check_peak(client: Client, group: Group, what: str, dtype: str, sink: Sink) -> None:
+    part = group.part
+    used = peak_dtype(part.peak, dtype)
+    if used is None:
+        listed = ", ".join(part.peak) or "none"
+        message = f"`{part.type_name}` has no peak for {dtype} ({what} of `{client.path}`)"
+        note = f"help: nor for any wider type; its peaks: {listed}"
+        sink.add(error("HMS411", message, notes=(note,)))
+    elif used != dtype:
+        message = f"`{part.type_name}` has no peak for {dtype} ({what} of `{client.path}`)"
+        note = f"note: its peak for {used} is used; bytes stay those of {dtype}"
+        sink.add(warning("HMS411", message, notes=(note,)))
+
+
+def _check_memory(client: Client, memory: MemoryPlan, sink: Sink) -> None:
+    if memory.weights > memory.capacity:
+        message = (
+            f"the weights of `{client.path}` take {_gib(memory.weights)} per device, "
+            f"but a device holds {_gib(memory.capacity)}"
+        )
+    elif memory.kv_tokens < 1:
+        message = (
+            f"the weights of `{client.path}` take {_gib(memory.weights)} per device of "
+            f"{_gib(memory.capacity)}, which leaves no room for KV: activations and runtime "
+            f"take {_gib(memory.reserve)}, and the memory rule caps the rest"
+        )
+    else:
+        return
+    note = "help: more devices per engine (tp, pp), a narrower dtype, or a larger memory_rule"
+    sink.add(error("HMS407", message, notes=(note,)))
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.1f} GiB"

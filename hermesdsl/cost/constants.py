@@ -1,0 +1,226 @@
+"""The constants between a data sheet and a clock: named, with units and sources, replaceable.
+
+`Efficiencies` belong to a class of device, `Overheads` to an engine profile. A calibration
+replaces fields (`dataclasses.replace`); nothing else in the cost models holds a fitted number.
+
+Sources, by the short names used below.
+- [aic] kernel times in vLLM of NVIDIA AIConfigurator, ai-dynamo/aiconfigurator @ 095f58a51c4c:
+  A100 (vLLM 0.14.0), H100, H200, B200 (0.24.0). One value for all four devices, by coordinate
+  search on mean absolute log error, then rounded: an accelerator without measurements starts from
+  the middle of its class.
+- [aic, by eye] the same tables, value chosen by hand from medians or slopes, not searched.
+- [closed] closed-loop serving samples of the same commit (vLLM; Qwen3-32B bf16 on H100, Llama-3.1
+  70B fp8 on H200): by hand, from what TPOT leaves over the operators.
+- [runs] vLLM 0.15.1 on H100, inference-sim/sim-to-real-accuracy-validation @ dcec3fd4711c.
+- [assumed] no measurement: common practice, to be replaced by a calibration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+
+from hermesdsl.graph.types import Part
+
+
+@dataclass(frozen=True)
+class Efficiencies:
+    """What kernels on a class of device reach of its data sheet.
+
+    Fractions of peak (0..1) unless said otherwise. GEMM:
+    - `memory`, `compute`: of memory bandwidth and of peak FLOP/s, over what tile and wave
+      quantisation costs already. [aic] GEMM, bf16.
+    - `memory_narrow`, `compute_narrow`: the same for operands of fewer than 16 bits. [closed],
+      above the 0.55 and 0.45 that a search on the fp8 GEMM of [aic] gives, where kernels differ
+      by more than 30 % between shapes.
+    - `grouped`: FLOP/s of the grouped products of experts, as a fraction of single ones.
+      [aic, by eye] MoE, bf16.
+    - `sm_bandwidth`: bandwidth of one SM from the caches, as a multiple of its share of memory
+      bandwidth; bounds narrow tiles. [aic] GEMM, bf16.
+    - `tile_prologue`: depth (elements of k) that filling and draining a tile costs. [aic].
+    - `smooth_compute`, `smooth_rows`, `smooth_columns`: for devices with an unknown number of
+      SMs: fraction of peak, and rows and columns of padding that a GEMM pays on average
+      instead of counted tiles. [aic].
+    Attention:
+    - `prefill_compute`: of peak, at head width 128 and long prompts; narrower heads reach
+      (width/128)^`head_exponent` of it. `prefill_extra_keys`: keys per query that masking and
+      softmax cost on top (tokens). [aic] context attention, bf16.
+    - `decode_memory`: KV streaming of bandwidth. `decode_extra_tokens`: KV per sequence read in
+      vain by partial blocks (tokens). [aic] generation attention, bf16. `decode_compute`: of
+      peak, where many query heads share few KV heads; between the 0.09 (B200) and 0.19 (H200) of
+      searches per device.
+    Links:
+    - `link`: of link bandwidth in large ring collectives and point-to-point messages; `direct`:
+      in one-shot and two-shot all-reduces. [aic, by eye] NCCL 2.27/2.29 at 64 MiB to 1 GiB, and
+      the all-reduce of vLLM, 2 to 8 GPUs.
+    """
+
+    memory: float
+    memory_narrow: float
+    compute: float
+    compute_narrow: float
+    grouped: float
+    sm_bandwidth: float
+    tile_prologue: float
+    smooth_compute: float
+    smooth_rows: float
+    smooth_columns: float
+    prefill_compute: float
+    prefill_extra_keys: float
+    head_exponent: float
+    decode_memory: float
+    decode_compute: float
+    decode_extra_tokens: float
+    link: float
+    direct: float
+
+
+@dataclass(frozen=True)
+class Overheads:
+    """Seconds that do not shrink with the work.
+
+    On the device:
+    - `kernel`: start and end of one kernel inside a captured graph. [aic] GEMM.
+    - `split`: reduction after a GEMM split along k. [aic] GEMM.
+    - `quantise`: per GEMM of fewer than 16 bits: the kernel that quantises its input. [closed].
+    - `attention`: one attention call with its metadata. [aic] context, generation attention.
+    - `attention_head`: per sequence and KV head in decode. [aic].
+    - `moe`: sorting tokens to experts and back, per MoE layer. [aic, by eye] MoE.
+    - `collective`: one NCCL call beside its hops; `direct` and `direct_sync`: one one-shot
+      all-reduce, and the second barrier of a two-shot one. [aic, by eye] NCCL, vLLM all-reduce.
+    - `layer`: per layer, kernels too small to be listed. [assumed] none.
+    On the host:
+    - `step`: scheduling and input preparation of one engine step; `sequence`: the same per
+      sequence in it. [closed], what TPOT leaves over the operators at 8 to 128 sequences.
+    - `request`: API, tokenisation and first scheduling of one request. [runs], what TTFT leaves
+      over prefill and half a step: 5 to 10 ms, a rough estimate.
+    """
+
+    kernel: float
+    split: float
+    quantise: float
+    attention: float
+    attention_head: float
+    moe: float
+    collective: float
+    direct: float
+    direct_sync: float
+    layer: float
+    step: float
+    sequence: float
+    request: float
+
+
+@dataclass(frozen=True)
+class Reserve:
+    """Memory that is neither weights nor KV, per device (bytes); see `memory.activation_reserve`.
+
+    `runtime`: driver context, captured graphs and the part of the nominal capacity that the
+    driver keeps; `communicator`: buffers once a device talks to another; `logits`: bytes per
+    sequence and vocabulary entry at the sampler (fp32 logits, sorted copy, indices,
+    probabilities). [runs], by hand on the KV block counts of eight dense configurations: within
+    0.4 GB of each, but 0.8 GB too much at 8192 tokens per step, where the log shows no more than
+    at 2048.
+    """
+
+    runtime: float
+    communicator: float
+    logits: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A serving engine as cost models see it: its fixed costs and its memory habits.
+
+    `step_tokens`: prompt tokens per step assumed where the engine sets no limit.
+    """
+
+    name: str
+    overheads: Overheads
+    reserve: Reserve
+    step_tokens: int
+
+
+#: Data-center GPUs and other accelerators.
+ACCELERATOR = Efficiencies(
+    memory=0.80,
+    memory_narrow=0.75,
+    compute=0.85,
+    compute_narrow=0.60,
+    grouped=0.65,
+    sm_bandwidth=5.6,
+    tile_prologue=177.0,
+    smooth_compute=0.80,
+    smooth_rows=63.0,
+    smooth_columns=54.0,
+    prefill_compute=0.62,
+    prefill_extra_keys=500.0,
+    head_exponent=0.5,
+    decode_memory=0.89,
+    decode_compute=0.15,
+    decode_extra_tokens=45.0,
+    link=0.75,
+    direct=0.65,
+)
+
+#: Server CPUs with matrix units: vendor libraries stream at about 80 % of memory bandwidth and
+#: reach about 60 % of the vendor's matrix peak in large products. [assumed]
+CPU = Efficiencies(
+    memory=0.80,
+    memory_narrow=0.80,
+    compute=0.60,
+    compute_narrow=0.60,
+    grouped=0.65,
+    sm_bandwidth=4.0,
+    tile_prologue=64.0,
+    smooth_compute=0.60,
+    smooth_rows=16.0,
+    smooth_columns=16.0,
+    prefill_compute=0.40,
+    prefill_extra_keys=64.0,
+    head_exponent=0.0,
+    decode_memory=0.70,
+    decode_compute=0.30,
+    decode_extra_tokens=16.0,
+    link=0.75,
+    direct=0.65,
+)
+
+#: vLLM with captured graphs (its default).
+VLLM = Profile(
+    name="vllm",
+    overheads=Overheads(
+        kernel=3.7e-6,
+        split=2.0e-6,
+        quantise=2.0e-6,
+        attention=12e-6,
+        attention_head=1.5e-8,
+        moe=15e-6,
+        collective=4.0e-6,
+        direct=4.2e-6,
+        direct_sync=3.0e-6,
+        layer=0.0,
+        step=3.0e-4,
+        sequence=2.5e-5,
+        request=6e-3,
+    ),
+    reserve=Reserve(runtime=0.9e9, communicator=0.36e9, logits=50.0),
+    step_tokens=8192,
+)
+
+#: No host and no fixed costs at all: what the devices alone would take.
+NONE = Profile(
+    name="none",
+    overheads=Overheads(**dict.fromkeys((f.name for f in fields(Overheads)), 0.0)),
+    reserve=Reserve(runtime=0.0, communicator=0.0, logits=0.0),
+    step_tokens=8192,
+)
+
+#: Engine profiles by name (property `profile` of an engine).
+PROFILES: Mapping[str, Profile] = MappingProxyType({VLLM.name: VLLM, NONE.name: NONE})
+
+
+def efficiencies_of(part: Part) -> Efficiencies:
+    """The efficiencies of the class a device belongs to."""
+    return CPU if part.kind == "cpu" else ACCELERATOR

@@ -1,0 +1,57 @@
+"""A device with its efficiencies: what every operator formula divides by.
+
+Knows peaks, bandwidth and dtypes of one device; no model and no operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from hermesdsl.cost.constants import Efficiencies, Overheads
+from hermesdsl.graph.types import DTYPE_BYTES
+
+#: Where to look for a peak when a dtype has none: the same width, then wider ones. Arithmetic in
+#: a wider type is always possible; the other way round is not.
+WIDER: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "int4": ("int8", "bf16", "fp16", "fp32"),
+        "fp4": ("fp6", "fp8", "bf16", "fp16", "tf32", "fp32"),
+        "fp6": ("fp8", "bf16", "fp16", "tf32", "fp32"),
+        "int8": ("bf16", "fp16", "fp32"),
+        "fp8": ("bf16", "fp16", "tf32", "fp32"),
+        "bf16": ("fp16", "tf32", "fp32"),
+        "fp16": ("bf16", "tf32", "fp32"),
+        "tf32": ("fp32",),
+        "fp32": (),
+    }
+)
+
+
+def peak_dtype(peak: Mapping[str, float], dtype: str) -> str | None:
+    """The dtype whose peak serves `dtype`: itself, else the next wider; None without any."""
+    for name in (dtype, *WIDER[dtype]):
+        if peak.get(name, 0.0) > 0.0:
+            return name
+    return None
+
+
+def wider_of(first: str, second: str) -> str:
+    """The wider of two dtypes (the first if equal): a product is computed in it."""
+    return second if DTYPE_BYTES[second] > DTYPE_BYTES[first] else first
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device: `peak` FLOP/s for the dtype in use, `bandwidth` byte/s, `sms` (0: unknown).
+
+    `narrow`: the products run on operands of fewer than 16 bits.
+    """
+
+    peak: float
+    bandwidth: float
+    sms: int
+    narrow: bool
+    efficiencies: Efficiencies
+    overheads: Overheads

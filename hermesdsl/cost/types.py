@@ -1,0 +1,106 @@
+"""What the interpreter asks of a cost model, and what it gets.
+
+A cost model sees sufficient statistics of a step, never requests, clock or queues.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from typing import NamedTuple, Protocol
+
+
+class StepWork(NamedTuple):
+    """One iteration of an LLM engine.
+
+    `tokens` pass through the linear layers (prompt slices and one per decoding branch);
+    `sampled` sequences get a next token. `prefill_pairs` = Σ over prompt slices of
+    t·s + t(t+1)/2 for t new tokens after s cached ones; `prefill_kv` = Σ (s + t) tokens of KV
+    that the slices read; `prefill_tokens` = Σ t; `prefills` their number. `decodes` sequences
+    (branches counted) read `decode_context` = Σ tokens of KV.
+    """
+
+    tokens: int
+    sampled: int
+    prefills: int = 0
+    prefill_tokens: int = 0
+    prefill_pairs: float = 0.0
+    prefill_kv: float = 0.0
+    decodes: int = 0
+    decode_context: float = 0.0
+
+
+class Piece(NamedTuple):
+    """From summed context `start` on (until the next piece), a step takes a + b · context."""
+
+    start: float
+    a: float
+    b: float
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeRun:
+    """`decodes` sequences decoding together, context growing by one each per step.
+
+    `pieces` give a step's seconds as a piecewise affine function of the summed context, sorted
+    by start, the first covering `context` (the sum at the first step). S(j), the end of the j-th
+    step after the run's start, has a closed form per piece.
+    """
+
+    pieces: tuple[Piece, ...]
+    decodes: int
+    context: float
+
+    def seconds(self, steps: int) -> float:
+        """S(steps): seconds from the run's start to the end of its `steps`-th step."""
+        total = 0.0
+        done = 0
+        last = len(self.pieces) - 1
+        for index, piece in enumerate(self.pieces):
+            end = self.pieces[index + 1].start if index < last else inf
+            count = self._steps_before(end) if end < inf else steps
+            count = min(count, steps)
+            if count > done:
+                n = count - done
+                first = self.context + done * self.decodes
+                total += n * (piece.a + piece.b * (first + 0.5 * (n - 1) * self.decodes))
+                done = count
+            if done == steps:
+                break
+        return total
+
+    def _steps_before(self, end: float) -> int:
+        """Number of steps of this run whose summed context lies below `end`."""
+        if end <= self.context:
+            return 0
+        count = int((end - self.context) / self.decodes)
+        while self.context + count * self.decodes < end:
+            count += 1
+        while count > 0 and self.context + (count - 1) * self.decodes >= end:
+            count -= 1
+        return count
+
+    def first_step_at(self, seconds: float, origin: float, limit: int) -> int:
+        """Smallest j in 1..limit with origin + S(j) >= seconds (`limit` if there is none)."""
+        low, high = 1, limit
+        while low < high:
+            middle = (low + high) // 2
+            if origin + self.seconds(middle) >= seconds:
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
+
+class EngineCost(Protocol):
+    """The cost model bound to one LLM engine; pure and cached inside by exact arguments."""
+
+    def step(self, work: StepWork) -> float:
+        """Seconds of one step. With `prefills` = 0 it equals `decode_run(...).seconds(1)`."""
+
+    def decode_run(self, decodes: int, context: float) -> DecodeRun:
+        """Step times of pure decoding by `decodes` sequences from summed `context` tokens on."""
+
+    @property
+    def kv_tokens(self) -> int:
+        """Tokens of KV that fit into the engine's memory (all its devices together)."""

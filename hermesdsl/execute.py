@@ -1,0 +1,144 @@
+"""Runs a compiled system: load, cost models, simulation, result.
+
+Ties the layers `cost`, `sim` and `results` together; knows no formula of any of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from hermesdsl.diagnostics import Diagnostic, SpecError, warning
+
+if TYPE_CHECKING:
+    from hermesdsl.api import Progress, System
+    from hermesdsl.graph.types import Experiment, Pool, Workload
+    from hermesdsl.results import Result
+
+_DEFAULT_BATCH, _DEFAULT_TOKENS = 256, 2048
+
+
+def execute(
+    system: System,
+    experiment: Experiment,
+    *,
+    seed: int | None = None,
+    progress: Progress | None = None,
+    reference: bool = False,
+) -> Result:
+    """One run of one experiment; see `hermesdsl.run`."""
+    from hermesdsl.cost import bind
+    from hermesdsl.results import summarise
+    from hermesdsl.sim.run import simulate
+    from hermesdsl.sim.supported import raise_unless_supported
+    from hermesdsl.sim.workload import offered
+
+    compiled = system.compiled
+    raise_unless_supported(compiled, experiment)
+    chosen = experiment.seeds[0] if seed is None else seed
+    started = time.perf_counter()
+    costs = bind(compiled.placement)
+    loads = [
+        offered(
+            compiled.workloads[name],
+            duration=experiment.duration,
+            seed=chosen,
+            classes=compiled.classes,
+        )
+        for name in experiment.workloads
+    ]
+    record = simulate(
+        compiled, experiment.name, seed=chosen, costs=costs,
+        load=[load.batch for load in loads], reference=reference, progress=progress,
+    )  # fmt: skip
+    notes = [note for load in loads for note in load.notes]
+    return summarise(
+        record,
+        classes=compiled.classes,
+        requirements=experiment.requirements,
+        spec=system.spec,
+        parameters=system.parameters,
+        wall_s=time.perf_counter() - started,
+        provenance={"measured": 0.0, "calibrated": 0.0, "datasheet": 1.0},
+        notes=[*notes, *_assumptions(system, experiment)],
+    )
+
+
+def _assumptions(system: System, experiment: Experiment) -> Iterable[str]:
+    points = 1
+    for axis in experiment.axes:
+        points *= len(axis.points)
+    if points > 1:
+        yield f"one point of {points}: the sweep of `{experiment.name}` was not run"
+    if len(experiment.seeds) > 1:
+        seeds = ", ".join(str(s) for s in experiment.seeds)
+        yield f"one seed of {len(experiment.seeds)} ({seeds})"
+
+
+def capacity_warnings(system: System, experiment: Experiment) -> list[Diagnostic]:
+    """HMS605 for every pool that is offered more than a one-line bound of what it can do."""
+    from hermesdsl.sim.workload import offered_rates
+
+    demand: dict[str, list[tuple[float, float, float]]] = {}
+    for name in experiment.workloads:
+        workload = system.compiled.workloads[name]
+        try:
+            rates = offered_rates(workload)
+        except SpecError:
+            continue
+        pool = _first_pool(system, workload)
+        if rates is not None and pool is not None:
+            demand.setdefault(pool, []).append(rates)
+    pools: Mapping[str, Pool] = system.placement.graph["pools"]
+    found = []
+    for name, rates_of in demand.items():
+        offered = sum(r for r, _, _ in rates_of)
+        bound = _bound(system, pools[name], offered, rates_of)
+        if bound is not None and offered > bound:
+            found.append(
+                warning("HMS605", f"`{name}` is offered {offered:.3g} req/s; at most {bound:.3g} "
+                        "req/s can be served", notes=["note: latencies will grow with the length "
+                                                      "of the run"])
+            )  # fmt: skip
+    return found
+
+
+def _first_pool(system: System, workload: Workload) -> str | None:
+    """The pool that serves a workload whose pipeline uses one alone."""
+    graph = system.pipelines.get(workload.pipeline)
+    if graph is None:
+        return None
+    pools = {
+        data["stage"].pool for _, data in graph.nodes(data=True) if data.get("stage") is not None
+    }
+    inner = any(
+        data["stage"].inner is not None
+        for _, data in graph.nodes(data=True)
+        if data.get("stage") is not None
+    )
+    return pools.pop() if len(pools) == 1 and not inner else None
+
+
+def _bound(
+    system: System, pool: Pool, offered: float, rates: list[tuple[float, float, float]]
+) -> float | None:
+    """Requests per second that the members of a pool can finish at best."""
+    from hermesdsl.cost import capacity, engine_cost
+
+    prompt = sum(p for _, p, _ in rates) / offered
+    output = sum(o for _, _, o in rates) / offered
+    total = 0.0
+    known: dict[Any, float] = {}
+    for member in pool.members:
+        client = system.placement.nodes[member]["client"]
+        if client.type_name != "LlmEngine" or client.group is None:
+            return None
+        key = client.vector or client.path
+        if key not in known:
+            batch = int(client.options.get("max_batch") or _DEFAULT_BATCH)
+            budget = client.options["batching"].args.get("budget")
+            tokens = int(budget or client.options.get("max_tokens") or _DEFAULT_TOKENS)
+            known[key] = capacity(engine_cost(client), prompt, output, batch, tokens).requests
+        total += known[key]
+    return total

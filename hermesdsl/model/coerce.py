@@ -1,0 +1,248 @@
+"""Converts an evaluated value to the type that a property or parameter wants.
+
+The only place that says a value has the wrong type.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hermesdsl.diagnostics import Diagnostic, error
+from hermesdsl.diagnostics.nearest import suggestion
+from hermesdsl.model.arithmetic import described, is_number, kind_of
+from hermesdsl.model.instance import Definition, Instance, Selection, Vector
+from hermesdsl.model.values import ComputedValue, Fail, Formula
+from hermesdsl.schema import BUILTINS, KINDS
+from hermesdsl.schema.types import (
+    AnyType,
+    BoolType,
+    ComputedType,
+    ListType,
+    MapType,
+    NumberType,
+    PropertyType,
+    ReferenceType,
+    RequestType,
+    SymbolType,
+    TextType,
+    TupleType,
+    UnitType,
+)
+from hermesdsl.source import Span
+from hermesdsl.units import dimension as d
+from hermesdsl.units.quantity import article, dimension_of, number_text, si
+
+if TYPE_CHECKING:
+    from hermesdsl.model.build import Builder
+
+
+@dataclass(frozen=True)
+class DefinitionType:
+    """A definition of a kind: what ``param x: chip`` takes."""
+
+    kind: str
+
+    def __str__(self) -> str:
+        return f"definition of a {self.kind}"
+
+
+def coerce(builder: Builder, value: Any, wanted: PropertyType | DefinitionType, span: Span) -> Any:
+    """`value` as `wanted`; raises `Fail` with a diagnostic at `span`."""
+    if isinstance(wanted, AnyType):
+        return value
+    if isinstance(wanted, NumberType):
+        return _number(value, wanted, span)
+    if isinstance(wanted, RequestType):
+        return _request(value, wanted, span)
+    if isinstance(wanted, ComputedType):
+        return _computed(builder, value, wanted, span)
+    if isinstance(wanted, ListType):
+        items = list(value) if isinstance(value, list | tuple) else [value]
+        return [coerce(builder, item, wanted.item, span) for item in items]
+    if isinstance(wanted, TupleType):
+        return _tuple(builder, value, wanted, span)
+    if isinstance(wanted, ReferenceType):
+        return _reference(builder, value, wanted, span)
+    if isinstance(wanted, DefinitionType):
+        return _definition(builder, value, wanted, span)
+    return _plain(value, wanted, span)
+
+
+def _plain(value: Any, wanted: PropertyType, span: Span) -> Any:
+    if isinstance(wanted, BoolType) and isinstance(value, bool):
+        return value
+    if isinstance(wanted, TextType) and isinstance(value, str):
+        return value
+    if isinstance(wanted, UnitType) and is_number(value):
+        return value
+    if isinstance(wanted, SymbolType):
+        if isinstance(value, str) and str(value) in wanted.values:
+            return str(value)
+        notes = suggestion(str(value), wanted.values) if isinstance(value, str) else ()
+        return _fail(value, str(wanted), span, notes)
+    if isinstance(wanted, MapType) and isinstance(value, dict):
+        return value
+    return _fail(value, str(wanted), span)
+
+
+def _fail(value: Any, wanted: str, span: Span, notes: tuple[str, ...] = ()) -> Any:
+    raise Fail(error("HMS303", f"expected {wanted}, found {kind_of(value)}", span, notes=notes))
+
+
+def _number(value: Any, wanted: NumberType, span: Span) -> Any:
+    if not is_number(value):
+        return _fail(value, str(wanted), span)
+    dimension = dimension_of(value)
+    if not d.assignable(dimension, wanted.dimension):
+        raise Fail(dimension_error(value, wanted.dimension, span))
+    if dimension.is_number and not wanted.dimension.is_countlike and si(value) != 0:
+        raise Fail(dimension_error(value, wanted.dimension, span))
+    number = si(value)
+    if wanted.integer and number != int(number):
+        raise Fail(error("HMS303", f"expected a whole number, found {number_text(number)}", span))
+    problem = _bounds(number, wanted)
+    if problem:
+        raise Fail(error("HMS306", f"{value} is out of range: {problem}", span))
+    return value
+
+
+def dimension_error(value: Any, wanted: d.Dimension, span: Span) -> Diagnostic:
+    """The diagnostic for a value of the wrong dimension."""
+    found = dimension_of(value)
+    notes = []
+    if found.is_number:
+        from hermesdsl.units.table import PREFERRED
+
+        units = PREFERRED.get(wanted) or PREFERRED.get(d.Dimension(*wanted[:5])) or ()
+        if units:
+            notes.append(f"help: give it a unit, such as `{value} {units[len(units) // 2]}`")
+    return error(
+        "HMS301",
+        f"expected {article(wanted)}, found {article(found)}",
+        span,
+        label=described(value),
+        notes=notes,
+    )
+
+
+def _bounds(number: float, wanted: NumberType) -> str | None:
+    if wanted.above is not None and number <= wanted.above:
+        return f"it must be above {number_text(wanted.above)}"
+    if wanted.minimum is not None and number < wanted.minimum:
+        return f"it must be at least {number_text(wanted.minimum)}"
+    if wanted.maximum is not None and number > wanted.maximum:
+        return f"it must be at most {number_text(wanted.maximum)}"
+    return None
+
+
+def _request(value: Any, wanted: RequestType, span: Span) -> Any:
+    if isinstance(value, Formula):
+        if not d.assignable(value.dimension, wanted.dimension):
+            raise Fail(
+                error("HMS301", f"expected {article(wanted.dimension)}, "
+                      f"found {article(value.dimension)}", span)
+            )  # fmt: skip
+        return value
+    if isinstance(value, ComputedValue):
+        if value.family != "distribution":
+            return _fail(value, str(wanted), span)
+        return value
+    return _number(value, NumberType(wanted.dimension, minimum=0), span)
+
+
+def _computed(builder: Builder, value: Any, wanted: ComputedType, span: Span) -> Any:
+    if isinstance(value, ComputedValue):
+        if value.family != wanted.family:
+            return _fail(value, f"a {wanted.family} setting", span)
+        return _checked_dimension(value, wanted, span)
+    if wanted.literal and wanted.family == "distribution" and is_number(value):
+        number = _number(value, NumberType(wanted.dimension, minimum=0), span)
+        return ComputedValue("distribution", "fixed", {"value": number}, span)
+    if wanted.literal and wanted.family == "mix":
+        single = _reference(builder, value, ReferenceType(("class",)), span)
+        return ComputedValue("mix", "mix", {single.name: 1.0}, span)
+    return _fail(value, f"a {wanted.family} setting", span)
+
+
+def _checked_dimension(value: ComputedValue, wanted: ComputedType, span: Span) -> Any:
+    """A distribution made elsewhere must have the dimension wanted here."""
+    if value.family == "distribution":
+        for key in ("value", "median", "mean", "p50", "low", "high"):
+            inner = value.args.get(key)
+            if inner is not None and is_number(inner):
+                _number(inner, NumberType(wanted.dimension), span)
+    return value
+
+
+def _tuple(builder: Builder, value: Any, wanted: TupleType, span: Span) -> Any:
+    if not isinstance(value, tuple | list) or len(value) != len(wanted.items):
+        return _fail(value, f"a tuple {wanted}", span)
+    return tuple(coerce(builder, v, t, span) for v, t in zip(value, wanted.items, strict=True))
+
+
+def _definition(builder: Builder, value: Any, wanted: DefinitionType, span: Span) -> Any:
+    if isinstance(value, Definition) and value.kind.name == wanted.kind:
+        return value
+    return _fail(value, f"a {wanted.kind}", span)
+
+
+def _reference(builder: Builder, value: Any, wanted: ReferenceType, span: Span) -> Any:
+    if isinstance(value, Definition) and _fits_definition(builder, value, wanted):
+        return value.instance(builder)
+    if isinstance(value, Instance) and _fits(builder, value, wanted):
+        return value
+    if isinstance(value, Vector | Selection) and all(
+        _fits(builder, item, wanted) for item in value.items
+    ):
+        if wanted.many:
+            return value
+        raise Fail(
+            error("HMS303", f"expected one {wanted}, found {len(value.items)}", span,
+                  notes=["help: pick one with an index, such as `[0]`"])
+        )  # fmt: skip
+    if isinstance(value, list) and wanted.many:
+        items = [i for v in value for i in _flat(_reference(builder, v, wanted, span))]
+        return Selection(items, ", ".join(str(v) for v in value))
+    return _fail(value, f"a {wanted}", span)
+
+
+def _flat(value: Any) -> list[Instance]:
+    return value.items if isinstance(value, Vector | Selection) else [value]
+
+
+def _fits_definition(builder: Builder, value: Definition, wanted: ReferenceType) -> bool:
+    if value.kind.name == "pool" and wanted.many:
+        return True
+    if value.kind.name in wanted.kinds and value.kind.name in KINDS:
+        return value.kind.single or value.kind.name == "pipeline"
+    return any(
+        name not in KINDS and _extends(builder, value, name) and value.kind.name == "pipeline"
+        for name in wanted.kinds
+    )
+
+
+def _fits(builder: Builder, value: Instance, wanted: ReferenceType) -> bool:
+    if value.kind.name == "pool" and wanted.many:
+        return True
+    if value.kind.name in wanted.kinds:
+        return True
+    return value.definition is not None and any(
+        name not in KINDS and _extends(builder, value.definition, name) for name in wanted.kinds
+    )
+
+
+def _extends(builder: Builder, value: Definition, name: str) -> bool:
+    return any(link.name == name for link in value.chain(builder))
+
+
+def named_type(builder: Builder, value: Any, name: str) -> PropertyType | DefinitionType | None:
+    """What ``param x: name`` takes, or None if `name` is neither kind nor definition."""
+    if name in KINDS:
+        kind = KINDS[name]
+        return ReferenceType((name,)) if kind.single else DefinitionType(name)
+    if name in BUILTINS:
+        return ReferenceType((name,), many=True)
+    if isinstance(value, Definition):
+        return ReferenceType((value.name,), many=True)
+    return None

@@ -1,0 +1,276 @@
+"""Goals and swept values: `require`, `sweep`, `minimize` as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hermesdsl.diagnostics import error
+from hermesdsl.diagnostics.nearest import suggestion
+from hermesdsl.model.arithmetic import is_number, kind_of
+from hermesdsl.model.evaluate import Context
+from hermesdsl.model.instance import Definition, Instance, Scope, Selection, Vector
+from hermesdsl.model.values import Fail
+from hermesdsl.schema.metrics import METRICS, OUTCOMES, SERIES
+from hermesdsl.schema.values import Goal, Metric, Requirement
+from hermesdsl.syntax import ast
+from hermesdsl.units import dimension as d
+from hermesdsl.units.quantity import Quantity, article, dimension_of, si
+
+if TYPE_CHECKING:
+    from hermesdsl.model.build import Builder
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One `sweep`: paths, and for each point the source text of every value.
+
+    `values` is None where the declared domains are meant.
+    """
+
+    targets: tuple[str, ...]
+    points: tuple[tuple[str, ...], ...]
+
+
+def requirements(builder: Builder, experiment: Instance) -> list[Requirement]:
+    """Every `require` of an experiment; problems go to the builder's sink."""
+    found = []
+    for wiring in experiment.wirings:
+        if isinstance(wiring.statement, ast.Require):
+            try:
+                found.append(_requirement(builder, wiring.statement, wiring.scope))
+            except Fail as problem:
+                builder.report(problem)
+    return found
+
+
+def _requirement(builder: Builder, statement: ast.Require, scope: Scope) -> Requirement:
+    condition = statement.condition
+    if not isinstance(condition, ast.Comparison):
+        raise Fail(
+            error("HMS604", "a goal compares metrics and values", condition.span,
+                  notes=["help: such as `require p99(ttft) <= 500 ms`"])
+        )  # fmt: skip
+    operands: list[Metric | float] = []
+    dimensions: list[tuple[d.Dimension, ast.Expr]] = []
+    unit, scale = "", 1.0
+    for expr in condition.operands:
+        if _is_metric(expr):
+            metric, dimension = metric_of(builder, expr, scope)
+            operands.append(metric)
+            dimensions.append((dimension, expr))
+            continue
+        value = builder.evaluator.value(expr, Context(scope))
+        if not is_number(value):
+            raise Fail(error("HMS604", f"a goal compares numbers, not {kind_of(value)}",
+                             expr.span))  # fmt: skip
+        if isinstance(value, Quantity) and value.unit is not None:
+            unit, scale = value.unit.text, value.unit.factor
+        operands.append(float(si(value)))
+        dimensions.append((dimension_of(value), expr))
+    if not any(isinstance(o, Metric) for o in operands):
+        raise Fail(error("HMS604", "a goal names at least one metric", condition.span,
+                         notes=[f"help: metrics are {', '.join(METRICS)}"]))  # fmt: skip
+    _same_dimension(dimensions)
+    if any(op in ("==", "!=", "in") for op in condition.ops):
+        raise Fail(error("HMS604", "a goal is a bound: use < <= > >=", condition.span))
+    goal = Goal(tuple(operands), condition.ops, unit, scale)
+    shown = " ".join(condition.span.text.split())
+    return Requirement(shown, goal, statement.message)
+
+
+def _same_dimension(dimensions: list[tuple[d.Dimension, ast.Expr]]) -> None:
+    first = dimensions[0][0]
+    for other, expr in dimensions[1:]:
+        bare = other.is_number and not first.is_countlike
+        if bare or not d.comparable(first, other):
+            raise Fail(
+                error("HMS301", f"cannot compare {article(first)} with {article(other)}",
+                      expr.span)
+            )  # fmt: skip
+
+
+def _is_metric(expr: ast.Expr) -> bool:
+    name = expr.function if isinstance(expr, ast.Call) else expr
+    return isinstance(name, ast.Name) and (
+        name.name in METRICS or isinstance(expr, ast.Call) or name.name in SERIES
+    )
+
+
+def metric_of(builder: Builder, expr: ast.Expr, scope: Scope) -> tuple[Metric, d.Dimension]:
+    """A metric call such as ``p95(tpot, workload = chat)``, with its dimension."""
+    name = expr.function if isinstance(expr, ast.Call) else expr
+    if not isinstance(name, ast.Name):
+        raise Fail(error("HMS604", "this is not a metric", expr.span))
+    schema = METRICS.get(name.name)
+    if schema is None:
+        notes = suggestion(name.name, METRICS) or (f"help: metrics are {', '.join(METRICS)}",)
+        if name.name in SERIES:
+            notes = (f"help: say which value of it, such as `p99({name.name})`",)
+        raise Fail(error("HMS604", f"unknown metric `{name.name}`", name.span, notes=notes))
+    arguments = expr.arguments if isinstance(expr, ast.Call) else ()
+    series: str | None = None
+    where: dict[str, str] = {}
+    for argument in arguments:
+        if argument.name is None:
+            if series is not None or not (schema.of_series or schema.of_path):
+                raise Fail(error("HMS604", f"`{name.name}` takes no such argument",
+                                 argument.span))  # fmt: skip
+            series = _series(builder, argument, schema.of_path, scope)
+        else:
+            if argument.name not in schema.filters:
+                raise Fail(
+                    error("HMS604", f"`{name.name}` has no filter `{argument.name}`",
+                          argument.span, notes=suggestion(argument.name, schema.filters)
+                          or (f"help: it takes {', '.join(schema.filters)}",))
+                )  # fmt: skip
+            where[argument.name] = _filter(builder, argument, scope)
+    if series is None and (schema.of_series or schema.of_path):
+        wanted = "one of " + ", ".join(SERIES) if schema.of_series else "a path"
+        raise Fail(error("HMS604", f"`{name.name}` needs {wanted}", expr.span))
+    dimension = schema.dimension if schema.dimension is not None else SERIES[series or ""]
+    return Metric(name.name, series, where), dimension
+
+
+def _series(builder: Builder, argument: ast.Argument, of_path: bool, scope: Scope) -> str:
+    if of_path:
+        value = builder.evaluator.value(argument.value, Context(scope))
+        if isinstance(value, Instance | Vector):
+            return value.path
+        if isinstance(value, Selection):
+            return value.text
+        raise Fail(error("HMS604", f"expected a path, found {kind_of(value)}", argument.span))
+    if isinstance(argument.value, ast.Name) and argument.value.name in SERIES:
+        return argument.value.name
+    found = argument.value.span.text
+    raise Fail(
+        error("HMS604", f"unknown series `{found}`", argument.span,
+              notes=suggestion(found, SERIES) or (f"help: one of {', '.join(SERIES)}",))
+    )  # fmt: skip
+
+
+def _filter(builder: Builder, argument: ast.Argument, scope: Scope) -> str:
+    """The thing a filter names, by the name results use."""
+    expr = argument.value
+    if argument.name == "outcome":
+        word = expr.name if isinstance(expr, ast.Name) else expr.span.text
+        if word not in OUTCOMES:
+            raise Fail(error("HMS604", f"unknown outcome `{word}`", expr.span,
+                             notes=suggestion(word, OUTCOMES)
+                             or (f"help: one of {', '.join(OUTCOMES)}",)))  # fmt: skip
+        return word
+    value = builder.evaluator.value(expr, Context(scope))
+    wanted = {"workload": "workload", "class": "class", "case": "case"}.get(argument.name or "")
+    if isinstance(value, Definition) and wanted in (None, value.kind.name):
+        return value.qualified
+    if isinstance(value, Instance | Vector) and wanted is None:
+        return value.path
+    raise Fail(error("HMS604", f"`{argument.name}` takes a {wanted or argument.name}, "
+                     f"not {kind_of(value)}", expr.span))  # fmt: skip
+
+
+def axes(builder: Builder, experiment: Instance) -> list[Axis]:
+    """Every `sweep` of an experiment; problems go to the builder's sink."""
+    found = []
+    for wiring in experiment.wirings:
+        if isinstance(wiring.statement, ast.Sweep):
+            try:
+                found += _axes(builder, experiment, wiring.statement, wiring.scope)
+            except Fail as problem:
+                builder.report(problem)
+    return found
+
+
+def _axes(builder: Builder, experiment: Instance, statement: ast.Sweep, scope: Scope) -> list[Axis]:
+    targets = tuple(t.span.text for t in statement.targets)
+    for target in statement.targets:
+        _check_target(builder, experiment, target, scope)
+    if statement.values is None:
+        return [_domain_axis(builder, t, scope) for t in statement.targets]
+    texts = _item_texts(builder, statement.values, scope)
+    if len(targets) == 1:
+        return [Axis(targets, tuple((t.span.text,) for t in texts))]
+    points = []
+    for item in texts:
+        if not isinstance(item, ast.TupleExpr) or len(item.items) != len(targets):
+            raise Fail(
+                error("HMS602", f"expected ({len(targets)} values) for each point of the sweep",
+                      item.span)
+            )  # fmt: skip
+        points.append(tuple(i.span.text for i in item.items))
+    return [Axis(targets, tuple(points))]
+
+
+def _item_texts(builder: Builder, values: ast.Expr, scope: Scope) -> list[Any]:
+    if isinstance(values, ast.ListExpr):
+        if not values.items:
+            raise Fail(error("HMS602", "a sweep over nothing", values.span))
+        return list(values.items)
+    found = builder.evaluator.value(values, Context(scope))
+    if isinstance(found, list) and found and all(is_number(v) for v in found):
+        return [_Literal(str(v), values.span) for v in found]
+    raise Fail(error("HMS602", f"a sweep goes over a list, not {kind_of(found)}", values.span))
+
+
+@dataclass(frozen=True)
+class _Literal:
+    """A computed value that stands for its own text."""
+
+    shown: str
+    where: Any
+
+    @property
+    def span(self) -> Any:
+        return _Shown(self.shown)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    text: str
+
+
+def _check_target(builder: Builder, experiment: Instance, target: ast.Expr, scope: Scope) -> None:
+    """A swept path must be a param or property that exists."""
+    if isinstance(target, ast.Name) and (
+        target.name == "case" or target.name in experiment.properties
+    ):
+        return
+    context = Context(scope)
+    if isinstance(target, ast.Attribute):
+        base = builder.evaluator.value(target.base, context)
+        if isinstance(base, Definition):
+            base = base.instance(builder)
+        items = base.items if isinstance(base, Vector | Selection) else [base]
+        for item in items:
+            if isinstance(item, Instance):
+                known = {*item.params, *item.properties}
+                if target.name not in known:
+                    raise Fail(error("HMS602", f"{item} has no param or property `{target.name}`",
+                                     target.name_span,
+                                     notes=suggestion(target.name, known)))  # fmt: skip
+        return
+    builder.evaluator.value(target, context)
+
+
+def _domain_axis(builder: Builder, target: ast.Expr, scope: Scope) -> Axis:
+    """The declared domain of a param as an axis."""
+    owner: Any = None
+    name = target.span.text
+    if isinstance(target, ast.Attribute):
+        owner = builder.evaluator.value(target.base, Context(scope))
+        name = target.name
+    elif isinstance(target, ast.Name):
+        owner = scope.parent.owner if scope.parent is not None else scope.owner
+    if isinstance(owner, Definition):
+        owner = owner.instance(builder)
+    declared = owner.params.get(name) if isinstance(owner, Instance) else None
+    domain = getattr(getattr(declared, "statement", None), "domain", None)
+    if declared is None or domain is None:
+        raise Fail(
+            error("HMS602", f"`{target.span.text}` has no domain to sweep over", target.span,
+                  notes=["help: declare one, as in `param n = 2 in range(1, 9)`, or give values"])
+        )  # fmt: skip
+    if isinstance(domain, ast.ListExpr):
+        return Axis((target.span.text,), tuple((i.span.text,) for i in domain.items))
+    values = builder.evaluator.value(domain, Context(declared.scope))
+    return Axis((target.span.text,), tuple((str(v),) for v in values))

@@ -1,0 +1,215 @@
+"""Finds and loads modules: the specification, what it imports, and the prelude.
+
+Reads only the folder of the specification, the standard library and folders given by ``--path``;
+links that lead out of them are refused. Runs no code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from hermesdsl import resources
+from hermesdsl.diagnostics import Diagnostic, Sink, error
+from hermesdsl.diagnostics.nearest import suggestion
+from hermesdsl.model.build import FILE_KIND, Builder
+from hermesdsl.model.instance import FILE_OUTERNESS, Instance, ModuleFile, Scope
+from hermesdsl.source import Source, Span
+from hermesdsl.syntax import ast
+from hermesdsl.syntax.parse import parse
+from hermesdsl.syntax.read import read_source
+
+LIBRARY_PREFIX = "std"
+
+
+class Loader:
+    """Loads every module that a root file needs into a builder."""
+
+    def __init__(self, builder: Builder, sink: Sink, folders: Sequence[str] = ()) -> None:
+        self.builder = builder
+        self.sink = sink
+        self.folders = [Path(f).resolve() for f in folders]
+        self.library = resources.folder("stdlib").resolve()
+        self.by_file: dict[Path, ModuleFile] = {}
+        self.loading: list[tuple[Path, str]] = []
+
+    def load_prelude(self) -> None:
+        """Loads the prelude: names that need no import."""
+        path = self.library / "prelude.hms"
+        module = self._file(path, "std.prelude", None, library=True)
+        if module is not None:
+            self.builder.prelude = Scope(module.instance, self.builder.base_scope)
+
+    def load_root(self, path: Path, shown: str) -> ModuleFile | None:
+        """Loads the specification at `path`, named `shown` in diagnostics, and its imports."""
+        self._allow(path.resolve().parent)
+        return self._file(path.resolve(), shown, None, library=self._is_library(path.resolve()))
+
+    def load_text(self, text: str, shown: str, folder: Path) -> ModuleFile | None:
+        """Loads a specification given as text; its imports resolve against `folder`."""
+        self._allow(folder.resolve())
+        return self._module(Source(shown, text), folder / shown, "", library=False)
+
+    def _allow(self, folder: Path) -> None:
+        """What this compilation may read, links followed."""
+        self.builder.readable = [folder, self.library, *self.folders]
+
+    def _file(
+        self, path: Path, shown: str, span: Span | None, *, library: bool, prefix: str = ""
+    ) -> ModuleFile | None:
+        source = read_source(path, shown, library=library)
+        if isinstance(source, Diagnostic):
+            self.sink.add(source)
+            return None
+        return self._module(source, path, prefix, library=library)
+
+    def _module(
+        self, source: Source, path: Path, prefix: str, *, library: bool
+    ) -> ModuleFile | None:
+        parsed = parse(source)
+        for diagnostic in parsed.diagnostics:
+            self.sink.add(diagnostic)
+        if any(d.is_error for d in parsed.diagnostics):
+            return None
+        instance = Instance("", prefix, FILE_KIND, None, None, None)
+        module = ModuleFile(
+            source.name, str(path.parent), parsed.file, instance, library,
+            is_index=path.stem == "index",
+        )  # fmt: skip
+        self.by_file[path] = module
+        self.builder.add_module(module)
+        self.loading.append((path, source.name))
+        for statement in parsed.file.statements:
+            if isinstance(statement, ast.Import):
+                self._import(module, path, statement)
+        self.loading.pop()
+        return module
+
+    # --- imports ---
+
+    def _import(self, module: ModuleFile, path: Path, statement: ast.Import) -> None:
+        if not statement.names and not statement.alias and "." in statement.module:
+            last = statement.module.rpartition(".")[2]
+            self.sink.add(
+                error("HMS203", "a dotted import needs a name", statement.module_span,
+                      notes=[f"help: write `import {statement.module} as {last}`"])
+            )  # fmt: skip
+            return
+        alias = statement.alias or statement.module
+        prefix = alias if not statement.names else statement.module
+        if module.instance.path:
+            prefix = f"{module.instance.path}.{prefix}"
+        target = self._target(module, path, statement, prefix)
+        if target is None:
+            return
+        if not statement.names:
+            self._bind(module, alias, target, None, statement.module_span)
+        for name in statement.names:
+            self._bind(module, name.alias or name.name, target, name.name, name.span)
+
+    def _bind(
+        self, module: ModuleFile, name: str, target: ModuleFile, inner: str | None, span: Span
+    ) -> None:
+        if name in module.imports:
+            self.sink.add(error("HMS202", f"`{name}` is imported twice", span))
+            return
+        module.imports[name] = (target, inner, span)
+
+    def _target(
+        self, module: ModuleFile, path: Path, statement: ast.Import, prefix: str
+    ) -> ModuleFile | None:
+        found = self._find(path, statement)
+        if found is None:
+            return None
+        file, library = found
+        if file in self.by_file and not any(file == p for p, _ in self.loading):
+            return self.by_file[file]
+        if any(file == p for p, _ in self.loading):
+            names = [n for p, n in self.loading]
+            start = next(i for i, (p, _) in enumerate(self.loading) if p == file)
+            cycle = " -> ".join([*names[start:], names[start]])
+            self.sink.add(error("HMS204", f"imports go in a circle: {cycle}",
+                                statement.module_span))  # fmt: skip
+            return None
+        shown = self._shown(module, statement, file, library)
+        return self._file(
+            file, shown, statement.module_span, library=library, prefix="" if library else prefix
+        )
+
+    def _shown(self, module: ModuleFile, statement: ast.Import, file: Path, library: bool) -> str:
+        """How diagnostics name an imported file: beside its importer, or by library path."""
+        if library:
+            return (Path("stdlib") / file.relative_to(self.library)).as_posix()
+        importer = Path(module.name).parent
+        try:
+            inside = file.relative_to(Path(module.folder).resolve())
+        except ValueError:
+            return file.name
+        return (importer / inside).as_posix()
+
+    def _find(self, path: Path, statement: ast.Import) -> tuple[Path, bool] | None:
+        """File of a module; reports it missing or outside what may be read."""
+        parts = statement.module.split(".")
+        roots: list[tuple[Path, bool, list[str]]] = []
+        if parts[0] == LIBRARY_PREFIX:
+            roots.append((self.library, True, parts[1:]))
+        else:
+            roots.append((path.parent, self._is_library(path), parts))
+            roots.extend((folder, False, parts) for folder in self.folders)
+        for folder, library, names in roots:
+            base = folder.joinpath(*names)
+            for candidate in (base.with_suffix(".hms"), base / "index.hms"):
+                if names and candidate.is_file():
+                    return self._allowed(candidate, folder, library, statement)
+        self._missing(statement, roots)
+        return None
+
+    def _allowed(
+        self, candidate: Path, folder: Path, library: bool, statement: ast.Import
+    ) -> tuple[Path, bool] | None:
+        real = candidate.resolve()
+        if not any(real.is_relative_to(a) for a in self.builder.readable):
+            self.sink.add(
+                error("HMS205", f"module `{statement.module}` leads out of the folders that may "
+                      "be read", statement.module_span,
+                      notes=["help: allow its folder with --path"])
+            )  # fmt: skip
+            return None
+        return real, library
+
+    def _missing(
+        self, statement: ast.Import, roots: Iterable[tuple[Path, bool, list[str]]]
+    ) -> None:
+        near: list[str] = []
+        for folder, library, names in roots:
+            parent = folder.joinpath(*names[:-1])
+            prefix = [LIBRARY_PREFIX] * library + names[:-1]
+            if parent.is_dir():
+                near += [".".join([*prefix, p.stem]) for p in sorted(parent.iterdir())
+                         if p.suffix == ".hms" or p.is_dir()]  # fmt: skip
+        self.sink.add(
+            error("HMS203", f"no module `{statement.module}`", statement.module_span,
+                  notes=suggestion(statement.module, near))
+        )  # fmt: skip
+
+    def _is_library(self, path: Path) -> bool:
+        return path.is_relative_to(self.library)
+
+
+def order_modules(builder: Builder, root: ModuleFile) -> list[ModuleFile]:
+    """Every module reachable from `root`, importers before imported; sets their outerness."""
+    depth: dict[str, int] = {}
+
+    def visit(module: ModuleFile, level: int, trail: tuple[str, ...]) -> None:
+        if module.name in trail or depth.get(module.name, -1) >= level:
+            return
+        depth[module.name] = level
+        for target, _, _ in module.imports.values():
+            visit(target, level + 1, (*trail, module.name))
+
+    visit(root, 0, ())
+    ordered = sorted(builder.modules.values(), key=lambda m: (depth.get(m.name, 999), m.name))
+    for module in ordered:
+        module.depth = depth.get(module.name, 999)
+        module.instance.outerness = FILE_OUTERNESS - module.depth
+    return ordered

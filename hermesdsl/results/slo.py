@@ -1,0 +1,191 @@
+"""Goals: is each `require` of an experiment met, missed or undefined?
+
+Knows which metric calls make sense. Knows no clock, engine or file.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from hermesdsl.diagnostics import Diagnostic, SpecError, error, nearest
+from hermesdsl.graph.types import Metric, Requirement
+from hermesdsl.results.metrics import (
+    DEFINITIONS,
+    OUTCOMES,
+    PERCENTILES,
+    RATES,
+    SERIES,
+    Measures,
+)
+
+__all__ = ["Verdict", "check", "evaluate", "measure", "unit_of"]
+
+_STATISTICS = (*PERCENTILES, "mean", "max")
+_FUNCTIONS = (*_STATISTICS, *RATES, "share", "utilisation")
+#: Metrics of the language that no part of this version measures.
+_LATER = ("cost_per_token", "energy_per_token", "hit_rate")
+_STAGE_SERIES = ("queue", "e2e")
+
+_COMPARE: Mapping[str, Callable[[float, float], bool]] = MappingProxyType(
+    {
+        "<": operator.lt,
+        "<=": operator.le,
+        ">": operator.gt,
+        ">=": operator.ge,
+        "==": operator.eq,
+        "!=": operator.ne,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One requirement after a run.
+
+    `met` is None if it cannot be told: nothing was observed, or it compares cases. `value` is
+    the first metric of it and `bound` what that is compared with, in SI `unit`; `shown_unit` and
+    `scale` are how the user wrote the bound (1 `shown_unit` is `scale` in SI).
+    """
+
+    text: str
+    met: bool | None
+    value: float | None
+    bound: float | None
+    unit: str
+    shown_unit: str = ""
+    scale: float = 1.0
+    message: str | None = None
+
+
+def evaluate(requirements: Iterable[Requirement], measures: Measures) -> tuple[Verdict, ...]:
+    """A verdict for each requirement. Raises SpecError (HMS604) for goals that make no sense."""
+    wanted = tuple(requirements)
+    run = measures.run
+    problems = check(wanted, run.workloads, _classes(measures), run.stages, run.clients)
+    if problems:
+        raise SpecError(problems)
+    return tuple(_verdict(requirement, measures) for requirement in wanted)
+
+
+def _classes(measures: Measures) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*measures.classes, *filter(None, measures.run.classes))))
+
+
+def _verdict(requirement: Requirement, measures: Measures) -> Verdict:
+    goal = requirement.goal
+    values = [
+        measure(operand, measures) if isinstance(operand, Metric) else float(operand)
+        for operand in goal.operands
+    ]
+    met: bool | None = None
+    if None not in values:
+        known = [value for value in values if value is not None]
+        met = all(_COMPARE[op](a, b) for op, a, b in zip(goal.ops, known, known[1:], strict=False))
+    place = next((i for i, each in enumerate(goal.operands) if isinstance(each, Metric)), 0)
+    other = place + 1 if place + 1 < len(values) else place - 1
+    first = goal.operands[place]
+    unit = unit_of(first) if isinstance(first, Metric) else ""
+    return Verdict(
+        requirement.text,
+        met,
+        values[place],
+        values[other] if len(values) > 1 else None,
+        unit,
+        goal.unit or unit,
+        goal.scale,
+        requirement.message,
+    )
+
+
+def measure(metric: Metric, measures: Measures) -> float | None:
+    """The value of a checked metric call in SI units; None where nothing defines it."""
+    if "case" in metric.where:
+        return None
+    if metric.name in _STATISTICS and metric.of is not None:
+        return measures.series(metric.of, metric.where).statistic(metric.name)
+    if metric.name == "utilisation":
+        return measures.utilisation(metric.of or "")
+    return measures.value(metric.name, metric.where)
+
+
+def unit_of(metric: Metric) -> str:
+    """SI unit of a metric call."""
+    name = (metric.of or "") if metric.name in _STATISTICS else metric.name
+    return DEFINITIONS[name].unit if name in DEFINITIONS else ""
+
+
+# --- which goals make sense ----------------------------------------------------------------------
+
+
+def check(
+    requirements: Iterable[Requirement],
+    workloads: Sequence[str],
+    classes: Sequence[str],
+    stages: Sequence[str],
+    clients: Sequence[str],
+) -> list[Diagnostic]:
+    """Everything wrong with the metrics of some requirements, before or after a run (HMS604)."""
+    known = {"workload": workloads, "class": classes, "stage": stages, "outcome": tuple(OUTCOMES)}
+    problems = []
+    for requirement in requirements:
+        for operand in requirement.goal.operands:
+            if isinstance(operand, Metric):
+                found = _problem(operand, known, clients)
+                if found is not None:
+                    message, notes = found
+                    notes = (*notes, f"in `require {requirement.text}`")
+                    problems.append(error("HMS604", message, notes=notes))
+                    break
+    return problems
+
+
+_Problem = tuple[str, tuple[str, ...]]
+
+
+def _problem(
+    metric: Metric, known: Mapping[str, Sequence[str]], clients: Sequence[str]
+) -> _Problem | None:
+    if metric.name in _LATER:
+        return f"`{metric.name}` is not measured yet", ()
+    if metric.name not in _FUNCTIONS:
+        return f"unknown metric `{metric.name}`", _hint(metric.name, _FUNCTIONS)
+    if metric.name in _STATISTICS and metric.of not in SERIES:
+        what = (
+            f"`{metric.name}` of what? " if metric.of is None else f"unknown series `{metric.of}`; "
+        )
+        return f"{what}it takes one of {', '.join(SERIES)}", _hint(metric.of or "", SERIES)
+    if metric.name == "utilisation":
+        path = metric.of or ""
+        if not any(c == path or c.startswith((f"{path}[", f"{path}.")) for c in clients):
+            return f"no client `{path}` ran in this experiment", _hint(path, clients)
+    if metric.name == "share" and "outcome" not in metric.where:
+        return "`share` needs `outcome`", (f"one of {', '.join(OUTCOMES)}",)
+    return _filter_problem(metric, known)
+
+
+def _filter_problem(metric: Metric, known: Mapping[str, Sequence[str]]) -> _Problem | None:
+    for key, name in metric.where.items():
+        if key == "case":
+            continue
+        if key not in known:
+            return f"`{metric.name}` has no filter `{key}`", _hint(key, (*known, "case"))
+        if key == "outcome" and metric.name != "share":
+            return f"`{metric.name}` has no filter `outcome`", ("`share` has one",)
+        if key == "stage" and metric.of not in _STAGE_SERIES:
+            return (
+                f"`{metric.of or metric.name}` is not measured by stage",
+                (f"by stage: {', '.join(_STAGE_SERIES)}",),
+            )
+        if name not in known[key]:
+            listed = ", ".join(known[key]) or "none"
+            notes = (*_hint(name, known[key]), f"there: {listed}")
+            return f"no {key} `{name}` in this experiment", notes
+    return None
+
+
+def _hint(name: str, candidates: Iterable[str]) -> tuple[str, ...]:
+    match = nearest(name, candidates)
+    return (f"help: did you mean `{match}`?",) if match else ()

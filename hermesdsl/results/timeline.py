@@ -1,0 +1,114 @@
+"""A run as a Chrome trace: what each engine did when, for Perfetto or chrome://tracing.
+
+One process per engine with its runs of steps as slices, and counters of requests running and
+waiting there. Long runs are thinned: `MAX_SLICES` slices in all, neighbours of an engine merged
+(from the start of the first to the end of the last), and `SAMPLES` points per counter.
+Knows no metric and no file.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hermesdsl.sim.record import Run
+
+__all__ = ["MAX_SLICES", "SAMPLES", "chrome_trace"]
+
+MAX_SLICES = 20_000
+SAMPLES = 500
+
+_MICRO = 1e6
+
+Event: TypeAlias = "dict[str, Any]"
+Floats: TypeAlias = "NDArray[np.float64]"
+
+
+def chrome_trace(run: Run) -> dict[str, Any]:
+    """The trace-event JSON object of a run; timestamps in microseconds of simulated time."""
+    events: list[Event] = []
+    rows = len(run.steps["client"])
+    together = -(-rows // MAX_SLICES) if rows else 1
+    for index, client in enumerate(run.clients):
+        events.append({"ph": "M", "name": "process_name", "pid": index, "args": {"name": client}})
+        events.extend(_slices(run, index, together))
+        events.extend(_counters(run, index))
+    return {
+        "displayTimeUnit": "ms",
+        "otherData": {"experiment": run.experiment, "seed": run.seed, "rows_per_slice": together},
+        "traceEvents": events,
+    }
+
+
+def _slices(run: Run, client: int, together: int) -> list[Event]:
+    """Runs of steps of one engine, `together` of them to a slice."""
+    rows = np.flatnonzero(run.steps["client"] == client)
+    if not len(rows):
+        return []
+    column = {name: values[rows] for name, values in run.steps.items()}
+    first = np.arange(0, len(rows), together)
+    last = np.minimum(first + together, len(rows)) - 1
+    start, end = column["start_s"][first], column["end_s"][last]
+    sums = {
+        name: np.add.reduceat(column[name], first) for name in ("steps", "tokens", "prefill_tokens")
+    }
+    busy = np.add.reduceat(column["end_s"] - column["start_s"], first)
+    batch = np.maximum.reduceat(column["batch"], first)
+    used = column["kv_blocks"][last]
+    events = []
+    for i in range(len(first)):
+        prefill, tokens = int(sums["prefill_tokens"][i]), int(sums["tokens"][i])
+        name = "decode" if not prefill else "prefill" if prefill == tokens else "mixed"
+        events.append(
+            {
+                "ph": "X",
+                "name": name,
+                "pid": client,
+                "tid": 0,
+                "ts": start[i] * _MICRO,
+                "dur": (end[i] - start[i]) * _MICRO,
+                "args": {
+                    "steps": int(sums["steps"][i]),
+                    "tokens": tokens,
+                    "prefill_tokens": prefill,
+                    "largest_batch": int(batch[i]),
+                    "kv_blocks": int(used[i]),
+                    "busy_s": float(busy[i]),
+                },
+            }
+        )
+    return events
+
+
+def _counters(run: Run, client: int) -> list[Event]:
+    """Requests waiting and running at one engine, at evenly spaced times."""
+    waiting = np.zeros(SAMPLES, dtype=np.int64)
+    running = np.zeros(SAMPLES, dtype=np.int64)
+    times = np.linspace(0.0, run.end_s, SAMPLES)
+    for stage in run.stages:
+        mine = run.requests[f"{stage}.client"] == client
+        enter, start, end = (
+            np.sort(_known(run.requests[f"{stage}.{what}"][mine]))
+            for what in ("enter_s", "start_s", "end_s")
+        )
+        begun = np.searchsorted(start, times, "right")
+        waiting += np.searchsorted(enter, times, "right") - begun
+        running += begun - np.searchsorted(end, times, "right")
+    return [
+        {
+            "ph": "C",
+            "name": "requests",
+            "pid": client,
+            "ts": time * _MICRO,
+            "args": {"running": busy, "waiting": queue},
+        }
+        for time, busy, queue in zip(
+            times.tolist(), running.tolist(), waiting.tolist(), strict=True
+        )
+    ]
+
+
+def _known(column: Floats) -> Floats:
+    return column[~np.isnan(column)]

@@ -1,0 +1,79 @@
+"""Experiments, cases and views: what to run and what to show."""
+
+from __future__ import annotations
+
+from hermesdsl.schema.types import (
+    REQUIRE,
+    SWEEP,
+    AnyType,
+    BoolType,
+    Computed,
+    ComputedType,
+    Fragment,
+    Kind,
+    ListType,
+    NumberType,
+    Property,
+    ReferenceType,
+    SymbolType,
+    TextType,
+    props,
+)
+from hermesdsl.units import dimension as d
+
+_time = NumberType(d.SECOND, above=0)
+_count = NumberType(integer=True, minimum=1)
+
+EXPERIMENT = Kind(
+    "experiment",
+    "What to run: workloads, how long, and what the results must meet.",
+    single=True,
+    properties=props(
+        Property("workload", ListType(ReferenceType(("workload",))), "What is offered.",
+                 required=True),
+        Property("duration", _time, "Arrivals stop after this; until all are served if absent."),
+        Property("warmup", NumberType(d.SECOND, minimum=0), "Requests before are not measured.",
+                 0.0),
+        Property("seeds", ListType(NumberType(integer=True, minimum=0)), "One run each.", (1,)),
+        Property("horizon", SymbolType(("drain", "cut")),
+                 "Finish what was admitted, or stop at duration.", "drain"),
+        Property("contention", SymbolType(("fair", "none")),
+                 "Transfers share links, or do not.", "fair"),
+        Property("reserve", SymbolType(("all", "used")), "Which devices are paid for.", "all"),
+        Property("minimize", AnyType(), "Metric to make small."),
+        Property("maximize", AnyType(), "Metric or swept value to make large."),
+        Property("strategy", ComputedType("strategy"), "How a search goes.", "grid"),
+    ),
+    statements=frozenset({SWEEP, REQUIRE}),
+)  # fmt: skip
+CASE = Kind(
+    "case",
+    "A named variant: settings that act on the whole file.",
+    single=True,
+    properties={},
+    free=True,
+)
+VIEW = Kind(
+    "view",
+    "A drawing with a name.",
+    single=True,
+    properties=props(
+        Property("of", SymbolType(("hardware", "pipeline", "placement")), "What is drawn.",
+                 "hardware"),
+        Property("show", ListType(AnyType()), "Only these and what they hold."),
+        Property("fold", AnyType(), "Parts drawn as one box."),
+        Property("color", SymbolType(("kind", "utilisation")), "What colours mean.", "kind"),
+        Property("title", TextType(), "Heading."),
+        Property("tooltips", BoolType(), "Show documentation on hover.", True),
+    ),
+)  # fmt: skip
+
+COMPUTED = (
+    Computed("grid", "strategy", "Every point."),
+    Computed("bisect", "strategy", "Halving, for one monotone value.", (
+        Property("tolerance", NumberType(above=0), "Relative width to stop at.", 0.02),)),
+    Computed("tpe", "strategy", "Tree-structured Parzen estimator.", (
+        Property("trials", _count, "Points to try.", 100),)),
+)  # fmt: skip
+
+FRAGMENT = Fragment(kinds=(EXPERIMENT, CASE, VIEW), computed=COMPUTED)

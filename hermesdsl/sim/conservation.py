@@ -1,0 +1,75 @@
+"""What must hold at the end of every run: requests, tokens and KV blocks are conserved.
+
+A violation is a fault of the interpreter, never of a specification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+import numpy as np
+
+from hermesdsl.sim.engine import Engine
+from hermesdsl.sim.record import COMPLETED, UNFINISHED, Column, Run
+
+
+class ConservationError(RuntimeError):
+    """The records of a run contradict each other; the message lists every contradiction."""
+
+
+def check(run: Run, engines: list[Engine], due: Column) -> None:
+    """Raise `ConservationError` unless requests, tokens and blocks of a finished run add up.
+
+    `due`: tokens that each request's pipeline produces for it, shape (n,).
+    """
+    problems = [*_requests(run), *_tokens(run, engines, due)]
+    for engine in engines:
+        problems.extend(_engine(run, engine))
+    if problems:
+        raise ConservationError("; ".join(problems))
+
+
+def _requests(run: Run) -> Iterable[str]:
+    counts = run.counts
+    if counts["offered"] != counts["completed"] + counts["refused"] + counts["unfinished"]:
+        yield f"requests are lost: {dict(counts)}"
+    if run.horizon == "drain" and counts["unfinished"]:
+        first = int(np.argmax(run.requests["status"] == UNFINISHED))
+        yield f"{counts['unfinished']} requests never finish, request {first} first"
+    columns = run.requests
+    done = columns["status"] == COMPLETED
+    order = [columns["arrival_s"], columns["first_token_s"], columns["last_token_s"],
+             columns["finish_s"]]  # fmt: skip
+    for before, after in pairwise(order):
+        if (after[done] < before[done]).any():
+            yield "a request goes back in time"
+
+
+def _tokens(run: Run, engines: list[Engine], due: Column) -> Iterable[str]:
+    steps = run.steps
+    decoded = int((steps["steps"] * steps["batch"]).sum())
+    produced = decoded + sum(engine.prompts_done for engine in engines)
+    generated = int(run.requests["generated"].sum())
+    if produced != generated:
+        yield f"steps produced {produced} tokens, requests got {generated}"
+    done = run.requests["status"] == COMPLETED
+    if (run.requests["generated"][done] != due[done]).any():
+        yield "a completed request has more or fewer tokens than it asked for"
+
+
+def _engine(run: Run, engine: Engine) -> Iterable[str]:
+    mine = run.steps["client"] == engine.index
+    read = int(run.steps["prefill_tokens"][mine].sum())
+    left, held = engine.outstanding()
+    if read != engine.accepted + engine.recomputed - left:
+        yield (
+            f"{engine.path} read {read} prompt tokens of {engine.accepted} accepted and "
+            f"{engine.recomputed} recomputed with {left} left"
+        )
+    if engine.kv.used != held:
+        yield f"{engine.path} has {engine.kv.used} KV blocks in use, its sequences hold {held}"
+    if run.horizon == "drain" and (engine.kv.used or engine.decoding.count):
+        yield f"{engine.path} ends with {engine.kv.used} KV blocks in use"
+    if not engine.decoding.count and engine.decoding.context:
+        yield f"{engine.path} ends with {engine.decoding.context} tokens of context"

@@ -1,0 +1,178 @@
+"""The sequences of an engine that are decoding, in constant work per step whatever their number.
+
+All advance by one token per step, so one counter of steps (`clock`) stands for every sequence's
+progress: a sequence is finished when the clock reaches its target, and needs a new KV block
+whenever the clock meets its residue modulo the block size. Knows no time, queue or policy.
+`sim.reference` holds the same interface written sequence by sequence.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from hermesdsl.sim.plan import Visit
+
+
+class Sequence:
+    """A request at one engine.
+
+    `prompt`: tokens whose KV its prefill computes; `left`: of these, not computed yet;
+    `remaining`: tokens still to be produced (frozen while it decodes). `held`: KV blocks, while it
+    is not decoding. While decoding: it joined at step `joined` of the engine with KV of `base`
+    tokens, as the `serial`-th; `since` is when its last token before that came. `started`: had
+    its first step; `fresh`: has no token from this visit; `again`: was preempted with tokens.
+    """
+
+    __slots__ = ("again", "base", "fresh", "held", "joined", "left", "prompt", "remaining",
+                 "request", "serial", "since", "started", "visit")  # fmt: skip
+
+    def __init__(self, request: int, visit: Visit, prompt: int, remaining: int) -> None:
+        self.request = request
+        self.visit = visit
+        self.prompt = prompt
+        self.left = prompt
+        self.remaining = remaining
+        self.held = 0
+        self.base = 0
+        self.joined = 0
+        self.serial = 0
+        self.since = 0.0
+        self.started = False
+        self.fresh = True
+        self.again = False
+
+
+class Decoding(Protocol):
+    """What an engine asks of its decoding sequences."""
+
+    @property
+    def count(self) -> int:
+        """Sequences decoding."""
+
+    @property
+    def clock(self) -> int:
+        """Steps done since the run's start."""
+
+    @property
+    def context(self) -> int:
+        """Tokens of KV that the next step reads, the one each sequence writes included."""
+
+    def join(self, sequence: Sequence) -> None:
+        """Let a sequence whose KV holds `prompt` tokens decode from the next step on."""
+
+    def need(self, steps: int) -> int:
+        """KV blocks that the next `steps` steps take in all."""
+
+    def horizon(self, free: int) -> int:
+        """Steps until a sequence finishes or the next one would exceed `free` blocks (≥ 1)."""
+
+    def advance(self, steps: int) -> int:
+        """Do `steps` steps, at most the horizon; the blocks they took."""
+
+    def finished(self) -> list[Sequence]:
+        """Take out the sequences that are done now, in the order in which they joined."""
+
+    def drop_last(self) -> Sequence:
+        """Take out the sequence that joined last."""
+
+    def live(self) -> list[Sequence]:
+        """The sequences in the order in which they joined."""
+
+
+class CountedDecoding:
+    """`Decoding` by counters: no operation looks at more than one sequence or one block size."""
+
+    __slots__ = ("_ends", "_grow", "_live", "_serial", "_size", "clock", "context", "count")
+
+    def __init__(self, block_size: int) -> None:
+        self.count = 0
+        self.clock = 0
+        self.context = 0
+        self._size = block_size
+        self._serial = 0
+        self._live: dict[int, Sequence] = {}
+        #: (clock at its end, serial); entries of sequences that were dropped stay until reached.
+        self._ends: list[tuple[int, int]] = []
+        #: Sequences that take a block in the step which starts when clock ≡ index (mod size).
+        self._grow = [0] * block_size
+
+    def join(self, sequence: Sequence) -> None:
+        """See `Decoding`."""
+        clock = self.clock
+        base = sequence.base = sequence.prompt
+        sequence.joined = clock
+        self._serial = serial = sequence.serial = self._serial + 1
+        self._live[serial] = sequence
+        heappush(self._ends, (clock + sequence.remaining, serial))
+        self._grow[(clock - base) % self._size] += 1
+        self.context += base + 1
+        self.count += 1
+
+    def need(self, steps: int) -> int:
+        """See `Decoding`."""
+        size = self._size
+        grow = self._grow
+        first = self.clock % size
+        if steps == 1:
+            return grow[first]
+        rounds, rest = divmod(steps, size)
+        last = first + rest
+        if last <= size:
+            return rounds * self.count + sum(grow[first:last])
+        return rounds * self.count + sum(grow[first:]) + sum(grow[: last - size])
+
+    def horizon(self, free: int) -> int:
+        """See `Decoding`."""
+        ends, live = self._ends, self._live
+        while ends[0][1] not in live:
+            heappop(ends)
+        steps = ends[0][0] - self.clock
+        size, count = self._size, self.count
+        if (steps // size + 1) * count <= free or self.need(steps) <= free:
+            return steps
+        rounds, spare = divmod(free, count)
+        most = rounds * size
+        at = self.clock
+        while most < steps:
+            spare -= self._grow[at % size]
+            if spare < 0:
+                break
+            at += 1
+            most += 1
+        return most
+
+    def advance(self, steps: int) -> int:
+        """See `Decoding`."""
+        taken = self.need(steps)
+        self.clock += steps
+        self.context += steps * self.count
+        return taken
+
+    def finished(self) -> list[Sequence]:
+        """See `Decoding`."""
+        ends, live, clock = self._ends, self._live, self.clock
+        found = []
+        while ends and ends[0][0] <= clock:
+            sequence = live.pop(heappop(ends)[1], None)
+            if sequence is not None:
+                self._leave(sequence)
+                found.append(sequence)
+        return found
+
+    def drop_last(self) -> Sequence:
+        """See `Decoding`."""
+        _, sequence = self._live.popitem()
+        self._leave(sequence)
+        return sequence
+
+    def live(self) -> list[Sequence]:
+        """See `Decoding`."""
+        return list(self._live.values())
+
+    def _leave(self, sequence: Sequence) -> None:
+        start = sequence.joined - sequence.base
+        self._grow[start % self._size] -= 1
+        self.context -= self.clock - start + 1
+        self.count -= 1

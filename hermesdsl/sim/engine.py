@@ -1,0 +1,436 @@
+"""An LLM engine: a queue, iteration-level batches, paged KV, and decode steps taken many at once.
+
+What one step holds is decided by a batching policy (`sim.batching`); how long it takes by a cost
+model. Between changes of its composition, a batch of decodes is one *run*: the end of its j-th
+step is defined as the run's start plus `DecodeRun.seconds(j)`, and one event stands for all its
+steps. A run ends
+
+- when a sequence finishes,
+- when the next step would take more KV blocks than are free,
+- at the end of the step during which something came that may join: a request into an empty queue
+  while the batch has a seat, KV that was handed over, or blocks that were given back.
+
+Knows no pipeline, router or other engine; `sim.reference` replaces the run by single steps.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from math import ceil, inf, nextafter, sqrt
+from typing import TYPE_CHECKING, TypeAlias
+
+from hermesdsl.cost.types import DecodeRun, EngineCost, StepWork
+from hermesdsl.sim import batching
+from hermesdsl.sim.decoding import CountedDecoding, Decoding, Sequence
+from hermesdsl.sim.kernel import STEP, WAKE, Kernel
+from hermesdsl.sim.kv import KvBlocks
+from hermesdsl.sim.record import Recorder
+
+if TYPE_CHECKING:
+    from hermesdsl.graph.types import Client
+    from hermesdsl.sim.batching import Batching
+
+#: A prompt slice of a step: the sequence and its tokens.
+Slice: TypeAlias = "tuple[Sequence, int]"
+#: What an engine calls with (itself, sequence, seconds).
+Notice: TypeAlias = "Callable[[Engine, Sequence, float], None]"
+
+#: What an engine has whose options leave it out (the schema's own defaults).
+DEFAULT_MAX_BATCH = 256
+DEFAULT_BLOCK_SIZE = 16
+
+_IDLE, _STEPPING, _RUNNING = 0, 1, 2
+
+
+class Engine:
+    """One client of type ``LlmEngine``, the `index`-th of the run.
+
+    `leave` is called with a sequence that has got all it came for, its KV already freed unless
+    its visit says ``keeps`` (then `release` frees it); `fetch` with one whose handed-over KV has
+    been given blocks here and must now be moved (then `deliver` hands it in).
+    """
+
+    __slots__ = (
+        "_fetch", "_incoming", "_kernel", "_leave", "_limit", "_ready", "_recorder", "_run",
+        "_run_start", "_slices", "_state", "_step_decodes", "_step_start", "_version", "accepted",
+        "batching", "cost", "decoding", "index", "kept", "kv", "max_batch", "path",
+        "preemptions", "prompts_done", "recomputed", "waiting",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        index: int,
+        client: Client,
+        cost: EngineCost,
+        kernel: Kernel,
+        recorder: Recorder,
+        *,
+        leave: Notice,
+        fetch: Notice,
+    ) -> None:
+        block_size = _count(client, "block_size", DEFAULT_BLOCK_SIZE)
+        self.index = index
+        self.path = client.path
+        self.cost = cost
+        self.batching: Batching = batching.make(client.options)
+        self.max_batch = _count(client, "max_batch", DEFAULT_MAX_BATCH)
+        self.kv = KvBlocks(cost.kv_tokens, block_size)
+        self.decoding = self._make_decoding(block_size)
+        self.waiting: deque[Sequence] = deque()
+        #: Prompt tokens handed in, and added by preemption (counted as first prefilled, then lost).
+        self.accepted = 0
+        self.recomputed = 0
+        self.preemptions = 0
+        self.prompts_done = 0
+        #: Blocks of sequences that have left and whose KV is still to be moved away.
+        self.kept = 0
+        self._kernel = kernel
+        self._recorder = recorder
+        self._leave = leave
+        self._fetch = fetch
+        #: Sequences with blocks here whose KV is under way or has arrived (`_ready`).
+        self._incoming: dict[int, Sequence] = {}
+        self._ready: list[Sequence] = []
+        self._state = _IDLE
+        self._slices: list[Slice] = []
+        self._step_start = 0.0
+        self._step_decodes = False
+        self._run = DecodeRun((), 1, 0.0)
+        self._run_start = 0.0
+        self._limit = 0
+        self._version = 0
+
+    def _make_decoding(self, block_size: int) -> Decoding:
+        return CountedDecoding(block_size)
+
+    # --- from outside ----------------------------------------------------------------------
+
+    def fits(self, tokens: int) -> bool:
+        """True if KV of `tokens` tokens of one sequence can ever be held here."""
+        return self.kv.blocks(tokens) <= self.kv.capacity
+
+    def submit(self, sequence: Sequence, now: float, *, arrival: bool = True) -> None:
+        """Put a sequence at the end of the queue.
+
+        An `arrival` at the very end of a step is there when the next step is put together; what
+        another client sends on is not (it comes after all steps that end at that time).
+        """
+        waiting = self.waiting
+        waiting.append(sequence)
+        self.accepted += sequence.left
+        if self._state == _IDLE or (len(waiting) == 1 and self.seats() > 0):
+            self._poke(now, now if arrival else nextafter(now, inf))
+
+    def deliver(self, sequence: Sequence, now: float) -> None:
+        """Hand in the KV that `fetch` was asked for: the sequence decodes from the next step."""
+        self._ready.append(sequence)
+        self._poke(now, nextafter(now, inf))
+
+    def release(self, blocks: int, now: float) -> None:
+        """Free KV of a sequence that left with it kept."""
+        self.kv.free += blocks
+        self.kept -= blocks
+        if self.waiting:
+            self._poke(now, nextafter(now, inf))
+
+    def settle(self, until: float) -> None:
+        """Count what was done by `until`, when the run is cut there."""
+        if self._state == _RUNNING:
+            self._settle_run(until)
+        for sequence in self.decoding.live():
+            self._record_residence(sequence)
+
+    def outstanding(self) -> tuple[int, int]:
+        """(prompt tokens not yet computed, KV blocks held) of everything that is here."""
+        started = [sequence for sequence, _ in self._slices] if self._state == _STEPPING else []
+        half = [s for s in started if not (self.waiting and s is self.waiting[0])]
+        queue = [*self.waiting, *half]
+        clock = self.decoding.clock
+        held = sum(s.held for s in queue) + sum(s.held for s in self._incoming.values())
+        held += sum(self.kv.blocks(s.base + clock - s.joined) for s in self.decoding.live())
+        return sum(s.left for s in queue), held + self.kept
+
+    # --- for batching policies -------------------------------------------------------------
+
+    def seats(self) -> int:
+        """How many more sequences the batch may take."""
+        return self.max_batch - self.decoding.count - len(self._incoming)
+
+    def make_room(self) -> int:
+        """Preempt until one step of all decodes fits; the KV blocks that step takes."""
+        decoding, kv = self.decoding, self.kv
+        need = decoding.need(1)
+        while need > kv.free:
+            self._preempt()
+            need = decoding.need(1)
+        return need
+
+    def fill(self, budget: float, reserve: int, now: float, *, whole: bool) -> list[Slice]:
+        """Take prompts from the head of the queue, in order, for up to `budget` tokens.
+
+        A prompt is admitted when there is a seat and its KV fits beside `reserve` blocks; its
+        blocks are taken at once. `whole`: no prompt is cut, and one above the budget goes alone.
+        Otherwise the last is cut to the budget and stays at the head.
+        """
+        waiting, kv = self.waiting, self.kv
+        slices: list[Slice] = []
+        if not waiting:
+            return slices
+        spare = kv.free - reserve
+        seats = self.seats()
+        while waiting and seats > 0 and budget > 0:
+            sequence = waiting[0]
+            left = sequence.left
+            if whole and slices and left > budget:
+                break
+            if not sequence.held:
+                blocks = kv.blocks(sequence.prompt)
+                if blocks > spare:
+                    break
+                spare -= blocks
+                self._admit(sequence, blocks, now)
+            seats -= 1
+            if not left:
+                self._incoming[sequence.request] = waiting.popleft()
+                self._fetch(self, sequence, now)
+                continue
+            take = left if whole or left <= budget else int(budget)
+            slices.append((sequence, take))
+            budget -= take
+            if take < left:
+                break
+            waiting.popleft()
+        return slices
+
+    # --- steps -----------------------------------------------------------------------------
+
+    def _poke(self, now: float, earliest: float) -> None:
+        """Something came that may change the batch: look at the next boundary from `earliest`."""
+        if self._state == _IDLE:
+            self._state = _STEPPING
+            self._slices = []
+            self._kernel.at(now, WAKE, self.index, self._wake)
+        elif self._state == _RUNNING:
+            self._interrupt(earliest)
+
+    def _wake(self, now: float, _: int) -> None:
+        self._next(now)
+
+    def _next(self, now: float) -> None:
+        """Begin the next step or run, or fall idle."""
+        if self._ready:
+            self._join_ready(now)
+        slices, decodes = self.batching.plan(self, now)
+        if slices:
+            self._begin_step(slices, decodes, now)
+        elif self.decoding.count:
+            self._begin_run(now)
+        else:
+            self._state = _IDLE
+
+    def _begin_step(self, slices: list[Slice], decodes: bool, now: float) -> None:
+        prefill = sampled = kv_read = 0
+        pairs = 0.0
+        for sequence, take in slices:
+            done = sequence.prompt - sequence.left
+            prefill += take
+            kv_read += done + take
+            pairs += take * done + take * (take + 1) / 2
+            sampled += take == sequence.left
+        batch = self.decoding.count if decodes else 0
+        context = self.decoding.context if batch else 0
+        work = StepWork(
+            prefill + batch, sampled + batch, len(slices), prefill, pairs, kv_read, batch, context
+        )
+        self._state = _STEPPING
+        self._slices = slices
+        self._step_decodes = batch > 0
+        self._step_start = now
+        self._kernel.at(now + self.cost.step(work), STEP, self.index, self._end_step, prefill)
+
+    def _end_step(self, now: float, prefill: int) -> None:
+        decoding, kv = self.decoding, self.kv
+        batch = 0
+        if self._step_decodes:
+            batch = decoding.count
+            kv.free -= decoding.advance(1)
+        start = self._step_start
+        self._recorder.steps.extend((
+            self.index, start, now, 1, batch, batch + prefill, prefill, kv.used, now - start
+        ))  # fmt: skip
+        if batch:
+            self._end_sequences(decoding.finished(), now)
+        for sequence, take in self._slices:
+            sequence.left -= take
+            if not sequence.left:
+                self._end_prompt(sequence, now)
+        self._next(now)
+
+    def _begin_run(self, now: float) -> None:
+        decoding = self.decoding
+        self._run = self.cost.decode_run(decoding.count, decoding.context)
+        self._run_start = now
+        self._state = _RUNNING
+        self._plan_run()
+
+    def _plan_run(self) -> None:
+        self._end_run_after(self.decoding.horizon(self.kv.free))
+
+    def _end_run_after(self, steps: int) -> None:
+        self._limit = steps
+        self._version += 1
+        end = self._run_start + self._run.seconds(steps)
+        self._kernel.at(end, STEP, self.index, self._end_run, self._version)
+
+    def _end_run(self, now: float, version: int) -> None:
+        if version == self._version:
+            self._advance(self._limit)
+            self._record_run(self._limit)
+            self._end_sequences(self.decoding.finished(), now)
+            self._next(now)
+
+    def _interrupt(self, earliest: float) -> None:
+        """End the run with its first step that ends at `earliest` or later."""
+        limit = self._limit
+        if limit > 1:
+            steps = first_step_at(self._run, earliest, self._run_start, limit)
+            if steps < limit:
+                self._end_run_after(steps)
+
+    def _settle_run(self, until: float) -> None:
+        after = nextafter(until, inf)
+        steps = first_step_at(self._run, after, self._run_start, self._limit) - 1
+        if steps:
+            self._advance(steps)
+            self._record_run(steps)
+
+    def _advance(self, steps: int) -> None:
+        self.kv.free -= self.decoding.advance(steps)
+
+    # --- sequences -------------------------------------------------------------------------
+
+    def _admit(self, sequence: Sequence, blocks: int, now: float) -> None:
+        self.kv.free -= blocks
+        sequence.held = blocks
+        if not sequence.started and sequence.left:
+            sequence.started = True
+            sequence.visit.times.start[sequence.request] = now
+
+    def _join_ready(self, now: float) -> None:
+        for sequence in self._ready:
+            del self._incoming[sequence.request]
+            sequence.started = True
+            sequence.held = 0
+            sequence.visit.times.start[sequence.request] = now
+            self.decoding.join(sequence)
+        self._ready.clear()
+
+    def _end_prompt(self, sequence: Sequence, now: float) -> None:
+        """The step that completes a prompt brings a token: the first, unless it was preempted."""
+        request, visit = sequence.request, sequence.visit
+        self.prompts_done += 1
+        self._recorder.generated[request] += 1
+        sequence.since = now
+        if sequence.fresh:
+            sequence.fresh = False
+            visit.times.first[request] = now
+        sequence.remaining -= 1
+        if sequence.remaining:
+            sequence.held = 0
+            self.decoding.join(sequence)
+            return
+        if visit.keeps:
+            self.kept += sequence.held
+        else:
+            self.kv.free += sequence.held
+            sequence.held = 0
+            if sequence.again:
+                self._recorder.residences.extend(
+                    (request, self.index, self.decoding.clock, self.decoding.clock, now)
+                )
+        self._leave(self, sequence, now)
+
+    def _end_sequences(self, finished: list[Sequence], now: float) -> None:
+        for sequence in finished:
+            self._record_residence(sequence)
+            self.kv.free += self.kv.blocks(sequence.base + self.decoding.clock - sequence.joined)
+            self._leave(self, sequence, now)
+
+    def _preempt(self) -> None:
+        """Give up the KV of whoever was admitted last; it waits at the head of the queue."""
+        self.preemptions += 1
+        waiting = self.waiting
+        if waiting and waiting[0].held:
+            sequence = waiting[0]
+            self.recomputed += sequence.prompt - sequence.left
+            self.kv.free += sequence.held
+        else:
+            sequence = self.decoding.drop_last()
+            self._record_residence(sequence)
+            done = self.decoding.clock - sequence.joined
+            self.kv.free += self.kv.blocks(sequence.base + done)
+            sequence.remaining -= done
+            sequence.prompt = sequence.base + done + 1
+            sequence.again = True
+            self.recomputed += sequence.prompt
+            waiting.appendleft(sequence)
+        sequence.held = 0
+        sequence.left = sequence.prompt
+
+    # --- records ---------------------------------------------------------------------------
+
+    def _record_residence(self, sequence: Sequence) -> None:
+        clock = self.decoding.clock
+        recorder = self._recorder
+        recorder.generated[sequence.request] += clock - sequence.joined
+        recorder.residences.extend(
+            (sequence.request, self.index, sequence.joined, clock, sequence.since)
+        )
+
+    def _record_run(self, steps: int) -> None:
+        """Add the run's rows, one per piece of its step times that it has passed."""
+        run, start = self._run, self._run_start
+        batch, context, pieces = run.decodes, run.context, run.pieces
+        used = self.kv.used
+        extend = self._recorder.steps.extend
+        done = 0
+        begin = start
+        for index, piece in enumerate(pieces):
+            edge = pieces[index + 1].start if index + 1 < len(pieces) else inf
+            upto = steps
+            if context + (steps - 1) * batch >= edge:
+                upto = max(ceil((edge - context) / batch), 0)
+            if upto > done:
+                n = upto - done
+                end = start + run.seconds(upto)
+                first = piece.a + piece.b * (context + done * batch)
+                extend((self.index, begin, end, n, batch, n * batch, 0, used, first))
+                done, begin = upto, end
+            if done == steps:
+                break
+
+
+def _count(client: Client, name: str, default: int) -> int:
+    value = client.options.get(name)
+    return int(value) if isinstance(value, int | float) else default
+
+
+def first_step_at(run: DecodeRun, time: float, origin: float, limit: int) -> int:
+    """Smallest step j in 1..limit of a run begun at `origin` that ends at or after `time`.
+
+    `limit` if there is none. The root of the first piece's parabola is tried before searching.
+    """
+    piece = run.pieces[0]
+    slope = piece.b * run.decodes
+    first = piece.a + piece.b * run.context - 0.5 * slope
+    elapsed = time - origin
+    square = first * first + 2.0 * slope * elapsed
+    root = sqrt(square) if square > 0.0 else 0.0
+    if first + root > 0.0:
+        guess = min(max(ceil(2.0 * elapsed / (first + root)), 1), limit)
+        if (guess == 1 or origin + run.seconds(guess - 1) < time) and (
+            guess == limit or origin + run.seconds(guess) >= time
+        ):
+            return guess
+    return run.first_step_at(time, origin, limit)

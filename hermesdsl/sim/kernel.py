@@ -1,0 +1,44 @@
+"""The clock and the heap: calls functions at times, in one exact order.
+
+Events are ordered by (time, priority, key): `key` is a number that the caller derives from what
+the event concerns (a request, a client), never from when it was planned, so that two forms of
+one simulation that plan differently still order simultaneous events alike.
+Knows nothing of requests, clients or randomness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from math import inf
+from typing import TypeAlias
+
+#: Priorities at one instant: requests arrive; steps end (and the next begin); what the steps sent
+#: on, or what was under way, arrives; idle clients begin.
+ARRIVAL, STEP, DELIVERY, WAKE = 0, 1, 2, 3
+
+Action: TypeAlias = Callable[[float, int], None]
+
+
+class Kernel:
+    """One heap of events; an event is a function called with (time in seconds, argument)."""
+
+    __slots__ = ("_heap", "_planned", "now")
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._heap: list[tuple[float, int, int, int, Action, int]] = []
+        self._planned = 0
+
+    def at(self, time: float, priority: int, key: int, action: Action, argument: int = 0) -> None:
+        """Call `action(time, argument)` when the clock reaches `time` (seconds, not the past)."""
+        self._planned += 1
+        heappush(self._heap, (time, priority, key, self._planned, action, argument))
+
+    def run(self, until: float = inf) -> None:
+        """Process every event up to and including time `until`, the new ones among them."""
+        heap = self._heap
+        while heap and heap[0][0] <= until:
+            time, _, _, _, action, argument = heappop(heap)
+            self.now = time
+            action(time, argument)

@@ -1,0 +1,155 @@
+"""What a run leaves behind: columns, filled while it goes and handed over as arrays at its end.
+
+Knows what was seen (times, counts), not what it means: metrics are computed from `Run` by
+`results`. No Python object is kept per event.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import nan
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Column: TypeAlias = "NDArray[Any]"
+Table: TypeAlias = "dict[str, Column]"
+
+#: Codes of the column `status`.
+UNFINISHED, COMPLETED, REFUSED = 0, 1, 2
+#: Texts of the column `reason`.
+REASONS = ("", "needs more KV than the client has")
+
+#: Columns of the tables that are filled row by row (integers are exact as doubles below 2^53).
+STEP_COLUMNS = ("client", "start_s", "end_s", "steps", "batch", "tokens", "prefill_tokens",
+                "kv_blocks", "first_s")  # fmt: skip
+RESIDENCE_COLUMNS = ("request", "client", "first_step", "last_step", "since_s")
+TRANSFER_COLUMNS = ("request", "source", "target", "bytes", "start_s", "end_s")
+_INTEGERS = frozenset({"client", "steps", "batch", "tokens", "prefill_tokens", "kv_blocks",
+                       "request", "first_step", "last_step", "source", "target"})  # fmt: skip
+
+
+class VisitColumns:
+    """Times in seconds (NaN: not yet) and client of every request's visit to one pool.
+
+    `enter` on arrival there, `start` of its first step, `first` end of the step that completes
+    its prompt, `end` when it leaves; `client` index or -1.
+    """
+
+    __slots__ = ("client", "end", "enter", "first", "start")
+
+    def __init__(self, n: int) -> None:
+        self.enter = array("d", [nan]) * n
+        self.start = array("d", [nan]) * n
+        self.first = array("d", [nan]) * n
+        self.end = array("d", [nan]) * n
+        self.client = array("i", [-1]) * n
+
+
+class Recorder:
+    """The columns of a run of `n` requests while they fill."""
+
+    __slots__ = ("ended", "finish", "generated", "reason", "residences", "status", "steps",
+                 "transfers")  # fmt: skip
+
+    def __init__(self, n: int) -> None:
+        self.finish = array("d", [nan]) * n
+        self.status = array("b", [UNFINISHED]) * n
+        self.reason = array("b", [0]) * n
+        self.generated = array("q", [0]) * n
+        #: Requests that have completed or were refused.
+        self.ended = 0
+        self.steps = array("d")
+        self.residences = array("d")
+        self.transfers = array("d")
+
+
+@dataclass(frozen=True)
+class EngineSummary:
+    """One engine over the run.
+
+    `capacity_blocks` of `block_size` tokens; `busy_s` seconds in which it ran steps;
+    `preemptions` and the prompt tokens `recomputed` because of them; `steps` iterations.
+    """
+
+    client: str
+    capacity_blocks: int
+    block_size: int
+    busy_s: float
+    preemptions: int
+    recomputed: int
+    steps: int
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Everything recorded in one run: one point, one seed.
+
+    `requests`, one row per offered request in order of arrival: ``id``, ``number`` (place in its
+    workload), ``workload``, ``class`` (index into `workloads`, `classes`), ``arrival_s``,
+    ``prompt_tokens``, ``cached_tokens``, ``output_tokens`` (asked for), ``generated`` (produced),
+    ``first_token_s``, ``last_token_s``, ``finish_s`` (NaN: never), ``status`` (`UNFINISHED`,
+    `COMPLETED`, `REFUSED`), ``reason`` (index into `reasons`); and per stage of `stages`
+    ``<stage>.enter_s``, ``.start_s``, ``.end_s``, ``.client`` (index into `clients` or -1).
+
+    `steps`, one row per run of equal steps: ``client``, ``start_s``, ``end_s``, ``steps``,
+    ``batch`` (sequences decoding), ``tokens`` (through the linear layers, all steps together),
+    ``prefill_tokens``, ``kv_blocks`` (held at its end), ``first_s`` (length of the first step;
+    within a row, the others grow linearly, see `sim.tokens`).
+
+    `residences`, one row per uninterrupted stay of a request among a client's decoding sequences:
+    ``request``, ``client``, ``first_step``, ``last_step``, ``since_s``: the token before its
+    stay came at `since_s`, and those of the stay at the ends of the client's decode steps
+    ``first_step + 1 … last_step`` (counting rows of `steps` with ``batch`` > 0). From these
+    `sim.tokens` computes every gap between tokens exactly.
+
+    `transfers`: ``request``, ``source``, ``target`` (clients), ``bytes``, ``start_s``, ``end_s``.
+    `counts`: offered, admitted, completed, refused, unfinished. `window`: (warmup, duration or
+    None) in seconds. `makespan_s`: first arrival to last finish. `in_system`: ``time_s`` and
+    ``requests`` (number present) at points evenly spaced over the arrivals. `end_s`: the clock
+    when the run stopped.
+    """
+
+    experiment: str
+    seed: int
+    horizon: str
+    window: tuple[float, float | None]
+    workloads: tuple[str, ...]
+    classes: tuple[str, ...]
+    clients: tuple[str, ...]
+    stages: tuple[str, ...]
+    requests: Table
+    steps: Table
+    residences: Table
+    transfers: Table
+    engines: tuple[EngineSummary, ...]
+    counts: Mapping[str, int]
+    makespan_s: float
+    end_s: float
+    in_system: Table
+    reasons: tuple[str, ...] = field(default=REASONS)
+
+
+def table(rows: array[float], names: tuple[str, ...]) -> Table:
+    """Split interleaved rows into named columns, shape (rows,) each."""
+    matrix = np.frombuffer(rows, dtype=np.float64).reshape(-1, len(names))
+    return {
+        name: matrix[:, index].astype(np.int64) if name in _INTEGERS else matrix[:, index].copy()
+        for index, name in enumerate(names)
+    }
+
+
+def number_in_system(arrival: Column, finish: Column, points: int = 256) -> Table:
+    """Requests present at evenly spaced times of the arrivals' span.
+
+    `arrival`, `finish`: seconds, shape (n,), of admitted requests; NaN: never finished.
+    """
+    if not len(arrival):
+        return {"time_s": np.empty(0), "requests": np.empty(0, np.int64)}
+    times = np.linspace(arrival[0], arrival[-1], points)
+    left = np.sort(finish[~np.isnan(finish)])
+    present = np.searchsorted(arrival, times, "right") - np.searchsorted(left, times, "right")
+    return {"time_s": times, "requests": present.astype(np.int64)}

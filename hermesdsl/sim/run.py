@@ -1,0 +1,155 @@
+"""One run: one experiment, one seed, from offered requests to records.
+
+Puts the parts together: plans, routers, engines, interpreter, records and the checks at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Ordered
+
+import numpy as np
+
+from hermesdsl.cost.types import EngineCost
+from hermesdsl.diagnostics import SpecError, error, nearest
+from hermesdsl.graph.types import Client, CompiledSystem, Experiment, Pool
+from hermesdsl.sim import conservation
+from hermesdsl.sim.engine import Engine
+from hermesdsl.sim.interpreter import Interpreter, Progress
+from hermesdsl.sim.kernel import Kernel
+from hermesdsl.sim.load import merge
+from hermesdsl.sim.plan import Point, Visit, Work, chain, route_decodes, visits
+from hermesdsl.sim.record import Recorder, Run
+from hermesdsl.sim.reference import SteppedEngine
+from hermesdsl.sim.requests import RequestBatch
+from hermesdsl.sim.router import ROUTERS, ClientLoad, Router, RouterContext
+from hermesdsl.sim.supported import raise_unless_supported
+from hermesdsl.sim.transfer import Transfers
+from hermesdsl.sim.writing import records
+
+
+def simulate(
+    system: CompiledSystem,
+    experiment: str,
+    *,
+    seed: int,
+    costs: Mapping[str, EngineCost],
+    load: Ordered[RequestBatch],
+    reference: bool = False,
+    progress: Progress | None = None,
+) -> Run:
+    """Run `experiment` of `system` on the requests of `load`, one batch per workload.
+
+    `costs`: the cost model of every engine by client path. `reference`: take one event per step,
+    with the same records bit for bit. `progress(simulated s, requests ended, offered)` is called
+    now and then. Raises `SpecError` for what cannot be executed or offered.
+    """
+    chosen = _experiment(system, experiment)
+    raise_unless_supported(system, chosen)
+    offered = merge(_in_order(load, chosen), chosen.duration)
+    point = Point(system, chosen, seed, offered)
+    kernel = Kernel()
+    recorder = Recorder(len(offered))
+    state = ClientLoad(len(system.placement))
+    interpreter = Interpreter(
+        offered, kernel, recorder, load=state, transfer=_transfer(system), progress=progress
+    )
+    planned = _planned(point)
+    pools = _pools(system, planned)
+    index = {path: place for place, path in enumerate(_clients(pools))}
+    make = SteppedEngine if reference else Engine
+    for path in index:
+        client: Client = system.placement.nodes[path]["client"]
+        engine = make(len(interpreter.engines), client, costs[path], kernel, recorder,
+                      leave=interpreter.leave, fetch=interpreter.fetch)  # fmt: skip
+        interpreter.engines.append(engine)
+    routers = _routers(point, pools, index, state)
+    routes = {name: _route(works, pools, routers, len(offered)) for name, works in planned.items()}
+    interpreter.routes.extend(routes[system.workloads[w].pipeline] for w in chosen.workloads)
+    interpreter.start()
+    if chosen.horizon == "cut" and chosen.duration is not None:
+        kernel.run(chosen.duration)
+        for engine in interpreter.engines:
+            engine.settle(chosen.duration)
+    else:
+        kernel.run()
+    run = records(point, recorder, interpreter)
+    decodes = np.array([route_decodes(visit) for visit in interpreter.routes], bool)
+    due = np.where(decodes[offered.workload], offered.output, 1)
+    conservation.check(run, interpreter.engines, due)
+    return run
+
+
+def _experiment(system: CompiledSystem, name: str) -> Experiment:
+    found = system.experiments.get(name)
+    if found is None:
+        match = nearest(name, system.experiments)
+        notes = (f"help: did you mean `{match}`?",) if match else ()
+        raise SpecError([error("HMS602", f"unknown experiment `{name}`", notes=notes)])
+    return found
+
+
+def _in_order(load: Ordered[RequestBatch], experiment: Experiment) -> list[RequestBatch]:
+    by_name = {batch.workload: batch for batch in load}
+    missing = [name for name in experiment.workloads if name not in by_name]
+    if missing:
+        raise SpecError([error("HMS601", f"nothing offered for workload `{missing[0]}`")])
+    return [by_name[name] for name in experiment.workloads]
+
+
+def _planned(point: Point) -> dict[str, list[Work]]:
+    """The visits of every pipeline in use."""
+    system = point.system
+    names = dict.fromkeys(system.workloads[w].pipeline for w in point.experiment.workloads)
+    return {name: visits(chain(system.pipelines[name]), system) for name in names}
+
+
+def _pools(system: CompiledSystem, planned: Mapping[str, list[Work]]) -> dict[str, Pool]:
+    known: dict[str, Pool] = system.placement.graph["pools"]
+    return {work.pool: known[work.pool] for works in planned.values() for work in works}
+
+
+def _clients(pools: Mapping[str, Pool]) -> list[str]:
+    return list(dict.fromkeys(path for pool in pools.values() for path in pool.members))
+
+
+def _routers(
+    point: Point, pools: Mapping[str, Pool], index: Mapping[str, int], load: ClientLoad
+) -> dict[str, Router]:
+    routers = {}
+    for name, pool in pools.items():
+        members = tuple(index[path] for path in pool.members)
+        context = RouterContext(name, members, load, point.seed, point.offered)
+        routers[name] = ROUTERS[pool.route.name](pool.route, context)
+    return routers
+
+
+def _route(
+    works: list[Work], pools: Mapping[str, Pool], routers: Mapping[str, Router], n: int
+) -> Visit:
+    """The visits of one pipeline, linked; the first of them."""
+    first, *rest = [
+        Visit(pools[work.pool], routers[work.pool], n,
+              prefills=work.prefills, decodes=work.decodes)
+        for work in works
+    ]  # fmt: skip
+    last = first
+    for visit in rest:
+        last.keeps = True
+        last.following = last = visit
+    return first
+
+
+def _transfer(system: CompiledSystem) -> Callable[[Engine, Engine, int], tuple[float, float]]:
+    nodes = system.placement.nodes
+    clients: dict[str, Client] = {
+        path: nodes[path]["client"] for path in nodes if "client" in nodes[path]
+    }
+    transfers = Transfers(system.hardware, clients)
+
+    def transfer(source: Engine, target: Engine, tokens: int) -> tuple[float, float]:
+        model = clients[source.path].model
+        size = tokens * (model.kv_bytes_per_token if model is not None else 0.0)
+        return size, transfers.seconds(source.path, target.path, size)
+
+    return transfer

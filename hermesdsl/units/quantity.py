@@ -1,0 +1,166 @@
+"""Quantities: a number in base units, its dimension, and the unit the user wrote it in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import floor
+
+from hermesdsl.units import dimension as d
+from hermesdsl.units.dimension import Dimension
+from hermesdsl.units.table import Unit, find, preferred
+
+
+class UnitError(ValueError):
+    """Arithmetic between quantities that do not go together; the message is for a person."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quantity:
+    """`value` in base units (B, s, FLOP, W, $, tok, req, session) of `dimension`.
+
+    `unit` is the unit in which it prints: the one written, or None for a computed value.
+    """
+
+    value: float
+    dimension: Dimension
+    unit: Unit | None = None
+
+    def __str__(self) -> str:
+        unit = self.unit or preferred(self.value, self.dimension)
+        if unit is None:
+            text = d.symbol(self.dimension)
+            return f"{number_text(self.value)} {text}".rstrip()
+        number = number_text(self.value / unit.factor)
+        if unit.text == "%":
+            return f"{number}%"
+        if unit.text.startswith("$"):
+            return f"${number}{unit.text[1:]}"
+        return f"{number} {unit.text}"
+
+
+#: A number of the language: bare, or with a dimension.
+Numeric = int | float | Quantity
+
+
+def number_text(value: float) -> str:
+    """Up to six significant digits, integers in full, no trailing zeros."""
+    if value == floor(value) and abs(value) < 1e15:
+        return str(int(value))
+    text = f"{value:.6g}"
+    return text if "e" not in text else f"{value:.4g}"
+
+
+def make(value: float, text: str) -> Quantity | None:
+    """The quantity written as `value` and unit `text`; None if the unit is unknown."""
+    unit = find(text)
+    return None if unit is None else Quantity(value * unit.factor, unit.dimension, unit)
+
+
+def dimension_of(value: Numeric) -> Dimension:
+    """Dimension of a number or quantity."""
+    return value.dimension if isinstance(value, Quantity) else d.NUMBER
+
+
+def si(value: Numeric) -> int | float:
+    """The plain number in base units."""
+    return value.value if isinstance(value, Quantity) else value
+
+
+def add(a: Numeric, b: Numeric, sign: int = 1) -> Numeric:
+    """a + b, or a − b with sign −1; raises `UnitError` if dimensions differ."""
+    if not isinstance(a, Quantity) and not isinstance(b, Quantity):
+        return a + sign * b
+    left, right = dimension_of(a), dimension_of(b)
+    if not d.comparable(left, right):
+        verb = "add" if sign > 0 else "subtract"
+        raise UnitError(f"cannot {verb} {article(left)} and {article(right)}")
+    lead = a if isinstance(a, Quantity) and (any(left) or not isinstance(b, Quantity)) else b
+    assert isinstance(lead, Quantity)
+    return _plain(Quantity(si(a) + sign * si(b), lead.dimension, lead.unit))
+
+
+def multiply(a: Numeric, b: Numeric) -> Numeric:
+    """a · b; the unit is kept when the other factor is a bare number."""
+    if not isinstance(a, Quantity) and not isinstance(b, Quantity):
+        return a * b
+    unit = None
+    if not isinstance(a, Quantity) or a.dimension.is_number:
+        unit = b.unit if isinstance(b, Quantity) else None
+    elif not isinstance(b, Quantity) or b.dimension.is_number:
+        unit = a.unit
+    product = d.multiply(dimension_of(a), dimension_of(b))
+    if unit is not None and unit.dimension != product:
+        unit = None
+    return _plain(Quantity(si(a) * si(b), product, unit))
+
+
+def divide(a: Numeric, b: Numeric) -> Numeric:
+    """a / b; raises ZeroDivisionError."""
+    if not isinstance(a, Quantity) and not isinstance(b, Quantity):
+        return a / b
+    unit = a.unit if isinstance(a, Quantity) and dimension_of(b).is_number else None
+    return _plain(Quantity(si(a) / si(b), d.divide(dimension_of(a), dimension_of(b)), unit))
+
+
+def floor_divide(a: Numeric, b: Numeric) -> Numeric:
+    """a // b: of quantities of one dimension, how often b goes into a."""
+    if not isinstance(a, Quantity) and not isinstance(b, Quantity):
+        return a // b
+    dimension = d.divide(dimension_of(a), dimension_of(b))
+    unit = a.unit if isinstance(a, Quantity) and dimension_of(b).is_number else None
+    if unit is not None:
+        return _plain(Quantity((si(a) / unit.factor // si(b)) * unit.factor, dimension, unit))
+    return _plain(Quantity(si(a) // si(b), dimension, None))
+
+
+def modulo(a: Numeric, b: Numeric) -> Numeric:
+    """a % b; raises `UnitError` if dimensions differ."""
+    if not isinstance(a, Quantity) and not isinstance(b, Quantity):
+        return a % b
+    if not d.comparable(dimension_of(a), dimension_of(b)):
+        raise UnitError(f"cannot take {article(dimension_of(a))} modulo {article(dimension_of(b))}")
+    unit = a.unit if isinstance(a, Quantity) else None
+    return _plain(Quantity(si(a) % si(b), dimension_of(a), unit))
+
+
+def power(a: Numeric, exponent: Numeric) -> Numeric:
+    """a ** exponent; a quantity takes whole exponents only."""
+    if isinstance(exponent, Quantity):
+        if not exponent.dimension.is_countlike:
+            raise UnitError(f"an exponent must be a number, not {article(exponent.dimension)}")
+        exponent = exponent.value
+    if not isinstance(a, Quantity):
+        return _real(a**exponent)
+    if exponent != int(exponent):
+        raise UnitError("a quantity can be raised to whole powers only")
+    return _plain(Quantity(_real(a.value**exponent), d.power(a.dimension, int(exponent)), None))
+
+
+def negate(a: Numeric) -> Numeric:
+    """−a."""
+    return Quantity(-a.value, a.dimension, a.unit) if isinstance(a, Quantity) else -a
+
+
+def article(dimension: Dimension) -> str:
+    """How a sentence names a dimension: ``a size``, ``a bandwidth``, ``a number``."""
+    name = d.NAMES.get(dimension)
+    if name is None:
+        return f"a quantity in {d.symbol(dimension)}"
+    if name in ("tokens", "requests", "sessions", "operations", "money", "power", "energy"):
+        return {"power": "a power", "energy": "an energy", "money": "an amount of money"}.get(
+            name, f"a number of {name}"
+        )
+    return f"a {name}"
+
+
+def _real(value: complex | float) -> float:
+    if isinstance(value, complex):
+        raise UnitError("the result is not a real number")
+    return value
+
+
+def _plain(quantity: Quantity) -> Numeric:
+    """A quantity without dimension and unit is a bare number."""
+    if quantity.unit is None and quantity.dimension.is_number:
+        return quantity.value
+    return quantity

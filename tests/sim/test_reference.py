@@ -1,0 +1,137 @@
+"""A9: runs of decode steps as single events = one event per step, bit for bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hand_built import AffineCost, KneeCost, batch, chat, generate, reading, run, system, wires
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hermesdsl.graph.types import Spec
+from hermesdsl.sim.record import Run
+from hermesdsl.sim.tokens import token_gaps
+
+#: Binary fractions: sums of steps are exact, so arrivals at their multiples tie with step ends.
+TICK = 1 / 1024
+
+costs = st.sampled_from(
+    [
+        AffineCost(base=TICK),
+        AffineCost(base=8 * TICK, per_token=TICK / 8, per_context=TICK / 256),
+        AffineCost(base=0.009, per_token=5e-5, per_pair=1e-8, per_context=8e-7),
+        KneeCost(base=2 * TICK, per_context=TICK / 64, knee=90.0),
+        KneeCost(base=0.0071, per_token=1e-5, per_context=3.3e-6, knee=61.5, beyond=0.1),
+    ]
+)
+policies = st.sampled_from(
+    [
+        Spec("continuous"),
+        Spec("prefill_first"),
+        Spec("chunked", {"budget": 8}),
+        Spec("chunked", {"budget": 24}),
+        Spec("chunked", {"budget": 2048}),
+    ]
+)
+routes = st.sampled_from(
+    [Spec("round_robin"), Spec("jsq"), Spec("jsq", {"by": "tokens"}), Spec("random")]
+)
+#: (arrival in ticks, prompt, output): anything, or a crowd that runs out of KV.
+offers = st.one_of(
+    st.lists(
+        st.tuples(st.integers(0, 80), st.integers(1, 30), st.integers(1, 40)),
+        min_size=1,
+        max_size=25,
+    ),
+    st.lists(
+        st.tuples(st.integers(0, 20), st.integers(1, 20), st.integers(10, 40)),
+        min_size=8,
+        max_size=20,
+    ),
+)
+
+
+@st.composite
+def settings_of_engines(draw: st.DrawFn) -> dict[str, Any]:
+    batching = draw(policies)
+    options: dict[str, Any] = {
+        "batching": batching,
+        "max_batch": draw(st.sampled_from([1, 2, 5, 256])),
+        "block_size": draw(st.sampled_from([1, 4, 16])),
+    }
+    if "budget" not in batching.args:
+        options["max_tokens"] = draw(st.sampled_from([None, 16, 64]))
+    return options
+
+
+def assert_same(one: Run, other: Run) -> None:
+    for name in ("requests", "steps", "residences", "transfers", "in_system"):
+        mine, theirs = getattr(one, name), getattr(other, name)
+        assert mine.keys() == theirs.keys()
+        for column in mine:
+            np.testing.assert_array_equal(mine[column], theirs[column], err_msg=f"{name}.{column}")
+    assert one.engines == other.engines
+    assert one.counts == other.counts
+    assert (one.makespan_s, one.end_s) == (other.makespan_s, other.end_s)
+
+
+def both(built: Any, cost: Any, load: Any, seed: int = 1) -> Run:
+    fast = run(built, cost, load, seed=seed)
+    assert_same(fast, run(built, cost, load, seed=seed, reference=True))
+    _, weights = token_gaps(fast)
+    assert weights.sum() == np.maximum(fast.requests["generated"] - 1, 0).sum()
+    return fast
+
+
+@given(offers, costs, settings_of_engines(), routes, st.integers(1, 3), st.data())
+@settings(max_examples=250, deadline=None)
+def test_both_forms_agree(offer: Any, cost: Any, options: Any, route: Any, n: int, data: Any):
+    arrival, prompt, output = zip(*sorted(offer), strict=True)
+    tight = data.draw(st.sampled_from([40, 70, 72, 90, 120, 1 << 30]), "KV tokens")
+    horizon = data.draw(st.sampled_from([{}, {"horizon": "cut", "duration": 60 * TICK}]))
+    graph = data.draw(st.sampled_from([chat(), generate(), reading()]))
+    built = system(graph, engines={"llm": n}, route=route, options=options, **horizon)
+    cost = type(cost)(**{**vars(cost), "kv_tokens": tight})
+    both(built, cost, batch(np.array(arrival) * TICK, prompt, output))
+
+
+@given(offers, costs, settings_of_engines(), st.integers(1, 2), st.integers(1, 3), st.data())
+@settings(max_examples=150, deadline=None)
+def test_both_forms_agree_when_prefill_and_decode_are_apart(
+    offer: Any, cost: Any, options: Any, p: int, d: int, data: Any
+):
+    arrival, prompt, output = zip(*sorted(offer), strict=True)
+    tight = data.draw(st.sampled_from([70, 72, 90, 120, 1 << 30]), "KV tokens")
+    bandwidth = data.draw(st.sampled_from([1e6, 1000.0 / TICK]), "bytes per second")
+    horizon = data.draw(st.sampled_from([{}, {"horizon": "cut", "duration": 60 * TICK}]))
+    ends = [(f"p[{i}].gpu", "sw", bandwidth, TICK) for i in range(p)]
+    ends += [(f"d[{i}].gpu", "sw", bandwidth, TICK) for i in range(d)]
+    graph = data.draw(st.sampled_from([chat("p", "d"), generate("d", prefill="p")]))
+    built = system(
+        graph, engines={"p": p, "d": d}, options=options, contention="none",
+        hardware=wires(*ends, switches=["sw"]), **horizon,
+    )  # fmt: skip
+    cost = type(cost)(**{**vars(cost), "kv_tokens": tight})
+    both(built, cost, batch(np.array(arrival) * TICK, prompt, output))
+
+
+def test_the_hard_cases_do_happen():
+    """Tight KV preempts, and arrivals on step ends join the step that begins there."""
+    options = {"batching": Spec("chunked", {"budget": 24}), "block_size": 4}
+    built = system(chat(), options=options)
+    cost = AffineCost(base=TICK, kv_tokens=70)
+    load = batch(np.arange(20) * TICK, 12, 30)
+    done = both(built, cost, load)
+    assert done.engines[0].preemptions > 5
+    assert done.engines[0].recomputed > 0
+    started = done.requests["chat.prefill.start_s"][:2]
+    np.testing.assert_array_equal(started, [0.0, TICK])
+
+
+def test_many_arrivals_on_ties_with_two_engines_ending_at_once():
+    options = {"batching": Spec("continuous"), "block_size": 4}
+    built = system(chat(), engines={"llm": 2}, options=options)
+    load = batch(np.repeat(np.arange(10) * 4 * TICK, 4), 5, 9)
+    done = both(built, AffineCost(base=TICK), load)
+    assert done.counts["completed"] == 40

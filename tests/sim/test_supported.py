@@ -1,0 +1,151 @@
+"""What cannot be executed is refused by name before a run starts; nothing is left out silently."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pytest
+from hand_built import AffineCost, batch, chat, generate, pipeline, run, system
+
+from hermesdsl.diagnostics import SpecError
+from hermesdsl.graph.types import Choice, Spec, StageNode, Workload
+
+
+def refusal(built: Any, load: Any = None, **more: Any) -> list[str]:
+    with pytest.raises(SpecError) as caught:
+        run(built, AffineCost(base=1.0), load or batch([0.0]), **more)
+    return [f"{d.code}: {d.message}" for d in caught.value.diagnostics]
+
+
+def forked() -> nx.DiGraph:
+    graph = pipeline("chat", StageNode("a", "Prefill", "llm"), StageNode("b", "Decode", "llm"))
+    graph.add_edge("a", "output", choice=None)
+    return graph
+
+
+def branched() -> nx.DiGraph:
+    graph = pipeline("chat", StageNode("a", "Prefill", "llm"))
+    graph.edges["a", "output"]["choice"] = Choice(0, share=0.5)
+    graph.add_edge("a", "refused", choice=Choice(1))
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        (pipeline("chat", StageNode("chat.find", "Retrieve", "llm")),
+         "stage `chat.find` of type `Retrieve` cannot be executed yet"),
+        (pipeline("chat", StageNode("a", "Prefill", "llm", replicas=4)),
+         "stage `a` with 4 replicas cannot be executed yet"),
+        (pipeline("chat", StageNode("a", "Generate", "llm", repeat=Spec("times", {"n": 3}))),
+         "`repeat = times(n = 3)` of stage `a` cannot be executed yet"),
+        (generate(tokens=Spec("fixed", {"value": 9})),
+         "`tokens = fixed(value = 9)` of stage `chat.answer` cannot be executed yet"),
+        (generate(transfer="layerwise"),
+         "`transfer = layerwise` of stage `chat.answer` cannot be executed yet"),
+        (pipeline("chat", StageNode("a", "Decode", "llm")),
+         "pipeline `chat` (Decode) cannot be executed yet"),
+        (pipeline("chat"), "pipeline `chat` (without stages) cannot be executed yet"),
+        (forked(), "the fork at `a` of pipeline `chat` cannot be executed yet"),
+        (branched(), "the branch at `a` of pipeline `chat` cannot be executed yet"),
+    ],
+)  # fmt: skip
+def test_pipelines(graph: nx.DiGraph, message: str):
+    assert refusal(system(graph)) == [f"HMS506: {message}"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batching": Spec("static", {"n": 8})}, "`batching = static(n = 8)`"),
+        ({"order": "sjf"}, "`order = sjf`"),
+        ({"preemption": "swap"}, "`preemption = swap`"),
+        ({"prefix_cache": True}, "`prefix_cache = True`"),
+        ({"speculate": Spec("mtp", {"depth": 1})}, "`speculate = mtp(depth = 1)`"),
+        ({"role": "decode"}, "`role = decode`"),
+        ({"surprise": 3}, "`surprise = 3`"),
+    ],
+)
+def test_engine_options(options: dict[str, Any], message: str):
+    expected = [f"HMS506: {message} of client `llm[0]` cannot be executed yet"]
+    assert refusal(system(chat(), options=options)) == expected
+
+
+def test_defaults_of_the_schema_are_fine():
+    options = {
+        "batching": Spec("chunked", {"budget": 2048}), "max_batch": 256, "max_tokens": None,
+        "block_size": 16, "memory_rule": Spec("of_device", {"f": 0.9}), "prefix_cache": False,
+        "order": "fcfs", "preemption": "recompute", "role": "both", "profile": "vllm",
+        "speculate": Spec("off"), "tp": 1, "pp": 1, "ep": 1, "dp": 1, "attention": "tp",
+        "experts": "tp", "share": False, "spare": False, "span": False, "kv_dtype": "bf16",
+    }  # fmt: skip
+    stage = generate(tokens=None, hidden=False, transfer="full", join=Spec("all"), spread="routed")
+    done = run(system(stage, options=options), AffineCost(base=1.0), batch([0.0]))
+    assert done.counts["completed"] == 1
+
+
+def test_every_problem_is_named_at_once():
+    built = system(chat(), engines={"llm": 2}, route=Spec("power_of_two"), options={"order": "edf"})
+    assert refusal(built) == [
+        "HMS506: `route = power_of_two` of pool `llm` cannot be executed yet",
+        "HMS506: `order = edf` of client `llm[0]` cannot be executed yet",
+        "HMS506: `order = edf` of client `llm[1]` cannot be executed yet",
+    ]
+
+
+def test_other_clients():
+    expected = ["HMS506: client `llm[0]` of type `WorkerPool` cannot be executed yet"]
+    assert refusal(system(chat(), kind="WorkerPool")) == expected
+
+
+def test_two_values_for_one_knob():
+    options = {"batching": Spec("chunked", {"budget": 512}), "max_tokens": 1024}
+    message = "client `llm[0]` says `batching = chunked(budget = 512)` and `max_tokens = 1024`"
+    assert refusal(system(chat(), options=options)) == [f"HMS209: {message}"]
+
+
+def test_sharing_links_needs_saying_that_it_does_not_happen():
+    built = system(chat("p", "d"), engines={"p": 1, "d": 1})
+    message = "sharing of links between the KV transfers of pipeline `chat`"
+    assert refusal(built) == [f"HMS506: {message} cannot be executed yet"]
+
+
+def test_a_pool_that_is_nowhere():
+    assert refusal(system(chat("lm"))) == ["HMS505: unknown pool `lm`"]
+
+
+def test_sessions_and_closed_loops():
+    closed = Workload("w", "chat", Spec("closed", {"users": 3}), sessions=True)
+    assert refusal(system(chat(), workloads=[closed])) == [
+        "HMS506: arrivals of sessions in workload `w` cannot be executed yet",
+        "HMS506: closed-loop arrivals in workload `w` cannot be executed yet",
+    ]
+
+
+def test_experiments():
+    assert refusal(system(chat(), horizon="cut")) == [
+        "HMS602: `horizon = cut` needs a `duration` to cut at"
+    ]
+    assert refusal(system(chat(), horizon="dry")) == ["HMS602: unknown horizon `dry`"]
+    assert refusal(system(chat(), workloads=[])) == ["HMS602: experiment `main` has no workload"]
+
+
+def test_nothing_offered_for_a_workload():
+    assert refusal(system(chat()), batch([0.0], workload="other")) == [
+        "HMS601: nothing offered for workload `w`"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("load", "message"),
+    [
+        (batch([0.0, 1.0], [5, 0]), "request 1 has prompt = 0 tokens; it takes at least 1"),
+        (batch([0.0, 1.0], 5, [-3, 2]), "request 0 has output = -3 tokens; it takes at least 1"),
+        (batch([1.0, 0.5]), "arrivals are not in order"),
+        (batch([np.nan]), "an arrival is negative or not finite"),
+    ],
+)
+def test_offers_that_make_no_sense(load: Any, message: str):
+    assert refusal(system(chat()), load) == [f"HMS601: workload `w`: {message}"]
