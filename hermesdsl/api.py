@@ -69,7 +69,7 @@ class System:
         known = self.compiled.experiments
         if name is None and len(known) == 1:
             return next(iter(known.values()))
-        if name in known:
+        if name is not None and name in known:
             return known[name]
         if not known:
             raise SpecError([error("HMS602", f"{self.spec} has no workload to run")])

@@ -65,11 +65,17 @@ def to_dot(scene: Scene) -> str:
             lines += _halves(text, wire, across)
         else:
             lines.append(_wire(wire, across))
-    body = [f"digraph {quote(scene.view)} {{", *_defaults(scene)]
-    for item in items:
-        body += _item(item, 0, texts, "t" if across else "b")
-    body += [f"  {line}" for line in (*texts.get("", ()), *lines)]
-    return "\n".join([*body, "}", ""])
+    body = [line for item in items for line in _item(item, 0, texts, "t" if across else "b")]
+    body += [f"  {text}" for text in texts.get("", ())]
+    if scene.framed:
+        body = [
+            '  subgraph "cluster" {',
+            '  graph [label="", peripheries=0, margin=0]',
+            *body,
+            "  }",
+        ]
+    lines = [f"  {line}" for line in lines]
+    return "\n".join([f"digraph {quote(scene.view)} {{", *_defaults(scene), *body, *lines, "}", ""])
 
 
 def _defaults(scene: Scene) -> list[str]:
@@ -96,7 +102,7 @@ def _defaults(scene: Scene) -> list[str]:
 
 
 def _flipped(items: tuple[Node | Box, ...]) -> tuple[Node | Box, ...]:
-    """Last first, at every level: from left to right, Graphviz stacks from the bottom up."""
+    """Last first, at every level: from left to right, Graphviz stacks a box from the bottom up."""
     return tuple(
         replace(item, items=_flipped(item.items)) if isinstance(item, Box) else item
         for item in reversed(items)
@@ -132,6 +138,7 @@ def _item(item: Node | Box, depth: int, texts: dict[str, list[str]], title_at: s
         fillcolor=item.fill or fill,
         color=line,
         penwidth=1.1,
+        peripheries=1,
         margin=12,
         tooltip=item.tooltip or item.title,
     )

@@ -215,9 +215,15 @@ class _Drawing:
             ends = (tail, head) if turned else (head, tail)
             scope = self._scope(cable)
             bundles.setdefault((*ends, cable.tie.key, scope), []).append(cable)
-        return tuple(
+        wires = [
             self._wire(tail, head, scope, bundle)
             for (tail, head, _, scope), bundle in bundles.items()
+        ]
+        flat = (wire for wire in wires if not wire.rows and wire.tail != wire.head)
+        level = Counter(end for wire in flat for end in (wire.tail, wire.head))
+        return tuple(
+            replace(wire, rows=1) if max(level[wire.tail], level[wire.head]) > 1 else wire
+            for wire in wires
         )
 
     def _wire(self, tail: str, head: str, scope: str, bundle: list[_Cable]) -> Wire:

@@ -51,6 +51,11 @@ def duration(value: float) -> str:
     return f"{number(value * 1e6)} us" if value else "0 s"
 
 
+def count(number: int, noun: str) -> str:
+    """``1 client``, ``11 clients``."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
 def percent(share: float) -> str:
     """A share of one as ``35 %``."""
     return f"{number(share * 100)} %"

@@ -38,7 +38,7 @@ def scene(
         items += inner if single else [box]
         wires += drawing.wires()
     title = f"Pipeline {next(iter(pipelines))}" if single else "Pipelines"
-    return Scene("pipeline", title, tuple(items), tuple(wires), direction="LR")
+    return Scene("pipeline", title, tuple(items), tuple(wires), direction="LR", framed=single)
 
 
 def stages_of(graph: PipelineGraph) -> Iterator[StageNode]:

@@ -53,7 +53,9 @@ def scene(system: CompiledSystem, overlay: Overlay, *, folded: bool, only: str |
         groups,
     )  # fmt: skip
     items = drawing.pooled(groups.roots)
-    title = f"Placement of {only}" if only else f"Placement · {len(clients)} clients"
+    title = (
+        f"Placement of {only}" if only else f"Placement · {labels.count(len(clients), 'client')}"
+    )
     return Scene("placement", title, items, drawing.wires(ties), direction="LR")
 
 

@@ -62,13 +62,17 @@ class Wire:
 
 @dataclass(frozen=True)
 class Scene:
-    """A whole picture. `direction` is the reading direction: top to bottom or left to right."""
+    """A whole picture. `direction` is the reading direction: top to bottom or left to right.
+
+    `framed`: an unseen box around everything, without which Graphviz keeps no order of arms.
+    """
 
     view: str
     title: str
     items: tuple[Node | Box, ...]
     wires: tuple[Wire, ...] = ()
     direction: Literal["TB", "LR"] = "TB"
+    framed: bool = False
 
     @property
     def nodes(self) -> tuple[Node, ...]:

@@ -60,11 +60,11 @@ def build(
     for path, part in by_path.items():
         graph.add_node(path, part=part)
     graph.graph["power"] = _power(parts, graph.graph["containers"])
-    found = _add_wires(graph, by_path, wires)
+    sound, found = _add_wires(graph, by_path, wires)
     _join_memories(graph, by_path, joined)
     found += _duplicate_paths(parts, by_path, spans or {})
-    found += _parallel_statements(wires)
-    found += _ports_exceeded(by_path, wires)
+    found += _parallel_statements(sound)
+    found += _ports_exceeded(by_path, sound)
     found += _power_exceeded(graph.graph["power"], containers, spans or {})
     return graph, found
 
@@ -104,8 +104,9 @@ def _duplicate_paths(
 
 def _add_wires(
     graph: HardwareGraph, parts: Mapping[str, Part], wires: Sequence[Wire]
-) -> list[Diagnostic]:
-    """Add the edges of all sound wires; one diagnostic per statement that wrote a faulty one."""
+) -> tuple[list[Wire], list[Diagnostic]]:
+    """Add and give back the sound wires; one diagnostic per statement that wrote a faulty one."""
+    laid: list[Wire] = []
     found: list[Diagnostic] = []
     blamed: set[Span] = set()
     containers: Mapping[str, Container] = graph.graph["containers"]
@@ -120,11 +121,12 @@ def _add_wires(
             if wire.span is not None:
                 blamed.add(wire.span)
             continue
+        laid.append(wire)
         latency = link.latency
         add(a, b, link=link, lanes=lanes, bandwidth=bandwidth, latency=latency)
         if wire.both:
             add(b, a, link=link, lanes=lanes, bandwidth=bandwidth, latency=latency)
-    return found
+    return laid, found
 
 
 def _faulty(

@@ -70,7 +70,8 @@ def check_clients(
     At most one HMS505 per stage. `spans` say where stages were written, by path.
     """
     found = []
-    for path, stage in pipeline.nodes(data="stage"):
+    for path in pipeline:
+        stage: StageNode | None = pipeline.nodes[path].get("stage")
         if stage is None:
             continue
         if stage.inner is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import networkx as nx
 
@@ -21,7 +21,7 @@ __all__ = ["Arrow", "build", "check_clients", "check_kv", "flatten"]
 
 #: The nodes that are no stages.
 ENDS = ("input", "output", "refused")
-#: Sums of written percentages may miss 100 % by rounding only.
+#: Sums of written percentages may miss 100% by rounding only.
 _ROUNDING = 1e-9
 
 
@@ -58,32 +58,34 @@ def build(
     for stage in stages:
         graph.add_node(stage.path, stage=stage, join=None)
     graph.add_nodes_from(("output", "refused"), join=None)
-    checked = _Checked(graph, spans or {}, [])
+    builder = _Builder(graph, spans or {})
     for arrow in arrows:
-        checked.add(arrow)
-    checked.check_branches(arrows)
-    checked.check_shape()
-    if not any(item.is_error for item in checked.found):
-        checked.set_joins()
-    return graph, checked.found
+        builder.add(arrow)
+    builder.check_branches(arrows)
+    builder.check_shape()
+    if not any(item.is_error for item in builder.found):
+        builder.set_joins()
+    return graph, builder.found
 
 
 def flatten(graph: PipelineGraph) -> Iterator[tuple[str, StageNode]]:
     """(path, stage) of every stage, each sub-pipeline followed by what is inside it."""
-    for path, stage in graph.nodes(data="stage"):
+    for path in graph:
+        stage: StageNode | None = graph.nodes[path].get("stage")
         if stage is not None:
             yield path, stage
             if stage.inner is not None:
                 yield from flatten(stage.inner)
 
 
-@dataclass(frozen=True)
-class _Checked:
-    """A graph being built, where its stages were written, and what was found so far."""
+@dataclass
+class _Builder:
+    """A graph being built, where its stages and arrows were written, and what was found so far."""
 
     graph: PipelineGraph
     spans: Mapping[str, Span]
-    found: list[Diagnostic]
+    arrow_spans: dict[tuple[str, str], Span | None] = field(default_factory=dict)
+    found: list[Diagnostic] = field(default_factory=list)
 
     def name(self, path: str) -> str:
         """A stage as the pipeline's author calls it."""
@@ -101,11 +103,10 @@ class _Checked:
         self.found.append(error(code, message, span, notes=notes))
 
     def at(self, path: str) -> Span | None:
-        """Where a stage was written, else an arrow that touches it."""
+        """Where a stage was written, else the first arrow that touches it."""
         if path in self.spans:
             return self.spans[path]
-        touching = [*self.graph.in_edges(path, data=True), *self.graph.out_edges(path, data=True)]
-        return next((edge["span"] for _, _, edge in touching if edge["span"] is not None), None)
+        return next((span for ends, span in self.arrow_spans.items() if path in ends), None)
 
     def add(self, arrow: Arrow) -> None:
         """Add an arrow's edge if it can stand."""
@@ -118,10 +119,12 @@ class _Checked:
             return self.complain("HMS501", "no arrow can lead to input", arrow.span)
         if source in ("output", "refused"):
             return self.complain("HMS501", f"no arrow can leave {source}", arrow.span)
-        known = self.graph.get_edge_data(source, target)
-        if known is None:
-            self.graph.add_edge(source, target, choice=arrow.choice, span=arrow.span)
-        elif arrow.choice and known["choice"] and arrow.choice.order != known["choice"].order:
+        if not self.graph.has_edge(source, target):
+            self.graph.add_edge(source, target, choice=arrow.choice)
+            self.arrow_spans[source, target] = arrow.span
+            return None
+        known: Choice | None = self.graph.edges[source, target]["choice"]
+        if arrow.choice and known and arrow.choice.order != known.order:
             message = f"two arms of {self.name(source)} lead to {self.name(target)}"
             note = "help: join their conditions with `or`, or add their shares"
             self.complain("HMS502", message, arrow.span, note)
@@ -167,7 +170,7 @@ class _Checked:
             message = f"branch {name}: {rest} goes nowhere"
             return self.complain("HMS502", message, arms[-1].span, "help: add `else -> …`")
         if has_else and total > 1 - _ROUNDING:
-            message = f"branch {name}: shares add up to 100 %, so `else` is never taken"
+            message = f"branch {name}: shares add up to 100%, so `else` is never taken"
             self.found.append(Diagnostic("HMS502", Severity.WARNING, message, arms[-1].span))
         return None
 
@@ -176,12 +179,13 @@ class _Checked:
         graph = self.graph
         cycles = [part for part in nx.strongly_connected_components(graph) if len(part) > 1]
         cycles += [{node} for node in nx.nodes_with_selfloops(graph)]
-        for part in sorted(cycles, key=lambda part: min(part)):
+        for part in sorted(cycles, key=min):
             self._complain_of_cycle(part)
         if cycles:
             return
         if not graph.out_degree("input"):
-            self.complain("HMS501", f"no arrow leaves input of {graph.graph['name']}", None,
+            self.complain("HMS501", f"no arrow leaves input of {graph.graph['name']}",
+                          self.at(graph.graph["path"]),
                           "help: begin with `input -> …`")  # fmt: skip
             return
         for node in graph:
@@ -195,12 +199,14 @@ class _Checked:
                 note = f"help: end with `{self.name(node)} -> output`"
                 self.complain("HMS501", message, self.at(node), note)
         if not self.found and not nx.has_path(graph, "input", "output"):
-            self.complain("HMS501", "no way leads to output: every request is refused", None)
+            self.complain("HMS501", "no way leads to output: every request is refused",
+                          self.at(graph.graph["path"]))  # fmt: skip
 
     def _complain_of_cycle(self, part: set[str]) -> None:
-        edges = nx.find_cycle(self.graph.subgraph(part), min(part, key=list(self.graph).index))
+        first = next(node for node in self.graph if node in part)
+        edges = nx.find_cycle(self.graph.subgraph(part), first)
         cycle = [edge[0] for edge in edges]
-        span = self.graph.edges[edges[-1][:2]]["span"]
+        span = self.arrow_spans[edges[-1][0], edges[-1][1]]
         self.complain(
             "HMS501",
             f"the arrows form a cycle: {self.chain([*cycle, cycle[0]])}",
@@ -217,8 +223,8 @@ class _Checked:
             return self.complain("HMS503", str(tangled), None)
         for node, join in derived.items():
             self.graph.nodes[node]["join"] = join
-        for join in ambiguous:
-            self._complain_of_join(join)
+        for case in ambiguous:
+            self._complain_of_join(case)
         return None
 
     def _complain_of_join(self, join: joins.Ambiguous) -> None:
@@ -250,7 +256,7 @@ def _order_fault(arms: Sequence[Arrow]) -> tuple[str, Span | None] | None:
             continue
         if choice.share is not None and not 0 < choice.share <= 1 + _ROUNDING:
             return (
-                f"a share of {_percent(choice.share)}; it is above 0 % and at most 100 %",
+                f"a share of {_percent(choice.share)}; it is above 0% and at most 100%",
                 arm.span,
             )
         rank = 0 if choice.guard is not None else 1 if choice.share is not None else 2
@@ -271,4 +277,4 @@ def _arm_text(choice: Choice) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{share * 100:.6g} %"
+    return f"{share * 100:.6g}%"

@@ -1,0 +1,1 @@
+"""From syntax trees to a checked instance tree: imports, names, values, members, checks."""

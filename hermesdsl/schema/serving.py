@@ -266,7 +266,7 @@ def _setting(name: str, family: str, doc: str, *parameters: Property, **more: An
     return Computed(name, family, doc, parameters, **more)
 
 
-_staleness = Property("staleness", NumberType(d.SECOND, minimum=0), "Age of the state seen.", 0.0)
+_staleness = Property("staleness", NumberType(d.SECOND, minimum=0), "Age of the state seen.")
 _by = Property("by", SymbolType(("requests", "tokens")), "What is counted.", "requests")
 
 COMPUTED = (

@@ -9,7 +9,10 @@ whenever the clock meets its residue modulo the block size. Knows no time, queue
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from math import ceil, sqrt
 from typing import TYPE_CHECKING, Protocol
+
+from hermesdsl.cost.types import DecodeRun
 
 if TYPE_CHECKING:
     from hermesdsl.sim.plan import Visit
@@ -176,3 +179,23 @@ class CountedDecoding:
         self._grow[start % self._size] -= 1
         self.context -= self.clock - start + 1
         self.count -= 1
+
+
+def first_step_at(run: DecodeRun, time: float, origin: float, limit: int) -> int:
+    """Smallest step j in 1..limit of a run begun at `origin` that ends at or after `time`.
+
+    `limit` if there is none. The root of the first piece's parabola is tried before searching.
+    """
+    piece = run.pieces[0]
+    slope = piece.b * run.decodes
+    first = piece.a + piece.b * run.context - 0.5 * slope
+    elapsed = time - origin
+    square = first * first + 2.0 * slope * elapsed
+    root = sqrt(square) if square > 0.0 else 0.0
+    if first + root > 0.0:
+        guess = min(max(ceil(2.0 * elapsed / (first + root)), 1), limit)
+        if (guess == 1 or origin + run.seconds(guess - 1) < time) and (
+            guess == limit or origin + run.seconds(guess) >= time
+        ):
+            return guess
+    return run.first_step_at(time, origin, limit)

@@ -17,12 +17,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from math import ceil, inf, nextafter, sqrt
+from math import ceil, inf, nextafter
 from typing import TYPE_CHECKING, TypeAlias
 
 from hermesdsl.cost.types import DecodeRun, EngineCost, StepWork
 from hermesdsl.sim import batching
-from hermesdsl.sim.decoding import CountedDecoding, Decoding, Sequence
+from hermesdsl.sim.decoding import CountedDecoding, Decoding, Sequence, first_step_at
 from hermesdsl.sim.kernel import STEP, WAKE, Kernel
 from hermesdsl.sim.kv import KvBlocks
 from hermesdsl.sim.record import Recorder
@@ -414,23 +414,3 @@ class Engine:
 def _count(client: Client, name: str, default: int) -> int:
     value = client.options.get(name)
     return int(value) if isinstance(value, int | float) else default
-
-
-def first_step_at(run: DecodeRun, time: float, origin: float, limit: int) -> int:
-    """Smallest step j in 1..limit of a run begun at `origin` that ends at or after `time`.
-
-    `limit` if there is none. The root of the first piece's parabola is tried before searching.
-    """
-    piece = run.pieces[0]
-    slope = piece.b * run.decodes
-    first = piece.a + piece.b * run.context - 0.5 * slope
-    elapsed = time - origin
-    square = first * first + 2.0 * slope * elapsed
-    root = sqrt(square) if square > 0.0 else 0.0
-    if first + root > 0.0:
-        guess = min(max(ceil(2.0 * elapsed / (first + root)), 1), limit)
-        if (guess == 1 or origin + run.seconds(guess - 1) < time) and (
-            guess == limit or origin + run.seconds(guess) >= time
-        ):
-            return guess
-    return run.first_step_at(time, origin, limit)

@@ -159,6 +159,8 @@ def _hand_over(
 
 
 def _graph(pipeline: PipelineGraph, name: str) -> Iterator[Diagnostic]:
+    options: Mapping[str, Value] = pipeline.graph.get("options", {})
+    yield from _plain(f"pipeline `{name}`", options, _STAGE_PLAIN)
     for node, data in pipeline.nodes(data=True):
         after = list(pipeline.successors(node))
         if any(pipeline.edges[node, other].get("choice") for other in after):
@@ -174,6 +176,12 @@ def _graph(pipeline: PipelineGraph, name: str) -> Iterator[Diagnostic]:
 
 def _stage(stage: StageNode) -> Iterator[Diagnostic]:
     where = f"stage `{stage.path}`"
+    if stage.inner is None and stage.type_name not in STAGE_TYPES:
+        yield _not_yet(
+            f"{where} of type `{stage.type_name}`",
+            f"help: these can be executed: {', '.join(STAGE_TYPES)}",
+        )
+        return
     if stage.replicas != 1:
         yield _not_yet(f"{where} with {stage.replicas} replicas")
     if stage.repeat is not None:
@@ -182,11 +190,6 @@ def _stage(stage: StageNode) -> Iterator[Diagnostic]:
     yield from _plain(where, stage.options, _STAGE_PLAIN, acted_on)
     if stage.inner is not None:
         yield from _graph(stage.inner, stage.path)
-    elif stage.type_name not in STAGE_TYPES:
-        yield _not_yet(
-            f"{where} of type `{stage.type_name}`",
-            f"help: these can be executed: {', '.join(STAGE_TYPES)}",
-        )
     elif stage.pool is None:
         yield error("HMS505", f"{where} says on no client where it runs")
 
@@ -208,7 +211,7 @@ def _pool(system: CompiledSystem, name: str, clients: dict[str, None]) -> Iterat
 
 
 def _client(client: Client) -> Iterator[Diagnostic]:
-    where = f"client `{client.path}`"
+    where = f"client `{client.vector}[*]`" if client.vector else f"client `{client.path}`"
     if client.type_name != "LlmEngine":
         yield _not_yet(f"{where} of type `{client.type_name}`")
         return

@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from itertools import pairwise
 from math import inf
 
-import networkx as nx
-
-from hermesdsl.diagnostics import SpecError, error
+from hermesdsl.diagnostics import SpecError
+from hermesdsl.graph.query import NoRouteError, Route, hop_bandwidth, no_route, route
 from hermesdsl.graph.types import Client, HardwareGraph
 
 
@@ -44,42 +43,19 @@ class Transfers:
         latency = 0.0
         shares: dict[tuple[str, str], float] = {}
         for index in range(pairs):
-            start = here[index * len(here) // pairs]
-            end = there[index * len(there) // pairs]
-            route = self._route(start, end)
-            latency = max(latency, sum(self._latency(*hop) for hop in route))
-            for hop in route:
+            way = self._route(here[index * len(here) // pairs], there[index * len(there) // pairs])
+            latency = max(latency, way.latency)
+            for hop in pairwise(way.nodes):
                 shares[hop] = shares.get(hop, 0.0) + 1.0 / pairs
-        rate = min((self._bandwidth(*hop) / share for hop, share in shares.items()), default=inf)
-        return latency, rate
+        rates = (hop_bandwidth(self._hardware, *hop) / share for hop, share in shares.items())
+        return latency, min(rates, default=inf)
 
     def _devices(self, client: str) -> tuple[str, ...]:
         group = self._clients[client].group
         return group.devices if group is not None else ()
 
-    def _route(self, start: str, end: str) -> list[tuple[str, str]]:
-        if start == end:
-            return []
-        hardware = self._hardware
-        passable = [
-            node
-            for node in hardware.nodes
-            if node in (start, end) or hardware.nodes[node]["part"].forwards
-        ]
+    def _route(self, start: str, end: str) -> Route:
         try:
-            nodes = nx.dijkstra_path(
-                hardware.subgraph(passable), start, end, lambda a, b, _: self._latency(a, b)
-            )
-        except nx.NetworkXNoPath:
-            message = f"no route for KV from `{start}` to `{end}`"
-            raise SpecError([error("HMS408", message)]) from None
-        return list(pairwise(nodes))
-
-    def _latency(self, start: str, end: str) -> float:
-        return float(min(edge["latency"] for edge in self._hardware[start][end].values()))
-
-    def _bandwidth(self, start: str, end: str) -> float:
-        """Of all parallel wires of the least latency together (byte/s)."""
-        edges = self._hardware[start][end].values()
-        least = self._latency(start, end)
-        return float(sum(edge["bandwidth"] for edge in edges if edge["latency"] == least))
+            return route(self._hardware, start, end)
+        except NoRouteError:
+            raise SpecError([no_route(self._hardware, start, end)]) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import fsum
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,7 @@ from hand_built import AffineCost, KneeCost
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hermesdsl.sim.decoding import CountedDecoding, Sequence
-from hermesdsl.sim.engine import first_step_at
+from hermesdsl.sim.decoding import CountedDecoding, Sequence, first_step_at
 from hermesdsl.sim.reference import ListedDecoding
 
 
@@ -57,13 +57,11 @@ runs = st.builds(
 
 @given(runs, st.integers(1, 300))
 def test_a_run_of_steps_lasts_as_long_as_its_steps_one_by_one(run: Any, steps: int):
-    # The sum of single steps, each priced anew, to 1e-12 (math.fsum would hide nothing here).
-    cost = type(run)(run.pieces, run.decodes, run.context)
-    total = 0.0
-    for done in range(steps):
-        piece = [p for p in run.pieces if p.start <= run.context + done * run.decodes][-1]
-        total += piece.a + piece.b * (run.context + done * run.decodes)
-    assert cost.seconds(steps) == pytest.approx(total, rel=1e-12)
+    # Each step priced anew from the piece that covers its context; summed exactly.
+    contexts = [run.context + done * run.decodes for done in range(steps)]
+    pieces = [[p for p in run.pieces if p.start <= context][-1] for context in contexts]
+    single = [piece.a + piece.b * at for piece, at in zip(pieces, contexts, strict=True)]
+    assert run.seconds(steps) == pytest.approx(fsum(single), rel=1e-12)
 
 
 @given(runs, st.integers(1, 200), st.floats(-0.1, 4.0), st.integers(0, 220), st.booleans())

@@ -108,5 +108,5 @@ def test_the_route_of_least_latency_is_taken_whatever_its_width():
 def test_chips_do_not_forward():
     hardware = wires(("a", "between", 10.0, 0.1), ("between", "b", 10.0, 0.1))
     transfers = Transfers(hardware, clients(a=("a",), b=("b",)))
-    with pytest.raises(SpecError, match="HMS408: no route for KV from `a` to `b`"):
+    with pytest.raises(SpecError, match="HMS408: no route from a to b"):
         transfers.seconds("a", "b", 100.0)

@@ -69,7 +69,7 @@ def test_pipelines(graph: nx.DiGraph, message: str):
     ],
 )
 def test_engine_options(options: dict[str, Any], message: str):
-    expected = [f"HMS506: {message} of client `llm[0]` cannot be executed yet"]
+    expected = [f"HMS506: {message} of client `llm[*]` cannot be executed yet"]
     assert refusal(system(chat(), options=options)) == expected
 
 
@@ -90,19 +90,18 @@ def test_every_problem_is_named_at_once():
     built = system(chat(), engines={"llm": 2}, route=Spec("power_of_two"), options={"order": "edf"})
     assert refusal(built) == [
         "HMS506: `route = power_of_two` of pool `llm` cannot be executed yet",
-        "HMS506: `order = edf` of client `llm[0]` cannot be executed yet",
-        "HMS506: `order = edf` of client `llm[1]` cannot be executed yet",
+        "HMS506: `order = edf` of client `llm[*]` cannot be executed yet",
     ]
 
 
 def test_other_clients():
-    expected = ["HMS506: client `llm[0]` of type `WorkerPool` cannot be executed yet"]
+    expected = ["HMS506: client `llm[*]` of type `WorkerPool` cannot be executed yet"]
     assert refusal(system(chat(), kind="WorkerPool")) == expected
 
 
 def test_two_values_for_one_knob():
     options = {"batching": Spec("chunked", {"budget": 512}), "max_tokens": 1024}
-    message = "client `llm[0]` says `batching = chunked(budget = 512)` and `max_tokens = 1024`"
+    message = "client `llm[*]` says `batching = chunked(budget = 512)` and `max_tokens = 1024`"
     assert refusal(system(chat(), options=options)) == [f"HMS209: {message}"]
 
 
@@ -110,6 +109,13 @@ def test_sharing_links_needs_saying_that_it_does_not_happen():
     built = system(chat("p", "d"), engines={"p": 1, "d": 1})
     message = "sharing of links between the KV transfers of pipeline `chat`"
     assert refusal(built) == [f"HMS506: {message} cannot be executed yet"]
+
+
+def test_settings_of_a_pipeline_itself():
+    graph = chat()
+    graph.graph["options"] = {"transfer": "layerwise", "pairing": "global"}
+    expected = "`transfer = layerwise` of pipeline `chat` cannot be executed yet"
+    assert refusal(system(graph)) == [f"HMS506: {expected}"]
 
 
 def test_a_pool_that_is_nowhere():

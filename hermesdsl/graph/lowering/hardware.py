@@ -157,8 +157,8 @@ class _Lowering:
         if wire.pattern is None:
             left, right = wire.groups
             count += len(left) * len(right)
-        if count > hardware.MAX_WIRES:
-            raise Fail(error("HMS410", f"more than {hardware.MAX_WIRES} wires", wire.span))
+        if count > patterns.MAX_WIRES:
+            raise Fail(error("HMS410", f"more than {patterns.MAX_WIRES} wires", wire.span))
         for a, b in self._pairs(wire):
             link = self._link(wire, by_path[a], by_path[b])
             self.wires.append(hardware.Wire(a, b, link, wire.lanes, wire.both, wire.span))

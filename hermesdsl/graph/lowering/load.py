@@ -8,6 +8,7 @@ from hermesdsl.diagnostics import Diagnostic, Severity, error, warning
 from hermesdsl.graph.lowering.plain import plain
 from hermesdsl.graph.types import Experiment, RequestClass, Spec, SweepAxis, Value, Workload
 from hermesdsl.model import goals
+from hermesdsl.model.evaluate import Context
 from hermesdsl.model.instance import Definition, Instance
 from hermesdsl.model.values import ComputedValue, Fail
 from hermesdsl.syntax import ast
@@ -221,7 +222,7 @@ def _goal(builder: Builder, instance: Instance, name: str) -> str | None:
     scope = instance.slots[name].winner.scope  # type: ignore[union-attr]
     assert scope is not None
     if isinstance(expr, ast.Attribute):
-        builder.evaluator.value(expr, goals.Context(scope))
+        builder.evaluator.value(expr, Context(scope))
     else:
         goals.metric_of(builder, expr, scope)
     return str(expr.span.text)

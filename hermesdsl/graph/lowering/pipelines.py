@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hermesdsl.diagnostics import Diagnostic
-from hermesdsl.graph import pipeline
+from hermesdsl.graph import ledger, pipeline
 from hermesdsl.graph.lowering.plain import plain
 from hermesdsl.graph.lowering.serving import pool
 from hermesdsl.graph.types import (
@@ -21,6 +21,7 @@ from hermesdsl.model import flows
 from hermesdsl.model.instance import Instance, Vector
 from hermesdsl.model.resolve import place_of
 from hermesdsl.model.values import Fail, text
+from hermesdsl.source import Span
 
 if TYPE_CHECKING:
     from hermesdsl.model.elaborate import Tree
@@ -66,6 +67,7 @@ class _Lowering:
         self.pools: dict[str, Pool] = placement.graph["pools"]
         self.graphs: dict[str, PipelineGraph] = {}
         self.found: list[Diagnostic] = []
+        self.spans: dict[str, Span] = {}
 
     def top(self, instance: Instance) -> None:
         """A pipeline that requests enter."""
@@ -78,8 +80,10 @@ class _Lowering:
             for path, data in self.placement.nodes(data=True)
             if "client" in data
         }
-        self.found += pipeline.check_kv(graph)
-        self.found += pipeline.check_clients(graph, self.pools, clients)
+        spans = self.spans
+        if not any(d.is_error for d in self.found):
+            self.found += ledger.check_clients(graph, self.pools, clients, spans=spans)
+            self.found += ledger.check_kv(graph, self.pools, clients, spans=spans)
 
     def graph(self, instance: Instance) -> PipelineGraph:
         """The stage graph of one pipeline instance, sub-pipelines nested."""
@@ -100,15 +104,19 @@ class _Lowering:
             for a in flows.arrows(self.builder, instance)
         ]  # fmt: skip
         name = instance.type_name
-        graph, found = pipeline.build(
-            prefix, name, stages, arrows, instance.doc, span=place_of(instance)
-        )
+        span = place_of(instance)
+        if span is not None:
+            self.spans[prefix] = span
+        graph, found = pipeline.build(prefix, name, stages, arrows, instance.doc, spans=self.spans)
         self.found += found
         return graph
 
     def _stage(self, instance: Instance, count: int, vector: bool) -> StageNode:
         builder = self.builder
         path = instance.vector if vector else instance.path
+        span = place_of(instance)
+        if span is not None:
+            self.spans[path] = span
         chosen = flows.clients(builder, instance)
         name = None
         if chosen is not None:

@@ -53,12 +53,18 @@ def lower(tree: Tree, hardware: HardwareGraph) -> tuple[PlacementGraph, list[Dia
             continue
         group = groups.get(client.path)
         graph.add_node(client.path, client=replace(client, group=group))
-        devices = group.devices if group is not None else request.devices
-        for device in devices:
+        for device in group.devices if group is not None else ():
             _join(graph, hardware, client.path, device, "device")
-        for memory in group.memories if group is not None else ():
+        memories = group.memories if group is not None else _memories(builder, instance)
+        for memory in memories:
             _join(graph, hardware, client.path, memory, "memory")
     return graph, found
+
+
+def _memories(builder: Builder, tier: Instance) -> list[str]:
+    """The memories that a tier of a cache lies in; none for other clients."""
+    chosen = flows.devices(builder, tier) if _type(tier) == "KvTier" else None
+    return [part.path for part in chosen[1]] if chosen is not None else []
 
 
 def _paired(
@@ -85,8 +91,7 @@ def _clients(tree: Tree) -> Iterator[Instance]:
             if instance.kind.name == "client":
                 yield instance
     for definition in tree.singles("cache").values():
-        for child in definition.instance(tree.builder).each_child():
-            yield child
+        yield from definition.instance(tree.builder).each_child()
 
 
 def _request(builder: Builder, instance: Instance) -> placement.ClientRequest:

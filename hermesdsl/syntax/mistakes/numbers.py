@@ -71,6 +71,8 @@ def _remainder(failure: Failure, share: Token) -> Diagnostic | None:
     found = failure.found
     if found.kind not in ("NUMBER", "NAME", "LPAR", "QUANTITY") or "NUMBER" in failure.expected:
         return None
+    if failure.in_branch and found.start > share.end:
+        return None
     message = f"`{share.text}` is a share, and `{found.text}` cannot follow it"
     span = failure.span(share, found)
     write = f"{share.text[:-1]} % {found.text}"

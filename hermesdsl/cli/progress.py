@@ -1,0 +1,59 @@
+"""A bar for runs that take longer than a second, on a terminal only."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from hermesdsl.cli import figures
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+#: Seconds of silence.
+_PATIENCE = 1.0
+
+
+class Bar:
+    """Called with (simulated s, requests ended, offered); leaves no trace when it is closed."""
+
+    def __init__(self, console: Console, *, shown: bool) -> None:
+        self._console = console
+        self._shown = shown and console.is_terminal
+        self._started = time.monotonic()
+        self._progress: Any = None
+        self._task: Any = None
+
+    def __call__(self, simulated_s: float, ended: int, offered: int) -> None:
+        """Show how far the run is."""
+        if not self._shown or time.monotonic() - self._started < _PATIENCE:
+            return
+        if self._progress is None:
+            self._open(offered)
+        text = f"{figures.duration(simulated_s)} simulated"
+        self._progress.update(self._task, completed=ended, total=offered, description=text)
+
+    def _open(self, offered: int) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import TimeRemainingColumn as Remaining
+
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+            TextColumn("requests,"), Remaining(), TextColumn("left"),
+            console=self._console, transient=True,
+        )  # fmt: skip
+        self._progress.start()
+        self._task = self._progress.add_task("", total=offered)
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        failure: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()

@@ -1,0 +1,233 @@
+"""A result as a person reads it: latencies, rates, facts, requirements, verdict, definitions.
+
+Lays out what `Result` says for a terminal of 80 columns or more. No frames: blanks separate
+columns and blocks, so that the same text reads well in a pipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from hermesdsl.cli import figures
+from hermesdsl.results.metrics import DEFINITIONS, RATES, SERIES
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from hermesdsl.results import Result, Verdict
+
+_STATISTICS = ("mean", "p50", "p90", "p95", "p99", "max")
+#: Series shown for each workload and class too; `--json` has all of them.
+_BY_GROUP = ("ttft", "tpot", "e2e")
+#: Rates, their headings and units; the last two mean something only with bounds to meet.
+_RATES = (
+    ("request_throughput", "requests", "req/s"),
+    ("output_throughput", "output", "tok/s"),
+    ("goodput", "goodput", "req/s"),
+    ("attainment", "attainment", "of requests"),
+)
+_OF_BOUNDS = ("goodput", "attainment")
+_RUNGS = {"measured": "measured", "calibrated": "calibrated", "datasheet": "from data sheets"}
+
+_VERDICTS = {
+    "stable": ("green", "the system kept up with what arrived"),
+    "backlogged": (
+        "yellow",
+        "long after the last arrival it was still working off a queue; its latencies depend on "
+        "the length of the run. Offer less, run longer to see whether it settles, or add engines.",
+    ),
+    "overloaded": (
+        "bold red",
+        "requests arrived faster than they were served, so latencies grow with the length of the "
+        "run and say little. Offer less, or add engines.",
+    ),
+}
+
+
+def blocks(result: Result, *, definitions: bool = True) -> Iterator[RenderableType]:
+    """Everything worth printing about a result, blank lines between its blocks included."""
+    data = result.summary()
+    groups = _groups(data)
+    rates = [entry for entry in _RATES if entry[0] not in _OF_BOUNDS or _has_bounds(result)]
+    yield _title(data)
+    yield ""
+    yield _latencies(data["metrics"], groups)
+    yield ""
+    yield _rates(data["metrics"], groups, rates)
+    yield ""
+    yield _facts(data)
+    if result.requirements:
+        yield ""
+        yield _requirements(result.requirements)
+    yield ""
+    yield _verdict(result.verdict)
+    if definitions:
+        yield ""
+        yield _definitions([*SERIES, *(name for name, _, _ in rates)])
+
+
+def _title(data: Mapping[str, Any]) -> Text:
+    title = Text(data["spec"], style="bold")
+    title.append(f"  experiment {data['experiment']}, seed {data['seed']}", style="not bold")
+    return title
+
+
+def _groups(data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Metrics of each workload and class that tells more than all requests together do."""
+    everything = data["metrics"]
+    found: dict[str, Mapping[str, Any]] = {}
+    for sort in ("workload", "class"):
+        mine = {name: by for name, by in data["by"].items() if name.startswith(f"{sort}.")}
+        if len(mine) > 1 or any(by != everything for by in mine.values()):
+            found |= {name.partition(".")[2]: by for name, by in mine.items()}
+    return found
+
+
+def _has_bounds(result: Result) -> bool:
+    if result.measures is None:
+        return True
+    return any(result.measures.bounds(name) for name in result.measures.run.classes)
+
+
+# --- numbers -----------------------------------------------------------------------------------
+
+
+def _grid(*, heading: bool) -> Table:
+    return Table(
+        box=None, padding=(0, 0, 0, 2), pad_edge=False, show_header=heading, header_style="dim"
+    )
+
+
+def _name_column(table: Table, heading: str = "") -> None:
+    table.add_column(heading, no_wrap=True, overflow="ellipsis", max_width=24)
+
+
+def _latencies(metrics: Mapping[str, Any], groups: Mapping[str, Mapping[str, Any]]) -> Table:
+    table = _grid(heading=True)
+    _name_column(table, "latency")
+    for statistic in _STATISTICS:
+        table.add_column(statistic, justify="right", no_wrap=True, min_width=6)
+    table.add_column("", style="dim", no_wrap=True)
+    table.add_column("n", justify="right", style="dim", no_wrap=True)
+    for name in SERIES:
+        entry = metrics[name]
+        scale = figures.time_scale(entry["mean"])
+        table.add_row(Text(name, style="bold"), *_statistics(entry, scale))
+        for group, by in groups.items() if name in _BY_GROUP else ():
+            table.add_row(Text(f"  {group}"), *_statistics(by[name], scale))
+    return table
+
+
+def _statistics(entry: Mapping[str, Any], scale: figures.Scale) -> list[str]:
+    values = [scale.text(entry[statistic]) for statistic in _STATISTICS]
+    return [*values, scale.unit, f"{entry['n']:,}"]
+
+
+def _rates(
+    metrics: Mapping[str, Any],
+    groups: Mapping[str, Mapping[str, Any]],
+    rates: list[tuple[str, str, str]],
+) -> Table:
+    table = _grid(heading=True)
+    _name_column(table, "rate")
+    for _, heading, unit in rates:
+        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("", style="dim", no_wrap=True, header_style="")
+    rows = {"all requests": metrics, **{f"  {name}": by for name, by in groups.items()}}
+    for title, of in rows.items():
+        cells: list[str] = []
+        for name, _, unit in rates:
+            value = of[name]["value"]
+            cells += [figures.share(value) if name == "attainment" else figures.rate(value), unit]
+        table.add_row(Text(title, style="bold" if of is metrics else ""), *cells)
+    return table
+
+
+# --- facts -------------------------------------------------------------------------------------
+
+
+def _facts(data: Mapping[str, Any]) -> Table:
+    table = _grid(heading=False)
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("requests", _requests(data))
+    table.add_row("tokens", _tokens(data["tokens"]))
+    table.add_row("time", _time(data))
+    provenance = data["provenance"]
+    if provenance is not None:
+        shares = [
+            f"{figures.share(provenance[rung])} {words}"
+            for rung, words in _RUNGS.items()
+            if provenance.get(rung)
+        ]
+        table.add_row("costs", ", ".join(shares) or "none were asked for")
+    return table
+
+
+def _requests(data: Mapping[str, Any]) -> Text:
+    counts = data["requests"]
+    text = Text(f"{counts['offered']:,} offered, {counts['completed']:,} completed")
+    for outcome in ("refused", "unfinished"):
+        if counts[outcome]:
+            text.append(", ")
+            text.append(f"{counts[outcome]:,} {outcome}", style="yellow")
+    return text
+
+
+def _tokens(tokens: Mapping[str, int]) -> str:
+    parts = [f"{tokens['prompt']:,} prompt"]
+    if tokens["cached"]:
+        parts.append(f"{tokens['cached']:,} of them cached")
+    parts.append(f"{tokens['output']:,} output")
+    if tokens["generated"] != tokens["output"]:
+        parts.append(f"{tokens['generated']:,} generated")
+    return ", ".join(parts)
+
+
+def _time(data: Mapping[str, Any]) -> str:
+    simulated = f"{figures.duration(data['simulated_s'])} simulated"
+    if data["horizon"] == "cut":
+        simulated += " (cut off there)"
+    makespan = f"makespan {figures.duration(data['makespan_s'])}"
+    return f"{simulated}, {makespan}, computed in {figures.duration(data['wall_s'])}"
+
+
+# --- verdicts ----------------------------------------------------------------------------------
+
+
+def _requirements(verdicts: tuple[Verdict, ...]) -> Table:
+    words = {True: ("met", "green"), False: ("missed", "bold red"), None: ("undefined", "yellow")}
+    table = _grid(heading=True)
+    table.add_column("require", no_wrap=True)
+    table.add_column("", overflow="fold")
+    table.add_column("found", justify="right", no_wrap=True)
+    for each in verdicts:
+        word, style = words[each.met]
+        value = figures.quantity(each.value, each.shown_unit, each.scale)
+        text = Text(each.text)
+        if each.message and each.met is False:
+            text.append(f"\n{each.message}", style="dim")
+        table.add_row(Text(word, style=style), text, Text(value, style=style))
+    return table
+
+
+def _verdict(verdict: str) -> Table:
+    style, sentence = _VERDICTS[verdict]
+    table = _grid(heading=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row(Text(verdict, style=style), sentence)
+    return table
+
+
+def _definitions(names: list[str]) -> Table:
+    table = _grid(heading=False)
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold", style="dim")
+    for name in names:
+        table.add_row(name, DEFINITIONS[name].text)
+    return table
