@@ -6,7 +6,7 @@ Knows terminals, colour and width; knows no result and no specification.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -31,9 +31,18 @@ class Output:
         """Standard error, for what moves (progress)."""
         return _console(error=True)
 
+    @cached_property
+    def width(self) -> int:
+        """Columns of standard output."""
+        return self._results.width
+
+    @cached_property
+    def _results(self) -> Console:
+        return _console(error=False)
+
     def show(self, *parts: RenderableType) -> None:
         """Results, to standard output."""
-        console = _console(error=False)
+        console = self._results
         with console.capture() as captured:
             console.print(*parts, sep="\n")
         text = captured.get()
@@ -52,16 +61,22 @@ class Output:
         if not self.quiet:
             from rich.text import Text
 
-            head = Text(f"{label}: ", style="bold cyan")
-            self.console.print(head + Text(text), soft_wrap=not self.console.is_terminal)
+            self.console.print(Text.assemble((f"{label}: ", "bold cyan"), text))
 
     def report(self, diagnostics: Iterable[Diagnostic]) -> None:
         """Diagnostics with their source lines, to standard error."""
-        from hermesdsl.diagnostics.render import render_text
+        from hermesdsl.diagnostics.render import render_text, summary
 
         kept = [item for item in diagnostics if item.is_error or not self.quiet]
-        if kept:
-            self.status(render_text(kept, color=self.console.color_system is not None))
+        text = render_text(kept, color=self.console.color_system is not None)
+        if not any(item.is_error for item in kept):
+            text = text.removesuffix(summary(kept) + "\n")  # counted where a run was stopped
+        self.status(text)
+
+    def gap(self) -> None:
+        """A blank line between results and notes where a person sees both."""
+        if not self.quiet and self.console.is_terminal and self._results.is_terminal:
+            self.status("\n")
 
     def status(self, text: str) -> None:
         """Text as it is, to standard error."""
@@ -86,8 +101,3 @@ def _console(*, error: bool) -> Console:
             no_color=True,
         )  # fmt: skip
     return made
-
-
-def lines(parts: Sequence[str]) -> str:
-    """Texts on lines of their own."""
-    return "".join(f"{part}\n" for part in parts)

@@ -106,7 +106,8 @@ def _print(result: Result, output: Output, *, as_json: bool) -> None:
     else:
         from hermesdsl.cli.table import blocks
 
-        output.show(*blocks(result, definitions=not output.quiet))
+        output.show(*blocks(result, output.width, definitions=not output.quiet))
+        output.gap()
     for text in result.notes:
         output.note(text)
     if result.folder is not None:

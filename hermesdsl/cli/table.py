@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hermesdsl.cli import figures
-from hermesdsl.results.metrics import DEFINITIONS, RATES, SERIES
+from hermesdsl.results.metrics import DEFINITIONS, SERIES
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from hermesdsl.results import Result, Verdict
 
 _STATISTICS = ("mean", "p50", "p90", "p95", "p99", "max")
+#: Columns from which the numbers of observations find room.
+_WIDE = 100
 #: Series shown for each workload and class too; `--json` has all of them.
 _BY_GROUP = ("ttft", "tpot", "e2e")
 #: Rates, their headings and units; the last two mean something only with bounds to meet.
@@ -28,7 +30,7 @@ _RATES = (
     ("request_throughput", "requests", "req/s"),
     ("output_throughput", "output", "tok/s"),
     ("goodput", "goodput", "req/s"),
-    ("attainment", "attainment", "of requests"),
+    ("attainment", "attainment", "of offered"),
 )
 _OF_BOUNDS = ("goodput", "attainment")
 _RUNGS = {"measured": "measured", "calibrated": "calibrated", "datasheet": "from data sheets"}
@@ -48,14 +50,14 @@ _VERDICTS = {
 }
 
 
-def blocks(result: Result, *, definitions: bool = True) -> Iterator[RenderableType]:
-    """Everything worth printing about a result, blank lines between its blocks included."""
+def blocks(result: Result, width: int, *, definitions: bool = True) -> Iterator[RenderableType]:
+    """Everything worth printing about a result in `width` columns, blank lines included."""
     data = result.summary()
     groups = _groups(data)
     rates = [entry for entry in _RATES if entry[0] not in _OF_BOUNDS or _has_bounds(result)]
     yield _title(data)
     yield ""
-    yield _latencies(data["metrics"], groups)
+    yield _latencies(data["metrics"], groups, narrow=width < _WIDE)
     yield ""
     yield _rates(data["metrics"], groups, rates)
     yield ""
@@ -103,28 +105,33 @@ def _grid(*, heading: bool) -> Table:
 
 
 def _name_column(table: Table, heading: str = "") -> None:
-    table.add_column(heading, no_wrap=True, overflow="ellipsis", max_width=24)
+    table.add_column(heading, no_wrap=True, overflow="ellipsis")
 
 
-def _latencies(metrics: Mapping[str, Any], groups: Mapping[str, Mapping[str, Any]]) -> Table:
+def _latencies(
+    metrics: Mapping[str, Any], groups: Mapping[str, Mapping[str, Any]], *, narrow: bool
+) -> Table:
     table = _grid(heading=True)
     _name_column(table, "latency")
     for statistic in _STATISTICS:
         table.add_column(statistic, justify="right", no_wrap=True, min_width=6)
     table.add_column("", style="dim", no_wrap=True)
-    table.add_column("n", justify="right", style="dim", no_wrap=True)
+    if not narrow:
+        table.add_column("n", justify="right", style="dim", no_wrap=True)
     for name in SERIES:
-        entry = metrics[name]
-        scale = figures.time_scale(entry["mean"])
-        table.add_row(Text(name, style="bold"), *_statistics(entry, scale))
-        for group, by in groups.items() if name in _BY_GROUP else ():
-            table.add_row(Text(f"  {group}"), *_statistics(by[name], scale))
+        scale = figures.time_scale(metrics[name]["mean"])
+        rows = {name: metrics}
+        if name in _BY_GROUP:
+            rows |= {f"  {group}": by for group, by in groups.items()}
+        for title, of in rows.items():
+            cells = [*_statistics(of[name], scale), f"{of[name]['n']:,}"]
+            style = "bold" if of is metrics else ""
+            table.add_row(Text(title, style=style), *cells[: len(table.columns) - 1])
     return table
 
 
 def _statistics(entry: Mapping[str, Any], scale: figures.Scale) -> list[str]:
-    values = [scale.text(entry[statistic]) for statistic in _STATISTICS]
-    return [*values, scale.unit, f"{entry['n']:,}"]
+    return [*(scale.text(entry[statistic]) for statistic in _STATISTICS), scale.unit]
 
 
 def _rates(
@@ -135,14 +142,15 @@ def _rates(
     table = _grid(heading=True)
     _name_column(table, "rate")
     for _, heading, unit in rates:
-        table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("", style="dim", no_wrap=True, header_style="")
+        table.add_column(f"{heading}\n{unit}", justify="right", no_wrap=True)
     rows = {"all requests": metrics, **{f"  {name}": by for name, by in groups.items()}}
     for title, of in rows.items():
-        cells: list[str] = []
-        for name, _, unit in rates:
-            value = of[name]["value"]
-            cells += [figures.share(value) if name == "attainment" else figures.rate(value), unit]
+        cells = [
+            figures.share(of[name]["value"])
+            if name == "attainment"
+            else figures.rate(of[name]["value"])
+            for name, _, _ in rates
+        ]
         table.add_row(Text(title, style="bold" if of is metrics else ""), *cells)
     return table
 

@@ -21,14 +21,22 @@ def clean(text: str) -> str:
     return _FORBIDDEN.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
+class Flush(str):
+    """A text whose lines start at the left; others are centred."""
+
+    __slots__ = ()
+
+
 def quote(text: str) -> str:
     """`text` as a DOT string that shows exactly `text`.
 
     Graphviz reads backslash escapes *and* HTML entities in labels and tooltips, so both are
-    escaped; line ends become ``\\n`` (centred lines).
+    escaped; line ends become ``\\n``, or ``\\l`` if there are several lines, flush left.
     """
+    flush = isinstance(text, Flush) and "\n" in text
+    end = "\\l" if flush else "\\n"
     text = clean(text).replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + text.replace("\n", "\\n") + '"'
+    return '"' + text.replace("\n", end) + (end if flush else "") + '"'
 
 
 def attributes(**values: str | float | bool) -> str:
@@ -128,7 +136,7 @@ def _item(item: Node | Box, depth: int, texts: dict[str, list[str]], title_at: s
         return [f"{pad}{_node(item)}"]
     fill, line = style.box_colours(depth)
     frame = attributes(
-        label=item.title,
+        label=Flush(item.title),
         labeljust="l",
         labelloc=title_at,
         fontname=style.FONT,

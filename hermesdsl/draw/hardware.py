@@ -70,9 +70,7 @@ def part_lines(part: Part, held: tuple[Part, ...] = ()) -> tuple[str, ...]:
     said = dict(part.labels)
     figures: list[str] = []
     if part.kind in {"chip", "cpu"}:
-        figures += _peak(part, said)
-        if part.cores:
-            figures.append(f"{part.cores} cores")
+        figures += [f"{part.cores} cores"] if part.cores else _peak(part, said)
     if part.kind == "memory" and part.capacity:
         figures.append(said.get("capacity") or labels.size(part.capacity))
     if part.kind in {"memory", "switch", "nic"} and part.bandwidth:
@@ -99,7 +97,11 @@ def box_title(group: Group, box: Container) -> str:
 def _peak(part: Part, said: Mapping[str, str]) -> list[str]:
     for dtype in ("bf16", "fp16", *sorted(part.peak)):
         if dtype in part.peak:
-            text = said.get(f"peak.{dtype}") or labels.quantity(part.peak[dtype], "FLOPS")
+            text = (
+                said.get(f"peak.{dtype}")
+                or said.get(dtype)
+                or labels.quantity(part.peak[dtype], "FLOPS")
+            )
             return [f"{text} {dtype}"]
     return []
 
@@ -230,6 +232,8 @@ class _Drawing:
         cable = bundle[0]
         copies = len(self.folded.members[scope]) if scope else 1
         count = max(1, len(bundle) // copies)
+        made_of = {self.parts[tail].type_name, self.parts[head].type_name}
+        name = "" if cable.link.name in made_of else cable.link.name
         lane = cable.link.label or labels.quantity(cable.link.bandwidth, "B/s")
         speed = f"{cable.lanes} × {lane}" if cable.lanes > 1 else lane
         times = f"×{count}" if count > 1 else ""
@@ -238,7 +242,7 @@ class _Drawing:
         return Wire(
             self.folded.groups[above].id,
             self.folded.groups[below].id,
-            lines=labels.wrap([cable.link.name, speed, times], 28),
+            lines=labels.wrap([name, speed, times], 28),
             count=count,
             bandwidth=cable.link.bandwidth * cable.lanes,
             arrow="none" if cable.both else "back" if upwards else "forward",

@@ -6,6 +6,7 @@ values is for graphs built by hand and for settings left at their defaults.
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
@@ -15,6 +16,8 @@ from hermesdsl.graph.types import Spec, Value
 #: Longest line in a node; the tooltip has the whole text.
 LINE = 40
 
+#: Blanks that hold together what is read as one: around ``=``, between a number and its unit.
+_GLUED = re.compile(r"(?<==) | (?==)|(?<=\d) (?=[A-Za-zµ%])")
 _STEPS = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 _BINARY = ((2.0**40, "TiB"), (2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"))
 
@@ -97,16 +100,19 @@ def clip(line: str, width: int = LINE) -> str:
 def wrap(phrases: Sequence[str], width: int = LINE, joint: str = " · ") -> tuple[str, ...]:
     """Phrases on as few lines of about `width` characters as they need.
 
-    A phrase is broken only if it is longer than a line, at blanks, and ends with an ellipsis
-    after its third line.
+    A phrase is broken only if it is longer than a line, at blanks (but not within ``900 tok`` or
+    ``sigma = 0.6``), and ends with an ellipsis after its third line.
     """
     lines: list[str] = []
     for phrase in filter(None, phrases):
         if lines and len(lines[-1]) + len(joint) + len(phrase) <= width:
             lines[-1] += joint + phrase
         else:
-            broken = textwrap.wrap(phrase, width, max_lines=3, placeholder=" …")
-            lines += broken if len(broken) < 2 else [clip(line, width) for line in broken]
+            glued = _GLUED.sub("\N{NO-BREAK SPACE}", phrase)
+            lines += [
+                line.replace("\N{NO-BREAK SPACE}", " ")
+                for line in textwrap.wrap(glued, width, max_lines=3, placeholder=" …")
+            ]
     return tuple(lines)
 
 

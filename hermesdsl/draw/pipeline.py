@@ -103,11 +103,12 @@ class _Drawing:
     nested: bool
 
     def items(self) -> Iterator[Node | Box]:
-        """Ends and stages in graph order."""
+        """Stages, and the ends that something leads to or from, in graph order."""
         for name, data in self.graph.nodes(data=True):
             stage: StageNode | None = data.get("stage")
             if stage is None:
-                yield self._end(name)
+                if self.graph.degree(name):
+                    yield self._end(name)
             elif stage.inner is None:
                 yield self._stage(name, stage, data.get("join"))
             else:

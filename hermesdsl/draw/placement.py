@@ -25,14 +25,8 @@ def scene(system: CompiledSystem, overlay: Overlay, *, folded: bool, only: str |
     """The picture of all clients, or of one client, vector or pool named `only`."""
     graph = system.placement
     clients = _clients(graph, only)
-    parts = {
-        head: graph.nodes[head]["part"]
-        for path in clients
-        for head in graph.successors(path)
-        if "part" in graph.nodes[head]
-    }
-    held = _own_memories(graph, clients)
-    parts = {path: part for path, part in parts.items() if path not in held}
+    ties = list(_ties(graph, clients))
+    parts: dict[str, Part] = {tie.head: graph.nodes[tie.head]["part"] for tie in ties}
     hardware = {path: data["part"] for path, data in system.hardware.nodes(data=True)}
     idle = _idle(hardware, graph, parts) if only is None else {}
     boxes: dict[str, Container] = dict(system.hardware.graph.get("containers", {}))
@@ -40,12 +34,6 @@ def scene(system: CompiledSystem, overlay: Overlay, *, folded: bool, only: str |
     values |= {path: client_value(client) for path, client in clients.items()}
     values |= {path: part_value(part) for path, part in (parts | idle).items()}
     values = {path: values[path] for path in _declared(values, hardware)}
-    ties = [
-        Tie(path, head, graph.edges[path, head].get("role"))
-        for path in clients
-        for head in graph.successors(path)
-        if head in parts
-    ]
     tree, groups = fold(values, ties, whole=not folded)
     pools: Mapping[str, Pool] = graph.graph.get("pools", {})
     drawing = _Drawing(
@@ -103,6 +91,8 @@ def _setting(name: str, said: Mapping[str, str], client: Client) -> str:
         if value is None or name not in {"batching", "workers", "scope"}:
             return ""
         text = labels.setting(value)
+    if text.startswith("0 "):
+        return ""
     return text if name == "batching" else f"{name} {text}"
 
 
@@ -117,16 +107,14 @@ def _clients(graph: PlacementGraph, only: str | None) -> dict[str, Client]:
     return found
 
 
-def _own_memories(graph: PlacementGraph, clients: Iterable[str]) -> set[str]:
-    """Memories inside a device of the only client that uses them (the HBM of an engine's GPU)."""
-    found = set()
+def _ties(graph: PlacementGraph, clients: Iterable[str]) -> Iterator[Tie]:
+    """Each client with its devices; with its memories only if it has no device (a KV tier)."""
     for path in clients:
-        heads = set(graph.successors(path))
-        for head in heads:
-            owner = head.rpartition(".")[0]
-            if owner in heads and graph.in_degree(head) == 1:
-                found.add(head)
-    return found
+        roles = {head: data.get("role") for _, head, data in graph.out_edges(path, data=True)}
+        shown = "device" if "device" in roles.values() else "memory"
+        for head, role in roles.items():
+            if role == shown:
+                yield Tie(path, head, role)
 
 
 def _idle(

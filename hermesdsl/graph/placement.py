@@ -80,7 +80,7 @@ def place(
     return groups, found
 
 
-class _Refused(Exception):  # noqa: N818
+class _Refused(Exception):
     """Carries the diagnostic of a vector that cannot be placed."""
 
     def __init__(self, diagnostic: Diagnostic) -> None:

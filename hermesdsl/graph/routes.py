@@ -209,8 +209,8 @@ def _search(graph: HardwareGraph, network: _Network, ahead: _Tree, back: _Tree) 
     """The best crossing from the root of `ahead` to the root of `back`, None if they never meet.
 
     Both trees grow until each has everything within half the least latency. Every best route has
-    one hop that leaves its first half, and the choice among those hops does not depend on how
-    far earlier questions had grown the trees.
+    one hop that leaves its first half (or enters the part around the target), and the choice
+    among those hops does not depend on how far earlier questions had grown the trees.
     """
 
     def join(u: str, v: str, hop: _Hop) -> _Crossing:
@@ -227,8 +227,10 @@ def _search(graph: HardwareGraph, network: _Network, ahead: _Tree, back: _Tree) 
 
     def halves(limit: float) -> Iterator[_Crossing]:
         for v, far in back.settled.items():
-            if 2 * far.ticks >= limit and v != back.root:
+            if far.ticks > limit:
                 break
+            if 2 * far.ticks >= limit and v not in (back.root, back.around):
+                continue
             hops = network.site(graph, v).backward
             for u in hops.keys() & ahead.settled.keys():
                 if 2 * ahead.settled[u].ticks <= limit:
@@ -237,7 +239,7 @@ def _search(graph: HardwareGraph, network: _Network, ahead: _Tree, back: _Tree) 
     ends = (ahead.root, back.root)
     limit = min((crossing.ticks for crossing in halves(inf)), default=inf)
     while min(ahead.reach, back.reach) < inf:
-        if 2 * ahead.reach > limit and 2 * back.reach >= limit:
+        if 2 * ahead.reach > limit and 2 * back.reach >= limit and back.reach > 0:
             break
         if ahead.reach <= back.reach:
             u = ahead.grow(graph, network)

@@ -267,7 +267,8 @@ class Choice:
 #   nodes "input", "output", "refused" and one per stage (id = full path), attribute stage: StageNode
 #     (absent on the three ends), join: "merge" | "wait" | None on nodes with several inputs
 #   edges: choice: Choice | None
-#   graph.graph: name: str, path: str, doc: str
+#   graph.graph: name: str, path: str, doc: str; on a pipeline that requests enter also
+#     options: Mapping[str, Value], its own properties (transfer, pairing)
 PipelineGraph: TypeAlias = "nx.DiGraph[str]"
 
 # --- load and experiment -------------------------------------------------------------------

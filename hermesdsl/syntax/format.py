@@ -194,7 +194,7 @@ class _Formatter:
         """The cells of a statement whose blocks the author kept on one line, else None."""
         parts = blocks(item)
         for block, inside in zip(parts, contents(item), strict=True):
-            if "\n" in block.text or (_made(block) and inside):
+            if inside and ("\n" in block.text or _made(block)):
                 return None
         if parts and self.comments and self.comments[0].span.start < item.span.end:
             return None

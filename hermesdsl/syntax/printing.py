@@ -65,15 +65,15 @@ def _text(node: ast.Expr | ast.All | ast.Slice, plain: bool) -> str:
         case ast.Number() | ast.QuantityLiteral() | ast.Text():
             return _literal(node)
         case ast.Attribute(base, name):
-            return join(_operand(base, _PRIMARY, False), "." + name)
+            return join(_base(base), "." + name)
         case ast.Index(base, item):
-            return join(_operand(base, _PRIMARY, False), "[", _text(item, False), "]")
+            return join(_base(base), "[", _text(item, False), "]")
         case ast.Slice(start, stop):
             ends = [_text(end, False) if end is not None else "" for end in (start, stop)]
             return join(ends[0], ":", ends[1])
         case ast.Call(function, arguments):
             return join(
-                _operand(function, _PRIMARY, False),
+                _base(function),
                 _items("(", arguments, ")", node, function.span.end),
             )
         case ast.ListExpr(items):
@@ -104,6 +104,13 @@ def _operation(node: ast.Unary | ast.Binary | ast.Comparison | ast.Conditional, 
                 _operand(then, _OR, plain), " if ", _operand(condition, _OR, plain),
                 " else ", _operand(otherwise, _CONDITIONAL, plain),
             )  # fmt: skip
+
+
+def _base(node: ast.Expr) -> str:
+    """What a point or a bracket follows; behind a bare quantity they would change its unit."""
+    if isinstance(node, ast.QuantityLiteral):
+        return f"({_literal(node)})"
+    return _operand(node, _PRIMARY, False)
 
 
 def _operand(node: ast.Expr, lowest: int, plain: bool) -> str:

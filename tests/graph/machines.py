@@ -56,7 +56,7 @@ def node_wires(node: str) -> list[Wire]:
 def rack_pieces(
     nodes: int = 4, leaves: int = 2
 ) -> tuple[list[Part], list[Wire], list[Container], list[tuple[str, str]]]:
-    """HopperRack as `hardware.build` takes it: NIC i of every node on leaf i mod leaves, two spines."""
+    """HopperRack as `hardware.build` takes it: NIC i on leaf i mod leaves, two spines."""
     parts: list[Part] = []
     joined: list[tuple[str, str]] = []
     wires: list[Wire] = []

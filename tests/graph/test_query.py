@@ -158,12 +158,12 @@ def test_pipeline_stages_are_a_line(rack: HardwareGraph) -> None:
 
 
 def test_a_ring_that_only_runs_as_wired_is_not_turned() -> None:
-    # Two boxes of two chips in a ring of direct wires: turned, it would have to pass a chip.
-    chips = [f"box[{b}].chip[{i}]" for b in range(2) for i in range(2)]
+    # Two boxes of three chips in a ring of direct wires: turned, it would have to pass a chip.
+    chips = [f"box[{b}].chip[{i}]" for b in range(2) for i in range(3)]
     boxes = [Container(f"box[{b}]", "node", "Box") for b in range(2)]
     ring = zip(chips, [*chips[1:], chips[0]], strict=True)
     graph = graph_of([part(c, "chip") for c in chips], [Wire(a, b, NDR) for a, b in ring], boxes)
-    assert fabric(graph, chips) == Fabric(4, pytest.approx(2e-6), 50e9, 1)
+    assert fabric(graph, chips) == Fabric(6, pytest.approx(2e-6), 50e9, 1)
 
 
 def test_members_without_a_route() -> None:

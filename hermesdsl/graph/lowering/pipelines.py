@@ -74,6 +74,7 @@ class _Lowering:
         if instance.path in self.graphs:
             return
         graph = self.graph(instance)
+        graph.graph["options"] = self._options(instance)
         self.graphs[instance.path] = graph
         clients = {
             path: data["client"]

@@ -1,0 +1,133 @@
+"""``hermes check``: every diagnostic of some specifications, or one line on what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hermesdsl.cli import options
+from hermesdsl.cli.output import Output
+from hermesdsl.diagnostics import Diagnostic, Severity, SpecError
+
+if TYPE_CHECKING:
+    from hermesdsl.api import System
+
+#: What cannot be executed yet is no fault of a specification.
+_NOT_YET = "HMS506"
+
+
+@click.command("check", short_help="Compile, and say what is wrong.")
+@click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
+@click.option(
+    "--format", "form", type=click.Choice(("text", "json", "github")), default="text",
+    help="Text for people (default), JSON, or annotations for GitHub.",
+)  # fmt: skip
+@options.settings
+@options.quiet
+def command(
+    specs: tuple[str, ...],
+    form: str,
+    assignments: tuple[str, ...],
+    folders: tuple[str, ...],
+    quiet: bool,
+) -> int:
+    """Compile each specification and report every error and warning.
+
+    Prints what each holds if it can be compiled. Exits with 2 if any has an error.
+    """
+    output = Output(quiet=quiet)
+    chosen = options.assigned(assignments)
+    allowed = options.existing(folders)
+    found: list[Diagnostic] = []
+    for spec in specs:
+        system, diagnostics = _compiled(spec, chosen, allowed)
+        found += diagnostics
+        if form == "text":
+            output.report(diagnostics)
+            if system is not None and not quiet:
+                output.write(f"{spec}: {inventory(system)}\n")
+    if form == "json":
+        _json(found, output)
+    elif form == "github":
+        from hermesdsl.diagnostics.render import render_github
+
+        output.write(render_github(found))
+    return 2 if any(item.is_error for item in found) else 0
+
+
+def _compiled(
+    spec: str, settings: dict[str, str], folders: tuple[str, ...]
+) -> tuple[System | None, list[Diagnostic]]:
+    """The system, None if it has errors; and every diagnostic."""
+    import hermesdsl
+
+    try:
+        system = hermesdsl.compile(Path(spec), set=settings, path=folders)
+    except SpecError as failure:
+        return None, list(failure.diagnostics)
+    found = list(dict.fromkeys([*system.diagnostics, *_engines(system)]))
+    broken = any(item.is_error for item in found)
+    if not broken:
+        found += _loads(system, found)
+    return None if broken else system, found
+
+
+def _engines(system: System) -> Iterator[Diagnostic]:
+    """What the cost models say: models that do not fit, types without a peak."""
+    from hermesdsl.cost import diagnose
+
+    for _, data in system.placement.nodes(data=True):
+        client = data.get("client")
+        if client is not None and client.type_name == "LlmEngine":
+            for item in diagnose(client):
+                later = item.is_error and item.code == _NOT_YET
+                yield replace(item, severity=Severity.NOTE) if later else item
+
+
+def _loads(system: System, known: list[Diagnostic]) -> list[Diagnostic]:
+    """Loads above capacity, where every engine has a cost model."""
+    from hermesdsl.execute import capacity_warnings
+
+    if any(item.code == _NOT_YET for item in known):
+        return []
+    experiments = system.compiled.experiments.values()
+    found = [item for each in experiments for item in capacity_warnings(system, each)]
+    return list(dict.fromkeys(found))
+
+
+def inventory(system: System) -> str:
+    """One line: how much of what there is, leaving out what there is none of."""
+    compiled = system.compiled
+    hardware, placement = system.hardware, system.placement
+    clients = sum("client" in data for _, data in placement.nodes(data=True))
+    counts = (
+        ("part", len(hardware)),
+        ("wire", _wires(system)),
+        ("client", clients),
+        ("pipeline", len(system.pipelines)),
+        ("workload", len(compiled.workloads)),
+        ("experiment", len(compiled.experiments)),
+    )
+    parts = [f"{n:,} {name}{'s' if n != 1 else ''}" for name, n in counts if n]
+    return f"fine: {', '.join(parts)}" if parts else "fine: definitions only"
+
+
+def _wires(system: System) -> int:
+    """Wires, those that run both ways counted once."""
+    edges = system.hardware.edges(keys=True)
+    one_way = sum(
+        1 for tail, head, key in edges if not system.hardware.has_edge(head, tail, key)
+    )
+    return one_way + (system.hardware.number_of_edges() - one_way) // 2
+
+
+def _json(found: list[Diagnostic], output: Output) -> None:
+    import json
+
+    from hermesdsl.diagnostics.render import render_json
+
+    output.write(json.dumps(render_json(found), indent=1, ensure_ascii=False) + "\n")
