@@ -17,7 +17,7 @@ import click
 
 from hermesdsl import __version__
 from hermesdsl.cli.output import Output
-from hermesdsl.diagnostics import SpecError, error
+from hermesdsl.diagnostics import Diagnostic, SpecError, error
 from hermesdsl.diagnostics.nearest import suggestion
 
 #: Every verb; its command is `command` in the module of that name.
@@ -101,7 +101,7 @@ def _outcome(arguments: Sequence[str] | None) -> int:
         return WRONG
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except (BrokenPipeError, _PipeClosedError):
+    except _PipeClosedError:
         raise
     except Exception as failure:
         if os.environ.get("HERMES_TRACEBACK"):
@@ -110,12 +110,13 @@ def _outcome(arguments: Sequence[str] | None) -> int:
         return FAILED
 
 
-def _usage(failure: click.UsageError) -> Any:
+def _usage(failure: click.UsageError) -> Diagnostic:
     """What click has to say about the arguments, as a diagnostic."""
     text = failure.format_message() or "bad arguments"
-    main, _, hint = text.partition(" Did you mean ")
-    main = re.sub(r"'([^']*)'", r"`\1`", main.rstrip("."))
-    notes = [f"help: did you mean {re.sub(chr(39), '`', hint)}"] if hint else []
+    text = re.sub(r"'([^']*)'", r"`\1`", text)
+    main, *hint = re.split(r" \(?Did you mean (?:one of: )?", text)
+    main = main.rstrip(".")
+    notes = [f"help: did you mean {hint[0].rstrip('?)').replace(', ', ' or ')}?"] if hint else []
     verb = failure.ctx.command_path if failure.ctx is not None else "hermes"
     notes.append(f"help: `{verb} --help` lists what it takes")
     return error("HMS607", main[0].lower() + main[1:], notes=notes)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +9,10 @@ import click
 
 from hermesdsl.cli import options
 from hermesdsl.cli.output import Output
-from hermesdsl.diagnostics import Diagnostic, Severity, SpecError
+from hermesdsl.diagnostics import Diagnostic, SpecError
 
 if TYPE_CHECKING:
     from hermesdsl.api import System
-
-#: What cannot be executed yet is no fault of a specification.
-_NOT_YET = "HMS506"
 
 
 @click.command("check", short_help="Compile, and say what is wrong.")
@@ -63,40 +58,19 @@ def _compiled(
     spec: str, settings: dict[str, str], folders: tuple[str, ...]
 ) -> tuple[System | None, list[Diagnostic]]:
     """The system, None if it has errors; and every diagnostic."""
-    import hermesdsl
-
-    try:
-        system = hermesdsl.compile(Path(spec), set=settings, path=folders)
-    except SpecError as failure:
-        return None, list(failure.diagnostics)
-    found = list(dict.fromkeys([*system.diagnostics, *_engines(system)]))
-    broken = any(item.is_error for item in found)
-    if not broken:
-        found += _loads(system, found)
-    return None if broken else system, found
-
-
-def _engines(system: System) -> Iterator[Diagnostic]:
-    """What the cost models say: models that do not fit, types without a peak."""
-    from hermesdsl.cost import diagnose
-
-    for _, data in system.placement.nodes(data=True):
-        client = data.get("client")
-        if client is not None and client.type_name == "LlmEngine":
-            for item in diagnose(client):
-                later = item.is_error and item.code == _NOT_YET
-                yield replace(item, severity=Severity.NOTE) if later else item
-
-
-def _loads(system: System, known: list[Diagnostic]) -> list[Diagnostic]:
-    """Loads above capacity, where every engine has a cost model."""
+    from hermesdsl import api
     from hermesdsl.execute import capacity_warnings
 
-    if any(item.code == _NOT_YET for item in known):
-        return []
-    experiments = system.compiled.experiments.values()
-    found = [item for each in experiments for item in capacity_warnings(system, each)]
-    return list(dict.fromkeys(found))
+    try:
+        system = api.compile(Path(spec), set=settings, path=folders)
+    except SpecError as failure:
+        return None, list(failure.diagnostics)
+    loads = [
+        item
+        for experiment in system.compiled.experiments.values()
+        for item in capacity_warnings(system, experiment)
+    ]
+    return system, list(dict.fromkeys([*system.diagnostics, *loads]))
 
 
 def inventory(system: System) -> str:
@@ -119,9 +93,7 @@ def inventory(system: System) -> str:
 def _wires(system: System) -> int:
     """Wires, those that run both ways counted once."""
     edges = system.hardware.edges(keys=True)
-    one_way = sum(
-        1 for tail, head, key in edges if not system.hardware.has_edge(head, tail, key)
-    )
+    one_way = sum(1 for tail, head, key in edges if not system.hardware.has_edge(head, tail, key))
     return one_way + (system.hardware.number_of_edges() - one_way) // 2
 
 

@@ -46,16 +46,16 @@ def command(
     Without -o the picture goes to the working directory, named after the specification and
     the view.
     """
-    import hermesdsl
+    from hermesdsl import api
 
     output = Output(quiet=quiet)
     path = Path(target) if target is not None else Path(f"{Path(spec).stem}-{view}.svg")
     _refuse(results, path)
-    system = hermesdsl.compile(
+    system = api.compile(
         Path(spec), set=options.assigned(assignments), path=options.existing(folders)
     )
     output.report(system.diagnostics)
-    drawing = hermesdsl.draw(system, view)
+    drawing = api.draw(system, view)
     written = drawing.write(path, renderer=renderer)  # type: ignore[arg-type]  # checked by click
     output.note(str(written), label="wrote")
     return 0

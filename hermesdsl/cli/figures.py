@@ -42,16 +42,20 @@ def time_scale(typical: float | None) -> Scale:
 
 def rate(value: float | None) -> str:
     """A rate or count with four digits."""
-    return NOTHING if value is None else f"{value:,.{_decimals(value, 4)}f}"
+    if value is None:
+        return NOTHING
+    return f"{value:,.{_decimals(value, 4)}f}" if value else "0"
 
 
 def share(value: float | None) -> str:
-    """A share as a percentage; only the whole is 100 %."""
+    """A share as a percentage; only the whole is 100 %, and only nothing is 0 %."""
     if value is None:
         return NOTHING
-    if 0.9995 <= value < 1.0:
-        return ">99.9%"
-    return "100%" if value == 1.0 else f"{value:.1%}"
+    if value in (0.0, 1.0):
+        return f"{value:.0%}"
+    if value < 0.0005:
+        return "<0.1%"
+    return ">99.9%" if value >= 0.9995 else f"{value:.1%}"
 
 
 def duration(seconds: float) -> str:

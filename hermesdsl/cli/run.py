@@ -12,6 +12,7 @@ from hermesdsl.cli.output import Output
 from hermesdsl.diagnostics import Diagnostic, SpecError, error
 
 if TYPE_CHECKING:
+    from hermesdsl.api import System
     from hermesdsl.results import Result
 
 
@@ -47,17 +48,17 @@ def command(
 
     The point is what the file and --set say; of a `sweep`, no other point is run.
     """
-    import hermesdsl
+    from hermesdsl import api
     from hermesdsl.cli.progress import Bar
 
     output = Output(quiet=quiet)
     _refuse(plugins, out, force, explained)
-    system = hermesdsl.compile(
+    system = api.compile(
         Path(spec), set=options.assigned(assignments), path=options.existing(folders)
     )
     output.report([*system.diagnostics, *_warnings(system, experiment)])
     with Bar(output.console, shown=not quiet) as progress:
-        result = hermesdsl.run(system, experiment=experiment, seed=seed, progress=progress)
+        result = api.run(system, experiment=experiment, seed=seed, progress=progress)
     if out is not None:
         result = _stored(result, out, force)
     _print(result, output, as_json=as_json)
@@ -83,12 +84,10 @@ def _refuse(plugins: tuple[str, ...], out: str | None, force: bool, explained: s
         raise SpecError(problems)
 
 
-def _warnings(system: object, experiment: str | None) -> list[Diagnostic]:
+def _warnings(system: System, experiment: str | None) -> list[Diagnostic]:
     """What is wrong with a load before it is simulated."""
-    from hermesdsl.api import System
     from hermesdsl.execute import capacity_warnings
 
-    assert isinstance(system, System)
     return capacity_warnings(system, system.experiment(experiment))
 
 

@@ -72,6 +72,10 @@ def to_dot(scene: Scene) -> str:
             texts.setdefault(_common(wire, around), []).append(_text(text, wire))
             lines += _halves(text, wire, across)
         else:
+            level = not wire.rows and wire.tail != wire.head
+            if level and around[wire.tail] == around[wire.head]:
+                row = f"{{ rank=same {quote(wire.tail)} {quote(wire.head)} }}"
+                texts.setdefault(around[wire.tail], []).append(row)
             lines.append(_wire(wire, across))
     body = [line for item in items for line in _item(item, 0, texts, "t" if across else "b")]
     body += [f"  {text}" for text in texts.get("", ())]
@@ -97,7 +101,7 @@ def _defaults(scene: Scene) -> list[str]:
         fontcolor=style.INK,
         bgcolor=style.GROUND,
         rankdir=scene.direction,
-        nodesep=0.3,
+        nodesep=0.25,
         ranksep=0.3 if across else 0.22,
         pad=0.25,
         tooltip=scene.title,

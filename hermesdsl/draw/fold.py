@@ -52,11 +52,6 @@ class Group:
     count: int
     children: tuple[Group, ...] = ()
 
-    @property
-    def title(self) -> str:
-        """The name, with its count if that is more than one: ``gpu ×8``."""
-        return f"{self.name} ×{self.count}" if self.count > 1 else self.name
-
 
 @dataclass(frozen=True)
 class Folded:
@@ -78,6 +73,12 @@ class Folded:
         for path, first in self.shown.items():
             found[first].append(path)
         return {first: tuple(paths) for first, paths in found.items()}
+
+    def title(self, group: Group, around: str = "") -> str:
+        """``gpu ×8``: the name, and how many there are in one of the boxes `around` it."""
+        boxes = len(self.members[around]) if around else 1
+        count = len(self.members[group.first]) // boxes
+        return f"{group.name} ×{count}" if count > 1 else group.name
 
 
 @dataclass(frozen=True)

@@ -84,13 +84,13 @@ def part_lines(part: Part, held: tuple[Part, ...] = ()) -> tuple[str, ...]:
     return (*lines[:1], *labels.wrap(figures, 30), *lines[1:])
 
 
-def box_title(group: Group, box: Container) -> str:
+def box_title(name: str, box: Container) -> str:
     """``node ×4 · DGX_H100 · limit 10.2 kW``."""
     said = dict(box.labels)
     limit = said.get("power_limit")
     if limit is None and box.power_limit is not None:
         limit = labels.quantity(box.power_limit, "W")
-    words = [group.title, box.type_name, f"limit {limit}" if limit else ""]
+    words = [name, box.type_name, f"limit {limit}" if limit else ""]
     return " · ".join(word for word in words if word)
 
 
@@ -185,21 +185,26 @@ class _Drawing:
     #: Parts with a wire to something in a deeper box.
     reaching: frozenset[str]
 
-    def items(self, group: Group) -> Iterator[Node | Box]:
-        """A box for a container; for a part its shape, then those of what is inside it."""
-        inner = tuple(item for child in group.children for item in self.items(child))
+    def items(self, group: Group, around: str = "") -> Iterator[Node | Box]:
+        """A box for a container; for a part its shape, then those of what is inside it.
+
+        `around` is the path of the container around the group.
+        """
+        at = group.first if group.first in self.boxes else around
+        inner = tuple(item for child in group.children for item in self.items(child, at))
+        name = self.folded.title(group, around)
         members = self.folded.members[group.first]
         extra, fill = self.overlay.at(members)
         box = self.boxes.get(group.first)
         if box is not None:
             if inner:
-                title = "\n".join((box_title(group, box), *extra))
+                title = "\n".join((box_title(name, box), *extra))
                 tip = labels.tooltip(members, box.doc, box.labels)
                 yield Box(group.id, title, box.kind, inner, members, tip, fill)
             return
         part = self.parts[group.first]
         held = self.held.get(group.first, ())
-        lines = (group.title, *part_lines(part, held), *extra)
+        lines = (name, *part_lines(part, held), *extra)
         pairs = [
             *part.labels,
             *((f"{m.path.rpartition('.')[2]}.{k}", v) for m in held for k, v in m.labels),

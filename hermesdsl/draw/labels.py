@@ -104,15 +104,15 @@ def wrap(phrases: Sequence[str], width: int = LINE, joint: str = " · ") -> tupl
     ``sigma = 0.6``), and ends with an ellipsis after its third line.
     """
     lines: list[str] = []
+    broken = False
     for phrase in filter(None, phrases):
-        if lines and len(lines[-1]) + len(joint) + len(phrase) <= width:
+        if lines and not broken and len(lines[-1]) + len(joint) + len(phrase) <= width:
             lines[-1] += joint + phrase
         else:
             glued = _GLUED.sub("\N{NO-BREAK SPACE}", phrase)
-            lines += [
-                line.replace("\N{NO-BREAK SPACE}", " ")
-                for line in textwrap.wrap(glued, width, max_lines=3, placeholder=" …")
-            ]
+            parts = textwrap.wrap(glued, width, max_lines=3, placeholder=" …")
+            lines += [part.replace("\N{NO-BREAK SPACE}", " ") for part in parts]
+            broken = len(parts) > 1
     return tuple(lines)
 
 

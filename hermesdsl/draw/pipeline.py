@@ -161,7 +161,7 @@ class _Drawing:
             title,
             *([stage.type_name] if stage.type_name.lower() != title.lower() else []),
             *labels.wrap(repeats, 30),
-            *labels.wrap(_settings(stage), 30),
+            *labels.wrap(_settings(stage), 35),
             *_places(stage),
             *(["waits for all inputs"] if join == "wait" else []),
             *extra,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from hermesdsl.draw import labels
 from hermesdsl.draw.fold import Folded, Group, Tie, Tree, fold
-from hermesdsl.draw.hardware import container_value, part_lines, part_value
+from hermesdsl.draw.hardware import container_value, part_value
 from hermesdsl.draw.overlay import Overlay
 from hermesdsl.draw.pipeline import pools_of, stages_of
 from hermesdsl.draw.scene import Box, Node, Scene, Wire
@@ -176,22 +176,24 @@ class _Drawing:
             for item in items
         )
 
-    def items(self, group: Group) -> Iterator[Node | Box]:
+    def items(self, group: Group, around: str = "") -> Iterator[Node | Box]:
         """A box for a container, a shape for a client or a device."""
-        inner = tuple(item for child in group.children for item in self.items(child))
+        at = group.first if group.first in self.boxes else around
+        inner = tuple(item for child in group.children for item in self.items(child, at))
+        name = self.folded.title(group, around)
         members = self.folded.members[group.first]
         extra, fill = self.overlay.at(members)
         box = self.boxes.get(group.first)
         if box is not None:
             if inner:
-                title = "\n".join((f"{group.title} · {box.type_name}", *extra))
+                title = "\n".join((f"{name} · {box.type_name}", *extra))
                 tip = labels.tooltip(members, box.doc, box.labels)
                 yield Box(group.id, title, box.kind, inner, members, tip, fill)
             return
         if group.first in self.clients:
-            yield self._client(group, members, extra, fill)
+            yield self._client(group, name, members, extra, fill)
         else:
-            yield self._device(group, members, extra, fill)
+            yield self._device(group, name, members, extra, fill)
         yield from inner
 
     def wires(self, ties: Iterable[Tie]) -> tuple[Wire, ...]:
@@ -223,14 +225,19 @@ class _Drawing:
         )
 
     def _client(
-        self, group: Group, members: tuple[str, ...], extra: tuple[str, ...], fill: str | None
+        self,
+        group: Group,
+        name: str,
+        members: tuple[str, ...],
+        extra: tuple[str, ...],
+        fill: str | None,
     ) -> Node:
         client = self.clients[group.first]
-        named = [name for name in (client.vector, client.path) if name in self.pools]
-        stages = [stage for name in named for stage in self.served.get(name, ())]
+        named = [pool for pool in (client.vector, client.path) if pool in self.pools]
+        stages = [stage for pool in named for stage in self.served.get(pool, ())]
         route = f"route {labels.setting(self.pools[named[0]].route)}" if named else ""
         lines = (
-            group.title,
+            name,
             *client_lines(client),
             *([route] if route and len(self.pools[named[0]].members) > 1 else []),
             *labels.wrap([f"serves {', '.join(stages)}" if stages else ""], 34),
@@ -241,11 +248,19 @@ class _Drawing:
         return Node(group.id, lines, "client", members, tip, hue, fill)
 
     def _device(
-        self, group: Group, members: tuple[str, ...], extra: tuple[str, ...], fill: str | None
+        self,
+        group: Group,
+        name: str,
+        members: tuple[str, ...],
+        extra: tuple[str, ...],
+        fill: str | None,
     ) -> Node:
         idle = group.first in self.idle
         part = self.idle[group.first] if idle else self.parts[group.first]
-        lines = (group.title, *part_lines(part)[:1], *(["idle"] if idle else []), *extra)
+        what = part.type_name
+        if part.kind == "memory":
+            what = dict(part.labels).get("capacity") or labels.size(part.capacity)
+        lines = (" · ".join([name, what, *(["idle"] if idle else [])]), *extra)
         tip = labels.tooltip(members, part.doc, part.labels)
         kind = "idle" if idle else part.kind
         return Node(group.id, lines, kind, members, tip, fill=fill)

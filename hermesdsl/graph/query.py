@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
-from math import inf
+from math import fsum, inf
 from typing import TypeAlias
 
 import networkx as nx
@@ -72,17 +72,17 @@ def _loaded(
 ) -> Fabric:
     """The fabric while all `messages`, (from, to, bytes), are under way."""
     load: dict[tuple[str, str], float] = defaultdict(float)
-    latency = total = 0.0
+    latencies, shares = [], []
     hops = 0
     for a, b, share in chain.from_iterable(messages):
         way = route(graph, a, b)
-        latency += way.latency * share
-        total += share
+        latencies.append(way.latency * share)
+        shares.append(share)
         hops = max(hops, way.hops)
         for hop in pairwise(way.nodes):
             load[hop] += share
     bandwidth = min(hop_bandwidth(graph, *hop) / crossing for hop, crossing in load.items())
-    return Fabric(len(groups[0]), latency / total, bandwidth, hops)
+    return Fabric(len(groups[0]), fsum(latencies) / fsum(shares), bandwidth, hops)
 
 
 def _line(group: Sequence[str]) -> _Messages:

@@ -1,0 +1,1 @@
+"""What the language and its library hold, for readers: generated reference pages."""

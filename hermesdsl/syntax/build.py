@@ -48,9 +48,10 @@ class Builder:
 
     def _span(self, first: Child, last: Child) -> Span:
         """From the start of a token or node to the end of another."""
-        start = first.start_pos if hasattr(first, "start_pos") else first.span.start
-        end = last.end_pos if hasattr(last, "end_pos") else last.span.end
-        return Span(self.source, start, end)
+        node = getattr(first, "span", None)
+        start = first.start_pos if node is None else node.start
+        node = getattr(last, "span", None)
+        return Span(self.source, start, last.end_pos if node is None else node.end)
 
     def _of(self, token: Token) -> Span:
         return Span(self.source, token.start_pos, token.end_pos)
@@ -205,9 +206,7 @@ class Builder:
         span = Span(self.source, left.span.start, right.span.end)
         return ast.Binary(op.value, left, right, span)
 
-    def comparison(self, c: list[Child]) -> Any:
-        if len(c) == 1:  # an aliased rule is built even around a single operand
-            return c[0]
+    def comparison(self, c: list[Child]) -> ast.Comparison:
         ops = tuple(op.value for op in c[1::2])
         return ast.Comparison(tuple(c[::2]), ops, c[0].span.to(c[-1].span))
 

@@ -28,7 +28,7 @@ def scan(source: Source) -> tuple[Comment, ...]:
         written = match[0].rstrip()
         start = match.start()
         before = text[text.rfind("\n", 0, start) + 1 : start]
-        own_line = not before.strip(" \t\f\ufeff")
+        own_line = not before.strip(" \t\f\ufeff;")
         span = Span(source, start, start + len(written))
         found.append(Comment(written, written.startswith("##"), own_line, span))
     return tuple(found)

@@ -9,7 +9,7 @@ import pytest
 from drawn_systems import rack, rag_chat, serving, system
 
 from hermesdsl.draw import draw
-from hermesdsl.draw.dot import attributes, clean, quote, to_dot
+from hermesdsl.draw.dot import Flush, attributes, clean, quote, to_dot
 from hermesdsl.draw.scene import Box, Node, Scene, Wire
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -55,6 +55,11 @@ def test_text_is_quoted(text, quoted):
 def test_characters_no_file_format_can_hold_are_replaced():
     assert clean("a\x00b\x1bc\ud800d\uffffe") == "a\ufffdb\ufffdc\ufffdd\ufffde"
     assert clean("tab\tand\nline") == "tab\tand\nline"
+
+
+def test_titles_of_several_lines_are_flush_left():
+    assert quote(Flush("one")) == '"one"'
+    assert quote(Flush("one\ntwo")) == r'"one\ltwo\l"'
 
 
 def test_attributes_leave_out_empty_text():

@@ -9,7 +9,7 @@ from hermesdsl.draw.fold import Tie, fold
 
 
 def names(groups):
-    return [group.title for group in groups]
+    return [f"{g.name} ×{g.count}" if g.count > 1 else g.name for g in groups]
 
 
 def nodes(count, value=lambda n, g: "H100"):
@@ -28,7 +28,8 @@ def test_alike_nodes_and_their_alike_parts_fold():
     _, folded = fold(*nodes(3))
     (rack,) = folded.roots
     (node,) = rack.children
-    assert node.title == "n ×3"
+    assert folded.title(node) == "n ×3"
+    assert folded.title(node.children[1], "r.n[0]") == "gpu ×4"
     assert node.id == "r.n[0:3]"
     assert names(node.children) == ["sw", "gpu ×4"]
     assert node.children[1].id == "r.n[0:3].gpu[0:4]"

@@ -125,6 +125,26 @@ def test_values_without_words_of_the_user_are_formatted():
     assert edge(graph, "gpu", "mem")["label"] == "2 TB/s"
 
 
+def test_a_wire_named_after_the_memory_at_its_end_needs_no_name():
+    hw = Hardware()
+    hw.part("cpu", "cpu", "Xeon8480C", cores=56)
+    hw.memory("dram", "DDR5", "1 TiB", "307 GB/s")
+    hw.wire("cpu", "dram", Link("DDR5", 307e9, 0.0, "307 GB/s"))
+    graph = drawn(hw)
+    assert edge(graph, "cpu", "dram")["label"] == "307 GB/s"
+    assert graph.nodes["dram"]["label"] == "dram\nDDR5\n1 TiB · 307 GB/s"
+
+
+def test_a_pair_of_one_kind_stands_on_one_row_and_a_ring_does_not():
+    hw = Hardware()
+    for i in range(3):
+        hw.part(f"s[{i}]", "switch", "Switch")
+    hw.wire("s[0]", "s[1]", NDR)
+    assert "rank=same" in draw(system(hw), "hardware", fold=False).dot
+    hw.wire("s[1]", "s[2]", NDR)
+    assert "rank=same" not in draw(system(hw), "hardware", fold=False).dot
+
+
 def test_one_way_wires_have_an_arrow_and_parallel_ones_are_counted():
     hw = Hardware()
     for name in "ab":

@@ -58,6 +58,7 @@ def test_wrap_fills_lines_and_breaks_only_long_phrases():
         "tp 4 · chunked(8192 tok)",
         "max_batch 256",
     )
+    assert labels.wrap(["lognormal(median = 900 tok, sigma = 0.6)", "keep 8"], 28)[-1] == "keep 8"
     assert labels.wrap(["lognormal(median = 900 tok, sigma = 0.6)"], 28) == (
         "lognormal(median = 900 tok,",
         "sigma = 0.6)",

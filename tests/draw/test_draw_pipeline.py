@@ -57,6 +57,13 @@ def test_a_stage_names_its_type_settings_and_client():
     assert nodes["RagChat.final"]["label"] == final
 
 
+def test_an_end_that_nothing_leads_to_is_left_out():
+    graph = rag_chat()
+    graph.add_node("refused")
+    assert "RagChat.refused" not in draw(system(None, None, graph), "pipeline").graph
+    assert "Cascade.refused" in draw(system(None, None, cascade()), "pipeline").graph
+
+
 def test_replicas_and_waiting_joins_are_named():
     graph = draw(system(None, None, rag()), "pipeline").graph
     assert "×16, one per member, all" in graph.nodes["Rag.search"]["label"]

@@ -49,9 +49,9 @@ def test_arrows_say_how_many_clients_take_how_many_devices():
 
 def test_devices_of_different_clients_split_and_idle_chips_show():
     graph = draw(system(*pools(), cascade()), "placement").graph
-    assert label(graph, "box[1].gpu[0:2]") == ["gpu[0:2] ×2", "H100"]
+    assert label(graph, "box[1].gpu[0:2]") == ["gpu[0:2] ×2 · H100"]
     assert graph.has_edge("guard[0:2]", "box[1].gpu[4:6]")
-    assert label(graph, "box[1].gpu[2:4,6:8]") == ["gpu[2:4,6:8] ×4", "H100", "idle"]
+    assert label(graph, "box[1].gpu[2:4,6:8]") == ["gpu[2:4,6:8] ×4 · H100 · idle"]
 
 
 def test_a_declared_pool_is_a_box_around_its_members():
@@ -74,11 +74,13 @@ def test_the_memory_of_an_engine_is_not_drawn_beside_its_chip():
     assert len([node for node in graph if ".gpu[" in node]) == 32
 
 
-def test_a_memory_shared_with_a_tier_is_drawn():
+def test_a_memory_shared_with_a_tier_is_drawn_and_counted_per_node():
     hw, place = serving()
-    place.client("kv.hbm", "KvTier", ["rack.node[0].gpu[0].hbm"], role="memory")
+    memories = [f"rack.node[{n}].gpu[{g}].hbm" for n in (2, 3) for g in range(8)]
+    place.client("kv.hbm", "KvTier", memories, role="memory")
     graph = draw(system(hw, place), "placement").graph
-    assert graph.has_edge("kv.hbm", "rack.node[0].gpu[0].hbm")
+    assert label(graph, "rack.node[2:4].gpu[0:8].hbm") == ["hbm ×8 · 80 GiB"]
+    assert graph.edges["kv.hbm", "rack.node[2:4].gpu[0:8].hbm", 0]["label"] == "×16"
 
 
 @pytest.mark.parametrize("name", ["prefill", "prefill[2]"])

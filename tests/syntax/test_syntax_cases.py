@@ -30,6 +30,7 @@ def test_no_message_names_a_token_of_the_grammar() -> None:
 
 
 def test_case_files_are_read_completely() -> None:
-    headings = sum(path.read_text(encoding="utf-8").count("\n## ") for path in CASES.glob("*.md"))
-    assert len(WRONG) + len(cases("formatted")) == headings
+    texts = [path.read_text(encoding="utf-8") for path in CASES.glob("*.md")]
+    given = sum(text.count("\n```hms\n") for text in texts)
+    assert len(WRONG) + len(cases("formatted")) == given
     assert len(WRONG) >= 90
