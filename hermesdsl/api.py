@@ -14,7 +14,7 @@ from hermesdsl.diagnostics import Diagnostic, Sink, SpecError, error
 from hermesdsl.diagnostics.nearest import suggestion
 
 if TYPE_CHECKING:
-    from hermesdsl.draw import Drawing
+    from hermesdsl.drawing import Drawing
     from hermesdsl.graph.types import (
         CompiledSystem,
         Experiment,
@@ -158,9 +158,9 @@ def run(
 def draw(system: System, view: str = "hardware", **options: Any) -> Drawing:
     """A drawing of the ``hardware``, a ``pipeline`` or the ``placement`` of a system.
 
-    Options are those of `hermesdsl.draw.draw`; `Drawing.write(path)` writes svg, png, pdf, dot,
+    Options are those of `hermesdsl.drawing.draw`; `Drawing.write(path)` writes svg, png, pdf, dot,
     json or graphml by the ending of the path.
     """
-    from hermesdsl.draw import draw as draw_view
+    from hermesdsl.drawing import draw as draw_view
 
     return draw_view(system.compiled, view, **options)

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
-from typing import Any
 
 import click
 
@@ -26,10 +25,6 @@ VERBS = ("run", "check", "fmt", "explain", "draw")
 FINE, MISSED, WRONG, FAILED = 0, 1, 2, 3
 #: By custom 128 + the number of the signal that ended it.
 INTERRUPTED, PIPE_CLOSED = 130, 141
-
-
-class _PipeClosedError(Exception):
-    """The reader of our output went away; kept from click, which would exit with 1."""
 
 
 class _Verbs(click.Group):
@@ -48,13 +43,6 @@ class _Verbs(click.Group):
             return None
         notes = suggestion(cmd_name, VERBS) or (f"help: verbs are {', '.join(VERBS)}",)
         raise SpecError([error("HMS607", f"no verb `{cmd_name}`", notes=notes)])
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the verb."""
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError as failure:
-            raise _PipeClosedError from failure
 
 
 @click.group(
@@ -82,7 +70,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         code = _outcome(arguments)
         sys.stdout.flush()
-    except (BrokenPipeError, _PipeClosedError):
+    except BrokenPipeError:
         _silence()
         return PIPE_CLOSED
     return code
@@ -101,8 +89,9 @@ def _outcome(arguments: Sequence[str] | None) -> int:
         return WRONG
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
-    except _PipeClosedError:
-        raise
+    except SystemExit:  # what click makes of a closed pipe when it need not exit by itself
+        _silence()
+        return PIPE_CLOSED
     except Exception as failure:
         if os.environ.get("HERMES_TRACEBACK"):
             raise

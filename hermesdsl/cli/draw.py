@@ -73,7 +73,7 @@ def _refuse(results: str | None, path: Path) -> None:
 
 def _target(path: Path) -> list[Diagnostic]:
     """What is wrong with the file to write."""
-    from hermesdsl.draw import FORMATS
+    from hermesdsl.drawing import FORMATS
 
     suffix = path.suffix.lstrip(".").lower()
     endings = ", ".join(f".{each}" for each in FORMATS)

@@ -83,7 +83,10 @@ class Output:
         sys.stderr.write(text)
 
     def fault(self, failure: BaseException) -> None:
-        """A fault of the program itself, in one line and a hint."""
+        """What stopped a run that no specification is to blame for, in one line and a hint."""
+        if isinstance(failure, OSError):
+            self.status(f"error: the run failed: {failure.strerror or failure}\n")
+            return
         reason = " ".join(str(failure).split())
         what = f"{type(failure).__name__}: {reason}" if reason else type(failure).__name__
         self.status(f"error: the run failed: {what}\n")

@@ -232,8 +232,7 @@ def _too_many_lanes(paths: Sequence[str], part: Part, wires: Sequence[Wire]) -> 
             labels.append(Label(span, f"{count} lanes"))
     return error(
         "HMS409",
-        f"{part.path}{_and_more(paths)}: {lanes} lanes are wired to a {part.type_name} "
-        f"with {ports} ports",
+        f"{part.path}{_and_more(paths)} ({part.type_name}): {lanes} lanes on {ports} ports",
         breaking.span,
         labels=labels,
         notes=notes,
@@ -264,8 +263,8 @@ def _power_exceeded(
     return [
         error(
             "HMS409",
-            f"{paths[0]}{_and_more(paths)}: the parts of a {type_name} draw up to "
-            f"{_watts(drawn)}, its power limit is {_watts(limit)}",
+            f"{paths[0]}{_and_more(paths)} ({type_name}): parts draw up to {_watts(drawn)}, "
+            f"the power limit is {_watts(limit)}",
             spans.get(paths[0]),
         )
         for (type_name, drawn, limit), paths in alike.items()

@@ -92,7 +92,7 @@ def _client_fault(
         if rule.lone:
             return None
         message = f"{stage.path} runs on nothing"
-        return message, f"help: write `on` and {_one_of(rule.clients)}"
+        return message, f"help: write `on` and a client: {_one_of(rule.clients)}"
     members = [clients[path] for path in pools[stage.pool].members]
     for client in members:
         fault = _member_fault(stage, rule, client)
@@ -109,7 +109,7 @@ def _client_fault(
 def _member_fault(stage: StageNode, rule: StageRule, client: Client) -> tuple[str, ...] | None:
     kind = client.type_name
     if kind not in rule.clients:
-        message = f"{stage.path} is a {stage.type_name} and cannot run on {client.path}, a {kind}"
+        message = f"{stage.path} ({stage.type_name}) cannot run on {client.path} ({kind})"
         return message, f"help: it runs on {_one_of(rule.clients)}"
     if stage.options.get("service") is not None or kind == "Delay":
         return None
@@ -117,7 +117,7 @@ def _member_fault(stage: StageNode, rule: StageRule, client: Client) -> tuple[st
         message = f"{stage.path} runs on {client.path}, which has no model"
         return message, "help: give the engine a `model`, or the stage a `service` time"
     if kind == "WorkerPool" and not rule.known:
-        message = f"{stage.path} runs on {client.path}, a WorkerPool, and has no `service` time"
+        message = f"{stage.path} runs on {client.path} ({kind}) and has no `service` time"
         return message, "help: give it `service`, or run it on an engine with a model"
     return None
 
@@ -136,7 +136,7 @@ def _prefill_fault(
     rule = RULES["Prefill"]
     for client in readers:
         if client.type_name not in rule.clients:
-            message = f"{stage.path} cannot prefill on {client.path}, a {client.type_name}"
+            message = f"{stage.path} cannot prefill on {client.path} ({client.type_name})"
             return message, f"help: it prefills on {_one_of(rule.clients)}"
     ours, theirs = _model_names(members), _model_names(readers)
     if ours != theirs:
@@ -268,5 +268,4 @@ def _names(models: _Models) -> str:
 
 
 def _one_of(names: Sequence[str]) -> str:
-    texts = [f"{'an' if name[0] in 'AEIOL' else 'a'} {name}" for name in names]
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} or {texts[-1]}"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

@@ -115,7 +115,7 @@ def _check_selection(hardware: HardwareGraph, request: ClientRequest) -> None:
             raise _refuse("HMS405", f"{name} cannot run on {path}: it is no part", request)
         part = _part(hardware, path)
         if part.kind not in _RUNS:
-            message = f"{name} cannot run on {path}: a {part.type_name} is a {part.kind}"
+            message = f"{name} cannot run on {path}: {part.type_name} is a {part.kind}"
             inside = [
                 v for v in query.neighbours(hardware, path) if _part(hardware, v).kind in _RUNS
             ]
@@ -233,7 +233,7 @@ def _check_alike(
     for path in others:
         part = _part(hardware, path)
         if part.type_name != model.type_name:
-            what = f"{first} is a {model.type_name}, {path} a {part.type_name}"
+            what = f"{first} ({model.type_name}) and {path} ({part.type_name})"
         elif part.peak != model.peak or _sizes(hardware, memories[path]) != size:
             what = f"{first} and {path} differ in peak rate or memory"
         else:

@@ -301,7 +301,7 @@ def no_route(graph: HardwareGraph, a: str, b: str, span: Span | None = None) -> 
     part = _part(graph, way[at])
     notes = (
         f"the nearest blocked hop is {way[at - 1]} -> {way[at]} -> {way[at + 1]}: "
-        f"a {part.type_name} ({part.kind}) does not forward traffic",
+        f"{part.type_name} is a {part.kind} that does not forward traffic",
         "help: wire them through a switch, or set `forwards = true` there",
     )
     return error("HMS408", message, span, notes=notes)

@@ -57,7 +57,7 @@ class Recovered:
 def recover(first: Failure, parser: Parser) -> Recovered:
     """All errors of a text that does not parse, at most `MOST_ERRORS`; `first` stopped it."""
     search = _Search(first.source, parser)
-    search.region(0, len(first.source.text), "file")
+    search.region(0, len(first.source.text), "file", first)
     if not search.diagnostics:
         search.diagnostics.append(explain(first))
     if len(search.diagnostics) >= MOST_ERRORS:
@@ -76,14 +76,17 @@ class _Search:
         self.statements: list[ast.Statement] = []
         self.diagnostics: list[Diagnostic] = []
 
-    def region(self, start: int, end: int, rule: Rule) -> None:
-        """Cut a stretch of text into pieces and blame those at fault."""
+    def region(self, start: int, end: int, rule: Rule, seen: Failure | None = None) -> None:
+        """Cut a stretch of text into pieces and blame those at fault.
+
+        `seen` is how the whole stretch failed, if that is known.
+        """
         cuts = [*_cuts(self.source.text, start, end, rule), end]
         brackets = match(self.source.text, start, end)
         piece = 0
         while piece < len(cuts) - 1 and len(self.diagnostics) < MOST_ERRORS:
-            attempt = self.parser(self.source, cuts[piece], end, rule)
-            failure = attempt.result
+            attempt = Attempt(seen) if seen else self.parser(self.source, cuts[piece], end, rule)
+            failure, seen = attempt.result, None
             if not isinstance(failure, Failure):
                 self._keep(attempt)
                 return

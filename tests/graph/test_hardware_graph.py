@@ -106,7 +106,7 @@ def test_ports_count_lanes_of_all_wires() -> None:
     wires = [Wire(end.path, "hub", NDR, 2, span=FIRST) for end in ends[:2]]
     assert messages([hub, *ends], wires) == []
     _, found = hardware.build([hub, *ends], [*wires, Wire("hub", "end[2]", NDR, span=SECOND)], [])
-    assert [item.message for item in found] == ["hub: 5 lanes are wired to a Hub with 4 ports"]
+    assert [item.message for item in found] == ["hub (Hub): 5 lanes on 4 ports"]
     assert found[0].code == "HMS409"
     assert found[0].span == SECOND
     assert found[0].notes == ("4 lanes to end[0] and 1 more", "1 lanes to end[2]")
@@ -117,7 +117,7 @@ def test_switches_alike_and_wired_alike_share_a_diagnostic() -> None:
     hubs = [part(f"hub[{i}]", ports=1) for i in range(3)]
     wires = [Wire(hub.path, "end", NDR, 2, span=FIRST) for hub in hubs]
     assert messages([*hubs, part("end")], wires) == [
-        "HMS409 hub[0] and 2 more: 2 lanes are wired to a Switch with 1 ports"
+        "HMS409 hub[0] and 2 more (Switch): 2 lanes on 1 ports"
     ]
 
 
@@ -139,7 +139,7 @@ def test_a_power_limit_below_the_parts_is_an_error() -> None:
         (
             "HMS409",
             # 8 GPUs of 700 W
-            "box[0] and 1 more: the parts of a DGX draw up to 5.6 kW, its power limit is 5.5 kW",
+            "box[0] and 1 more (DGX): parts draw up to 5.6 kW, the power limit is 5.5 kW",
             FIRST,
         )
     ]
@@ -185,5 +185,5 @@ def test_more_nodes_than_the_leaves_have_ports() -> None:
     _, found = hardware.build(*rack_pieces(nodes=20))
     # 20 nodes * 8 NICs / 2 leaves + 2 spines * 16 lanes = 112 of 64 ports
     assert [item.message for item in found] == [
-        "rack.leaf[0] and 1 more: 112 lanes are wired to a QM9700 with 64 ports"
+        "rack.leaf[0] and 1 more (QM9700): 112 lanes on 64 ports"
     ]

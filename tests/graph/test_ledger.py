@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from hermesdsl.graph.ledger import RULES, check_clients, check_kv
@@ -40,7 +42,7 @@ def pipeline(*stages: StageNode, path: str = "P", forks: str = "") -> PipelineGr
     arrows = []
     for chain in chains:
         nodes = chain.split()
-        for source, target in zip(nodes, nodes[1:], strict=False):
+        for source, target in pairwise(nodes):
             choice = None
             if "?" in source:
                 source, order = source.split("?")
@@ -95,19 +97,19 @@ def test_stages_on_clients_that_can_do_them(
 @pytest.mark.parametrize(
     ("type_name", "pool", "options", "message"),
     [
-        ("Prefill", "cpu", SERVICE, "s is a Prefill and cannot run on cpu, a WorkerPool"),
-        ("Decode", "guard", {}, "s is a Decode and cannot run on guard, a BatchEngine"),
-        ("Generate", "web", {}, "s is a Generate and cannot run on web, a Delay"),
-        ("Retrieve", "big", {}, "s is a Retrieve and cannot run on big[0], a LlmEngine"),
-        ("Tool", "guard", SERVICE, "s is a Tool and cannot run on guard, a BatchEngine"),
-        ("OCR", "small", SERVICE, "s is a OCR and cannot run on small, a LlmEngine"),
-        ("Guard", "cpu", {}, "s runs on cpu, a WorkerPool, and has no `service` time"),
-        ("Tool", "cpu", {}, "s runs on cpu, a WorkerPool, and has no `service` time"),
+        ("Prefill", "cpu", SERVICE, "s (Prefill) cannot run on cpu (WorkerPool)"),
+        ("Decode", "guard", {}, "s (Decode) cannot run on guard (BatchEngine)"),
+        ("Generate", "web", {}, "s (Generate) cannot run on web (Delay)"),
+        ("Retrieve", "big", {}, "s (Retrieve) cannot run on big[0] (LlmEngine)"),
+        ("Tool", "guard", SERVICE, "s (Tool) cannot run on guard (BatchEngine)"),
+        ("OCR", "small", SERVICE, "s (OCR) cannot run on small (LlmEngine)"),
+        ("Guard", "cpu", {}, "s runs on cpu (WorkerPool) and has no `service` time"),
+        ("Tool", "cpu", {}, "s runs on cpu (WorkerPool) and has no `service` time"),
         ("Embed", "bare", {}, "s runs on bare, which has no model"),
         ("Decode", None, {}, "s runs on nothing"),
         ("Generate", "big", {"prefill": "small"},
          "s prefills with Small on small and decodes with Big on big"),
-        ("Generate", "big", {"prefill": "guard"}, "s cannot prefill on guard, a BatchEngine"),
+        ("Generate", "big", {"prefill": "guard"}, "s cannot prefill on guard (BatchEngine)"),
     ],
 )  # fmt: skip
 def test_stages_on_the_wrong_client(
@@ -118,7 +120,7 @@ def test_stages_on_the_wrong_client(
 
 def test_the_advice_names_every_client_type_that_would_do() -> None:
     (found,) = check_clients(pipeline(StageNode("s", "Tool", "guard")), POOLS, CLIENTS)
-    assert (found.code, found.notes) == ("HMS505", ("help: it runs on a WorkerPool or a Delay",))
+    assert (found.code, found.notes) == ("HMS505", ("help: it runs on WorkerPool or Delay",))
 
 
 def test_replica_i_on_member_i_needs_as_many_members() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import networkx as nx
 import pytest
 
@@ -27,7 +29,7 @@ def arrows_of(*lines: str) -> list[Arrow]:
             share = float(what[:-1]) / 100 if what.endswith("%") else None
             guard = FOLLOW_UP if what == "if" else None
             choice = Choice(int(order), guard, share, "turn > 1" if guard else what)
-        for source, target in zip(nodes, nodes[1:], strict=False):
+        for source, target in pairwise(nodes):
             arrows.append(Arrow(path(source), path(target), choice))
             choice = None
     return arrows

@@ -176,11 +176,11 @@ def test_a_worker_pool_needs_no_memory() -> None:
         (1, ["rack.node[0]"], {}, "HMS405",
          "decode cannot run on rack.node[0]: it is no part"),
         (1, ["rack.leaf[0]"], {}, "HMS405",
-         "decode cannot run on rack.leaf[0]: a QM9700 is a switch"),
+         "decode cannot run on rack.leaf[0]: QM9700 is a switch"),
         (1, [GPU(0, 0), GPU(0, 1), GPU(0, 0)], {"tp": 3}, "HMS405",
          "decode selects rack.node[0].gpu[0] twice"),
         (1, [GPU(0, 7), CPU(0, 0)], {"tp": 2}, "HMS405",
-         "decode mixes devices: rack.node[0].gpu[7] is a H100, rack.node[0].cpu[0] a Xeon8480C"),
+         "decode mixes devices: rack.node[0].gpu[7] (H100) and rack.node[0].cpu[0] (Xeon8480C)"),
     ],
 )  # fmt: skip
 def test_refused_engines(

@@ -182,7 +182,7 @@ def test_traffic_never_passes_a_chip() -> None:
         route(graph, "gpu[0]", "gpu[2]")
     assert no_route(graph, "gpu[0]", "gpu[2]").notes == (
         "the nearest blocked hop is gpu[0] -> gpu[1] -> gpu[2]: "
-        "a H100 (chip) does not forward traffic",
+        "H100 is a chip that does not forward traffic",
         "help: wire them through a switch, or set `forwards = true` there",
     )
 

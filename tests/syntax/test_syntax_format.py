@@ -89,3 +89,19 @@ def test_empty_file() -> None:
 def test_long_lines_without_blocks_stay() -> None:
     text = "x = [" + ", ".join(["1000"] * 50) + "]\n"
     assert formatted(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = " + "-" * 199 + "a\n",
+        "x = " + "f(" * 199 + ")" * 199 + "\n",
+        "a { " * 199 + "}" * 199 + "\n",
+        "a {\n" * 199 + "}\n" * 199,
+        "if a { } else " * 198 + "{ }\n",
+    ],
+    ids=lambda text: text[:12],
+)
+def test_the_deepest_tree_that_parses_can_be_formatted(text: str) -> None:
+    once = formatted(text)
+    assert formatted(once) == once

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 from hermesdsl.diagnostics import SpecError, error
 from hermesdsl.diagnostics.nearest import suggestion
-from hermesdsl.draw import dot, hardware, pipeline, placement, render
-from hermesdsl.draw.overlay import Mark, Overlay
-from hermesdsl.draw.render import RENDERERS, Renderer
-from hermesdsl.draw.scene import Scene, graph_of
+from hermesdsl.drawing import dot, hardware, pipeline, placement, render
+from hermesdsl.drawing.overlay import Mark, Overlay
+from hermesdsl.drawing.render import RENDERERS, Renderer
+from hermesdsl.drawing.scene import Scene, graph_of
 from hermesdsl.graph.types import Client, CompiledSystem
 
 if TYPE_CHECKING:

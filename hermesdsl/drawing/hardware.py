@@ -10,10 +10,10 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import repeat
 
-from hermesdsl.draw import labels
-from hermesdsl.draw.fold import Folded, Group, Tie, Tree, fold
-from hermesdsl.draw.overlay import Overlay
-from hermesdsl.draw.scene import Box, Node, Scene, Wire
+from hermesdsl.drawing import labels
+from hermesdsl.drawing.fold import Folded, Group, Tie, Tree, fold
+from hermesdsl.drawing.overlay import Overlay
+from hermesdsl.drawing.scene import Box, Node, Scene, Wire
 from hermesdsl.graph.types import Container, HardwareGraph, Link, Part
 
 #: Unfolded wires beyond which their texts move to the tooltips.

@@ -12,7 +12,7 @@ from importlib.resources import as_file, files
 from typing import Literal, TypeAlias
 
 from hermesdsl.diagnostics import SpecError, error
-from hermesdsl.draw import style
+from hermesdsl.drawing import style
 
 Renderer: TypeAlias = Literal["auto", "system", "embedded"]
 RENDERERS = ("auto", "system", "embedded")
@@ -37,7 +37,7 @@ def png(source: str, renderer: Renderer = "auto") -> bytes:
     match = _SIZE.search(text)
     longest = max(float(match[1]), float(match[2])) if match else 1.0
     text = _SIZE.sub(r'<svg width="\1" height="\2"', text)
-    with as_file(files("hermesdsl.draw") / "fonts" / "LiberationSans-Regular.ttf") as font:
+    with as_file(files("hermesdsl.drawing") / "fonts" / "LiberationSans-Regular.ttf") as font:
         picture: bytes = svg_to_bytes(
             svg_string=text,
             zoom=min(_ZOOM, _LONGEST / longest),
@@ -94,7 +94,7 @@ def _system(source: str, fmt: str) -> bytes:
 
 
 def _embedded(source: str) -> bytes:
-    from hermesdsl.draw.embedded import EmbeddedError, layout
+    from hermesdsl.drawing.embedded import EmbeddedError, layout
 
     try:
         return layout(source)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from drawn_systems import rack, rag_chat, serving, system
 
-from hermesdsl.draw import draw
-from hermesdsl.draw.dot import Flush, attributes, clean, quote, to_dot
-from hermesdsl.draw.scene import Box, Node, Scene, Wire
+from hermesdsl.drawing import draw
+from hermesdsl.drawing.dot import Flush, attributes, clean, quote, to_dot
+from hermesdsl.drawing.scene import Box, Node, Scene, Wire
 
 GOLDEN = Path(__file__).parent / "golden"
 

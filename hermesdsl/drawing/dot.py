@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from hermesdsl.draw import style
-from hermesdsl.draw.scene import Box, Node, Scene, Wire, walk
+from hermesdsl.drawing import style
+from hermesdsl.drawing.scene import Box, Node, Scene, Wire, walk
 
 #: Characters no XML may hold, and the two halves of a torn surrogate pair.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")

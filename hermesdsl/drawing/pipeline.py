@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hermesdsl.draw import labels
-from hermesdsl.draw.overlay import Overlay
-from hermesdsl.draw.scene import Box, Node, Scene, Wire
+from hermesdsl.drawing import labels
+from hermesdsl.drawing.overlay import Overlay
+from hermesdsl.drawing.scene import Box, Node, Scene, Wire
 from hermesdsl.graph.types import Choice, Spec, StageNode
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ import pytest
 from drawn_systems import NVLINK4, Hardware, cascade, pools, rack, rag_chat, serving, system
 
 from hermesdsl.diagnostics import SpecError
-from hermesdsl.draw import Drawing, draw, embedded, render
-from hermesdsl.draw.dot import to_dot
-from hermesdsl.draw.scene import Box, Node, Scene, Wire, graph_of
+from hermesdsl.drawing import Drawing, draw, embedded, render
+from hermesdsl.drawing.dot import to_dot
+from hermesdsl.drawing.scene import Box, Node, Scene, Wire, graph_of
 
 needs_dot = pytest.mark.skipif(not render.has_system(), reason="Graphviz is not installed")
 SVG = "{http://www.w3.org/2000/svg}"
@@ -91,7 +91,7 @@ def test_the_same_picture_gives_the_same_bytes():
 def test_bytes_do_not_depend_on_the_hash_seed():
     code = (
         "import sys, hashlib; sys.path[:0] = sys.argv[1:]\n"
-        "from drawn_systems import *; from hermesdsl.draw import draw\n"
+        "from drawn_systems import *; from hermesdsl.drawing import draw\n"
         "s = system(*pools(), cascade())\n"
         "d = [draw(s, view) for view in ('hardware', 'pipeline', 'placement')]\n"
         "text = b''.join(x.render(f) for x in d for f in ('dot', 'json', 'graphml'))\n"

@@ -6,8 +6,8 @@ import pytest
 from drawn_systems import cascade, pipeline, rag, rag_chat, serving, system
 
 from hermesdsl.diagnostics import SpecError
-from hermesdsl.draw import Mark, draw
-from hermesdsl.draw.pipeline import repeat_text, replica_text
+from hermesdsl.drawing import Mark, draw
+from hermesdsl.drawing.pipeline import repeat_text, replica_text
 from hermesdsl.graph.types import Spec, StageNode
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import isfinite
 
-from hermesdsl.draw import style
+from hermesdsl.drawing import style
 
 
 @dataclass(frozen=True)

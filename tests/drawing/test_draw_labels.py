@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hermesdsl.draw import labels
+from hermesdsl.drawing import labels
 from hermesdsl.graph.types import Spec
 
 

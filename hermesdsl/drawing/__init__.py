@@ -7,9 +7,9 @@ that importing the package costs nothing.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hermesdsl.draw.drawing import FORMATS, VIEWS, Drawing, draw
-    from hermesdsl.draw.overlay import Mark
-    from hermesdsl.draw.render import RENDERERS
+    from hermesdsl.drawing.drawing import FORMATS, VIEWS, Drawing, draw
+    from hermesdsl.drawing.overlay import Mark
+    from hermesdsl.drawing.render import RENDERERS
 else:
 
     def __getattr__(name: str) -> object:

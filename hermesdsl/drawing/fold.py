@@ -19,7 +19,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from hermesdsl.draw.labels import indices
+from hermesdsl.drawing.labels import indices
 
 _INDEX = re.compile(r"\[\d+\]")
 _VECTOR = re.compile(r"(?s)(.*)\[(\d+)\]")

@@ -6,7 +6,7 @@ import pytest
 from drawn_systems import NDR, Hardware, dgx, fleet, hall, rack, system
 
 from hermesdsl.diagnostics import SpecError
-from hermesdsl.draw import Mark, draw
+from hermesdsl.drawing import Mark, draw
 from hermesdsl.graph.types import Link
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hermesdsl.draw.fold import Tie, fold
+from hermesdsl.drawing.fold import Tie, fold
 
 
 def names(groups):

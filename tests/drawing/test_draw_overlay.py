@@ -7,8 +7,8 @@ from math import inf, nan
 import pytest
 from drawn_systems import rack, system
 
-from hermesdsl.draw import Mark, draw, style
-from hermesdsl.draw.overlay import Overlay
+from hermesdsl.drawing import Mark, draw, style
+from hermesdsl.drawing.overlay import Overlay
 
 
 def test_shares_are_taken_as_they_are():

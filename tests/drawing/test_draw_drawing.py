@@ -10,7 +10,7 @@ import pytest
 from drawn_systems import cascade, rack, rag_chat, serving, system
 
 from hermesdsl.diagnostics import SpecError
-from hermesdsl.draw import FORMATS, VIEWS, draw, drawing, render
+from hermesdsl.drawing import FORMATS, VIEWS, draw, drawing, render
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from drawn_systems import LLAMA, Hardware, Placement, cascade, pools, rag_chat, serving, system
 
 from hermesdsl.diagnostics import SpecError
-from hermesdsl.draw import draw
+from hermesdsl.drawing import draw
 
 
 def label(graph, node):

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from hermesdsl.draw import labels
-from hermesdsl.draw.fold import Folded, Group, Tie, Tree, fold
-from hermesdsl.draw.hardware import container_value, part_value
-from hermesdsl.draw.overlay import Overlay
-from hermesdsl.draw.pipeline import pools_of, stages_of
-from hermesdsl.draw.scene import Box, Node, Scene, Wire
+from hermesdsl.drawing import labels
+from hermesdsl.drawing.fold import Folded, Group, Tie, Tree, fold
+from hermesdsl.drawing.hardware import container_value, part_value
+from hermesdsl.drawing.overlay import Overlay
+from hermesdsl.drawing.pipeline import pools_of, stages_of
+from hermesdsl.drawing.scene import Box, Node, Scene, Wire
 from hermesdsl.graph.types import Client, CompiledSystem, Container, Part, PlacementGraph, Pool
 
 #: Settings worth a line, in this order, where the client has them.

@@ -1,0 +1,120 @@
+"""Every block of the README and the documentation is executed.
+
+``hms`` blocks compile, ``python`` blocks run, ``console`` blocks run and print what stands below
+the command; a line ``…`` stands for any lines.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import hermesdsl
+from hermesdsl.library.reference import pages
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+_FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    file: Path
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.file.relative_to(ROOT)}:{self.line}"
+
+
+def _blocks(language: str) -> list[Block]:
+    found = []
+    for file in DOCUMENTS:
+        text = file.read_text(encoding="utf-8")
+        for match in _FENCE.finditer(text):
+            if match.group(1) == language:
+                line = text.count("\n", 0, match.start()) + 1
+                found.append(Block(file, line, language, match.group(2)))
+    return found
+
+
+def test_the_readme_has_blocks_of_every_sort() -> None:
+    for language in ("hms", "python", "console", "sh"):
+        assert _blocks(language), language
+
+
+@pytest.mark.parametrize("block", _blocks("hms"), ids=str)
+def test_programs_compile(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert not any(d.is_error for d in hermesdsl.compile(block.text).diagnostics)
+
+
+@pytest.mark.parametrize("block", _blocks("python"), ids=str)
+def test_python_runs(block: Block) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", block.text], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("block", _blocks("console"), ids=str)
+def test_commands_print_what_stands_there(block: Block, tmp_path: Path) -> None:
+    for name in ("examples", "stdlib"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    expected: list[str] = []
+    command = ""
+    for line in [*block.text.splitlines(), "$ "]:
+        if not line.startswith("$ "):
+            expected.append(line)
+            continue
+        if command:
+            _check(_run(command, tmp_path), expected, f"{block}: {command}")
+        command, expected = line[2:], []
+
+
+def _run(command: str, folder: Path) -> str:
+    words = shlex.split(command)
+    assert words[0] == "hermes", "documents call the command line and nothing else"
+    done = subprocess.run(
+        [sys.executable, "-m", "hermesdsl", *words[1:]], cwd=folder, capture_output=True,
+        text=True, check=False, env={**os.environ, "COLUMNS": "100", "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode in (0, 2), done.stderr
+    return done.stdout + done.stderr
+
+
+def _check(printed: str, expected: list[str], where: str) -> None:
+    """Every run of lines between ``…`` occurs in order; time measured by the clock is masked."""
+    text = _masked(printed)
+    position = 0
+    for chunk in re.split(r"^…$", "\n".join(expected), flags=re.MULTILINE):
+        wanted = _masked(chunk).strip("\n")
+        if wanted:
+            found = text.find(wanted, position)
+            assert found >= 0, f"{where}\nexpected:\n{wanted}\nprinted:\n{text}"
+            position = found + len(wanted)
+
+
+def _masked(text: str) -> str:
+    lines = [line.rstrip() for line in text.splitlines()]
+    return re.sub(r"computed in [\d.]+ \w+", "computed in … ms", "\n".join(lines))
+
+
+@pytest.mark.parametrize("name", sorted(pages()))
+def test_generated_pages_are_current(name: str) -> None:
+    stored = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert stored == pages()[name], "run `python -m hermesdsl doc -o docs`"
+
+
+def test_links_lead_somewhere() -> None:
+    for file in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#:]+)\)", file.read_text(encoding="utf-8")):
+            assert (file.parent / target).exists(), f"{file.name}: {target}"

@@ -1,0 +1,91 @@
+"""Imports go only leftwards: the layers of the architecture, read from the code itself."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "hermesdsl"
+
+#: Layer → what it may import beside itself. `api`, `execute` and the command line compose.
+_BASE = {"source", "diagnostics", "units", "resources"}
+_SCHEMA = _BASE | {"schema"}
+_SYNTAX = _SCHEMA | {"syntax"}
+_MODEL = _SYNTAX | {"model"}
+_TYPES = _SCHEMA | {"graph"}
+ALLOWED = {
+    "source": set(),
+    "resources": set(),
+    "diagnostics": {"source"},
+    "units": {"source", "diagnostics"},
+    "schema": _BASE,
+    "syntax": _BASE,
+    "model": _SYNTAX,
+    "graph": _MODEL,
+    "cost": _TYPES,
+    "sim": _TYPES | {"cost"},
+    "results": _TYPES | {"cost", "sim"},
+    "drawing": _TYPES,
+    "library": _MODEL,
+    "execute": _TYPES | {"cost", "sim", "results", "api"},
+    "api": _MODEL | {"graph", "cost", "sim", "results", "drawing", "execute"},
+    "cli": _MODEL | {"graph", "cost", "sim", "results", "drawing", "library", "api", "execute"},
+    "__init__": {"api", "diagnostics"},
+    "__main__": {"cli"},
+}
+
+
+def _modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def _layer(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names = [node.module]
+            if node.module == "hermesdsl":
+                names = [f"hermesdsl.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        found |= {n.split(".")[1] for n in names if n.startswith("hermesdsl.")}
+    return found
+
+
+@pytest.mark.parametrize("path", _modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_only_leftwards(path: Path) -> None:
+    layer = _layer(path)
+    assert layer in ALLOWED, f"{layer} is no layer of the architecture"
+    wrong = _imports(path) - ALLOWED[layer] - {layer, "__version__"}
+    assert not wrong, f"{layer} must not import {sorted(wrong)}"
+
+
+def test_graph_types_stand_alone() -> None:
+    """Interpreter, costs and drawings read `graph.types`: it must not pull in the language."""
+    assert _imports(PACKAGE / "graph" / "types.py") <= {"schema"}
+
+
+def test_only_the_parser_imports_lark() -> None:
+    users = [p for p in _modules() if "lark" in p.read_text(encoding="utf-8").split("import ")[0]
+             or any(line.startswith(("import lark", "from lark")) or " from lark" in line
+                    for line in p.read_text(encoding="utf-8").splitlines())]  # fmt: skip
+    assert [p.name for p in users] == ["parse.py"]
+
+
+def test_only_the_command_line_prints_or_exits() -> None:
+    for path in _modules():
+        if _layer(path) in ("cli", "__main__"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("print", "exit", "quit"), f"{path.name}:{node.lineno}"
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                used = f"{node.value.id}.{node.attr}"
+                assert used not in ("sys.exit", "os.environ"), f"{path.name}:{node.lineno}"
