@@ -54,10 +54,11 @@ def fabrics(graph: HardwareGraph, groups: Sequence[Sequence[str]], pattern: str 
     """
     if len(groups[0]) < 2:
         return Fabric(len(groups[0]), 0.0, inf)
-    plain = _loaded(graph, groups, [_MESSAGES[pattern](group) for group in groups])
-    if pattern != "ring":
+    messages = [_MESSAGES[pattern](group) for group in groups]
+    plain = _loaded(graph, groups, messages)
+    turned = [_turned_rings(graph, group) for group in groups] if pattern == "ring" else messages
+    if turned == messages:
         return plain
-    turned = [_turned_rings(graph, group) for group in groups]
     try:
         return max(plain, _loaded(graph, groups, turned), key=lambda found: found.bandwidth)
     except NoRouteError:
