@@ -37,7 +37,7 @@ def time_scale(typical: float | None) -> Scale:
     if not typical or typical <= 0:
         return Scale("ms", 1e-3, 0)
     unit, factor = next((each for each in _TIMES if typical >= each[1] * 0.9995), _TIMES[-1])
-    return Scale(unit, factor, _decimals(typical / factor, 3))
+    return Scale(unit, factor, _decimals(max(typical / factor, 1.0), 3))
 
 
 def rate(value: float | None) -> str:

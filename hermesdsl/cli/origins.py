@@ -147,7 +147,8 @@ def _value(builder: Builder, instance: Instance, name: str) -> Explained:
     first = _schema_default(builder, instance, name, value, alone=not chain)
     if first is not None:
         chain.insert(0, first)
-    title = f"{path} = {_short(_shown(value))}" if value is not None else f"{path} has no value"
+    full = " ".join(_shown(value).split())
+    title = f"{path} = {full}" if value is not None else f"{path} has no value"
     return Explained(title, sort, doc, tuple(chain))
 
 
@@ -223,7 +224,7 @@ def _thing(builder: Builder, instance: Instance, title: str) -> Explained:
         if explained.chain and " = " in explained.title:
             last = explained.chain[-1]
             value = explained.title.partition(" = ")[2]
-            rows.append((name, replace(last, value=value)))
+            rows.append((name, replace(last, value=_short(value))))
     members = [
         f"{name}[{len(child.items)}]: {child.items[0].type_name}"
         if isinstance(child, Vector)

@@ -30,10 +30,15 @@ class Severity(Enum):
 
 @dataclass(frozen=True)
 class Label:
-    """A short text under a range of source; the first label of a diagnostic is its main one."""
+    """A short text under a range of source; the first label of a diagnostic is its main one.
+
+    One that is not `marked` has its text right below the range, without an underline: a value
+    below the operand that has it.
+    """
 
     span: Span
     text: str
+    marked: bool = True
 
 
 @dataclass(frozen=True)

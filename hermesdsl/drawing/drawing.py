@@ -9,13 +9,14 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from hermesdsl.diagnostics import SpecError, error
 from hermesdsl.diagnostics.nearest import suggestion
 from hermesdsl.drawing import dot, hardware, pipeline, placement, render
+from hermesdsl.drawing.narrow import narrow
 from hermesdsl.drawing.overlay import Mark, Overlay
 from hermesdsl.drawing.render import RENDERERS, Renderer
 from hermesdsl.drawing.scene import Scene, graph_of
@@ -86,20 +87,27 @@ def draw(
 ) -> Drawing:
     """Draw one view of a system.
 
-    `view` is ``hardware``, ``pipeline`` or ``placement``, or the name of a pipeline. `name`
+    `view` is ``hardware``, ``pipeline`` or ``placement``, or the name of a view that the
+    specification defines, or of a pipeline. `name`
     narrows it: to what lies in a container (hardware), to one pipeline, or to one client, vector
     or pool (placement). `overlay` adds a line and a colour to what has a mark at its path.
     `fold` draws alike siblings once. Raises `SpecError`: HMS607 for an unknown view, HMS201 for
     an unknown name, HMS607 if there is nothing to draw.
     """
+    title = ""
+    if view in system.views:
+        chosen = system.views[view]
+        system = narrow(system, chosen.show) if chosen.show else system
+        view, fold, title = chosen.of, fold and chosen.fold, chosen.title
     if view in system.pipelines and view not in VIEWS:
         view, name = "pipeline", view if name is None else name
     if view not in VIEWS:
-        _among("view", view, (*VIEWS, *system.pipelines))
+        _among("view", view, (*VIEWS, *system.views, *system.pipelines))
     marks = Overlay(dict(overlay or {}))
     scene = _SCENES[view](system, name, marks, fold)
     if not scene.nodes:
         _refuse(f"nothing to draw: the system has no {_EMPTY[view]}")
+    scene = replace(scene, title=title) if title else scene
     return Drawing(dot.to_dot(scene), graph_of(scene), scene.title)
 
 

@@ -336,6 +336,20 @@ class Experiment:
 
 
 @dataclass(frozen=True)
+class View:
+    """A named drawing: one of the three sorts, of what lies below the paths `show` (all if empty).
+
+    `fold`: alike siblings are drawn once.
+    """
+
+    name: str
+    of: str
+    show: tuple[str, ...] = ()
+    fold: bool = True
+    title: str = ""
+
+
+@dataclass(frozen=True)
 class CompiledSystem:
     """Everything the interpreter needs; built by the compiler or by hand."""
 
@@ -345,3 +359,4 @@ class CompiledSystem:
     workloads: Mapping[str, Workload]
     experiments: Mapping[str, Experiment]
     classes: Mapping[str, RequestClass] = field(default_factory=dict)
+    views: Mapping[str, View] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from hermesdsl.model.values import ComputedValue, Formula, text
+from hermesdsl.model.values import ComputedValue, Formula, Interval, SourcedText, text
 from hermesdsl.schema.types import AnyType
 from hermesdsl.units import dimension as d
 from hermesdsl.units import quantity as q
@@ -24,6 +24,10 @@ _OPERATIONS = {
 }  # fmt: skip
 
 
+class ExponentError(ValueError):
+    """An exponent beyond the budget."""
+
+
 def is_number(value: Any) -> bool:
     """True for numbers and quantities, not for true and false."""
     return isinstance(value, int | float | Quantity) and not isinstance(value, bool)
@@ -39,7 +43,8 @@ def apply(op: str, left: Any, right: Any) -> Any:
         wrong = right if is_number(left) else left
         raise TypeError(f"`{op}` takes numbers and quantities, not {kind_of(wrong)}")
     if op == "**" and abs(q.si(right)) > EXPONENT_BUDGET:
-        raise TypeError(f"exponents end at {EXPONENT_BUDGET}")
+        raise ExponentError(f"an exponent of {q.number_text(q.si(right))}; the most is "
+                            f"{EXPONENT_BUDGET}")  # fmt: skip
     return _OPERATIONS[op](left, right)
 
 
@@ -131,19 +136,29 @@ def kind_of(value: Any) -> str:
     if is_number(value):
         return q.article(q.dimension_of(value)) + f" ({text(value)})"
     if isinstance(value, str):
-        return f"the text {text(str(value))!r}" if value else "an empty text"
+        return _text(value)
     if isinstance(value, list | tuple):
-        return "a list"
+        return f"a list of {len(value)}" if value else "an empty list"
     if isinstance(value, ComputedValue):
         return f"the {value.family} setting `{value.name}`"
     if isinstance(value, Formula):
         return "a formula over the request"
+    if isinstance(value, Interval):
+        return f"`{value}`"
     kind = getattr(getattr(value, "kind", None), "name", None)
     if kind is not None:
         return f"the {kind} `{value}`"
     if value is None:
         return "nothing"
     return f"the {type(value).__name__.lower()} `{value}`"
+
+
+def _text(value: str) -> str:
+    """A text in quotes, a word of the language in backquotes; a long one shortened."""
+    if not value:
+        return "an empty text"
+    short = value if len(value) <= 40 else f"{value[:39]}…"
+    return f'the text "{short}"' if isinstance(value, SourcedText) else f"`{short}`"
 
 
 def described(value: Any) -> str:

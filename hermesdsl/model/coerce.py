@@ -6,14 +6,14 @@ The only place that says a value has the wrong type.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hermesdsl.diagnostics import Diagnostic, error
 from hermesdsl.diagnostics.nearest import suggestion
 from hermesdsl.model.arithmetic import described, is_number, kind_of
 from hermesdsl.model.instance import Definition, Instance, Selection, Vector
 from hermesdsl.model.values import ComputedValue, Fail, Formula
-from hermesdsl.schema import BUILTINS, KINDS
+from hermesdsl.schema import KINDS
 from hermesdsl.schema.types import (
     AnyType,
     BoolType,
@@ -47,7 +47,23 @@ class DefinitionType:
         return f"definition of a {self.kind}"
 
 
-def coerce(builder: Builder, value: Any, wanted: PropertyType | DefinitionType, span: Span) -> Any:
+@dataclass(frozen=True, eq=False)
+class MemberType:
+    """Things made from a definition or one that extends it: what ``param x: LlmEngine`` takes.
+
+    One, a vector, a selection, or a pool of them.
+    """
+
+    definition: Definition
+
+    def __str__(self) -> str:
+        return self.definition.name
+
+
+WantedType: TypeAlias = PropertyType | DefinitionType | MemberType
+
+
+def coerce(builder: Builder, value: Any, wanted: WantedType, span: Span) -> Any:
     """`value` as `wanted`; raises `Fail` with a diagnostic at `span`."""
     if isinstance(wanted, AnyType):
         return value
@@ -66,6 +82,8 @@ def coerce(builder: Builder, value: Any, wanted: PropertyType | DefinitionType, 
         return _reference(builder, value, wanted, span)
     if isinstance(wanted, DefinitionType):
         return _definition(builder, value, wanted, span)
+    if isinstance(wanted, MemberType):
+        return _member(builder, value, wanted, span)
     return _plain(value, wanted, span)
 
 
@@ -188,12 +206,12 @@ def _definition(builder: Builder, value: Any, wanted: DefinitionType, span: Span
 
 
 def _reference(builder: Builder, value: Any, wanted: ReferenceType, span: Span) -> Any:
-    if isinstance(value, Definition) and _fits_definition(builder, value, wanted):
+    if isinstance(value, Definition) and _fits_definition(value, wanted):
         return value.instance(builder)
-    if isinstance(value, Instance) and _fits(builder, value, wanted):
+    if isinstance(value, Instance) and _fits(value, wanted):
         return value
     if isinstance(value, Vector | Selection) and all(
-        _fits(builder, item, wanted) for item in value.items
+        _fits(item, wanted) for item in value.items
     ):
         if wanted.many:
             return value
@@ -211,38 +229,41 @@ def _flat(value: Any) -> list[Instance]:
     return value.items if isinstance(value, Vector | Selection) else [value]
 
 
-def _fits_definition(builder: Builder, value: Definition, wanted: ReferenceType) -> bool:
-    if value.kind.name == "pool" and wanted.many:
+def _fits_definition(value: Definition, wanted: ReferenceType) -> bool:
+    """A single thing, or a type of which one default instance is as good as any other."""
+    kind = value.kind
+    if kind.name == "pool" and wanted.many:
         return True
-    if value.kind.name in wanted.kinds and value.kind.name in KINDS:
-        return value.kind.single or value.kind.name == "pipeline"
-    return any(
-        name not in KINDS and _extends(builder, value, name) and value.kind.name == "pipeline"
-        for name in wanted.kinds
+    return kind.name in wanted.kinds and (kind.single or kind.name == "pipeline")
+
+
+def _fits(value: Instance, wanted: ReferenceType) -> bool:
+    return value.kind.name in wanted.kinds or (value.kind.name == "pool" and wanted.many)
+
+
+def _member(builder: Builder, value: Any, wanted: MemberType, span: Span) -> Any:
+    if isinstance(value, Definition) and value.kind.name in ("pool", "pipeline"):
+        value = value.instance(builder)
+    if isinstance(value, list):
+        items = [i for v in value for i in _flat(_member(builder, v, wanted, span))]
+        return Selection(items, ", ".join(str(v) for v in value))
+    things = value.items if isinstance(value, Vector | Selection) else [value]
+    for thing in things:
+        is_pool = isinstance(thing, Instance) and thing.kind.name == "pool"
+        if not is_pool and not _made_from(builder, thing, wanted.definition):
+            notes = []
+            if isinstance(value, Definition):
+                notes = [f"help: declare one and name that, as in `x: {value} …`"]
+            return _fail(thing, f"a {wanted}", span, tuple(notes))
+    return value
+
+
+def _made_from(builder: Builder, value: Any, definition: Definition) -> bool:
+    return isinstance(value, Instance) and value.definition is not None and (
+        definition in value.definition.chain(builder)
     )
 
 
-def _fits(builder: Builder, value: Instance, wanted: ReferenceType) -> bool:
-    if value.kind.name == "pool" and wanted.many:
-        return True
-    if value.kind.name in wanted.kinds:
-        return True
-    return value.definition is not None and any(
-        name not in KINDS and _extends(builder, value.definition, name) for name in wanted.kinds
-    )
-
-
-def _extends(builder: Builder, value: Definition, name: str) -> bool:
-    return any(link.name == name for link in value.chain(builder))
-
-
-def named_type(builder: Builder, value: Any, name: str) -> PropertyType | DefinitionType | None:
-    """What ``param x: name`` takes, or None if `name` is neither kind nor definition."""
-    if name in KINDS:
-        kind = KINDS[name]
-        return ReferenceType((name,)) if kind.single else DefinitionType(name)
-    if name in BUILTINS:
-        return ReferenceType((name,), many=True)
-    if isinstance(value, Definition):
-        return ReferenceType((value.name,), many=True)
-    return None
+def named_type(name: str) -> PropertyType | DefinitionType:
+    """What ``param x: kind`` takes: the thing itself if it is used by name, else a definition."""
+    return ReferenceType((name,)) if KINDS[name].single else DefinitionType(name)

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hermesdsl.diagnostics import Sink, error
 from hermesdsl.diagnostics.nearest import suggestion
-from hermesdsl.model import check, configure, resolve
+from hermesdsl.model import bodies, check, members
 from hermesdsl.model.build import Builder
+from hermesdsl.model.configure import Setting, configure, retry_waiting, target_steps
 from hermesdsl.model.imports import Loader, order_modules
-from hermesdsl.model.instance import CASE, SET, Config, Definition, ModuleFile, Rank, Scope
-from hermesdsl.model.values import Fail
+from hermesdsl.model.instance import (
+    BY_CASE,
+    BY_SET,
+    Config,
+    Definition,
+    ModuleFile,
+    Rank,
+    Scope,
+)
+from hermesdsl.model.report import once_per_statement
+from hermesdsl.model.stack import deep_stack
+from hermesdsl.model.values import Fail, Stop
 from hermesdsl.source import Source
 from hermesdsl.syntax import ast
 from hermesdsl.syntax.parse import parse
@@ -32,11 +43,9 @@ class Tree:
         for module in self.modules:
             if module.library:
                 continue
-            for name, member in module.instance.members.items():
+            for member in module.instance.members.values():
                 if isinstance(member, Definition) and member.kind.name == kind:
-                    found.setdefault(
-                        f"{module.instance.path}.{name}" if module.instance.path else name, member
-                    )
+                    found.setdefault(member.qualified, member)
         return found
 
 
@@ -49,35 +58,67 @@ def elaborate(
     folders: Sequence[str] = (),
     case: str | None = None,
 ) -> Tree | None:
-    """Loads, builds and checks a specification; None if its files cannot be read or parsed.
+    """Loads, builds and checks a specification.
 
     `settings` maps paths to source text of values (``--set``); `case` applies a named variant.
+    None if the files cannot be read or parsed, or a budget is exceeded: the sink says why. With
+    other errors in the sink the tree is as far as it could be built.
     """
     builder = Builder(sink)
-    loader = Loader(builder, sink, folders)
+    tree = None
+    try:
+        with deep_stack():
+            tree = _elaborate(builder, spec, text, settings or {}, folders, case)
+    except Stop as stop:
+        sink.add(stop.diagnostic)
+    except RecursionError:
+        sink.add(error("HMS105", "the specification is nested too deeply"))
+    once_per_statement(builder)
+    return tree
+
+
+def _elaborate(
+    builder: Builder,
+    spec: str | Path,
+    text: str | None,
+    settings: Mapping[str, str],
+    folders: Sequence[str],
+    case: str | None,
+) -> Tree | None:
+    loader = Loader(builder, builder.sink, folders)
     loader.load_prelude()
-    root = (
-        loader.load_root(Path(spec), str(spec))
-        if text is None
-        else loader.load_text(text, str(spec), Path.cwd())
-    )
-    if root is None or sink.failed:
+    if text is None:
+        root = loader.load_root(Path(spec), str(spec))
+    else:
+        root = loader.load_text(text, str(spec), Path.cwd())
+    if root is None or builder.sink.failed:
         return None
     ordered = order_modules(builder, root)
-    scopes = {m.name: _scope(builder, m) for m in ordered}
-    for module in ordered:
-        module.instance.scope = scopes[module.name]
-        builder.declare(module.instance, module.file.statements, scopes[module.name])
-    _apply_settings(builder, root, scopes[root.name], settings or {})
-    if case is not None:
-        _apply_case(builder, root, case)
-    for module in ordered:
-        builder.settle(module.instance, module.file.statements, scopes[module.name])
-    for module in reversed(ordered):
-        builder.build_children(module.instance)
     tree = Tree(root, tuple(ordered), builder)
+    _take_in(builder, tree, settings, case)
+    for module in reversed(ordered):
+        members.build_children(builder, module.instance)
     check.check(tree)
     return tree
+
+
+def _take_in(builder: Builder, tree: Tree, settings: Mapping[str, str], case: str | None) -> None:
+    """All bodies of all files, phase by phase, and what is set from outside before any is read."""
+    chain: list[bodies.Body] = []
+    for module in tree.modules:
+        module.instance.scope = _scope(builder, module)
+        chain.append((module.instance, module.file.statements, module.instance.scope))
+    for body in chain:
+        bodies.declare(builder, body)
+    for config in _outside(builder, tree, settings, case):
+        try:
+            configure(builder, config.scope.owner, config)
+        except Fail as problem:
+            builder.report(problem)
+    for phase in (bodies.settle, bodies.settle_computed, bodies.expand_blocks):
+        for body in chain:
+            phase(builder, body)
+    retry_waiting(builder)
 
 
 def _scope(builder: Builder, module: ModuleFile) -> Scope:
@@ -87,49 +128,48 @@ def _scope(builder: Builder, module: ModuleFile) -> Scope:
     return Scope(module.instance, parent)
 
 
-def _apply_settings(
-    builder: Builder, root: ModuleFile, scope: Scope, settings: Mapping[str, str]
-) -> None:
+# --- from outside --------------------------------------------------------------------------
+
+
+def _outside(
+    builder: Builder, tree: Tree, settings: Mapping[str, str], case: str | None
+) -> Iterator[Config]:
+    """What the command line and the case set; their scope is that of the file they start in."""
+    if case is not None:
+        found = tree.root.instance.members.get(case)
+        if isinstance(found, Definition) and found.kind.free:
+            yield from case_configs(builder, found)
+        else:
+            cases = [n for n, m in tree.root.instance.members.items()
+                     if isinstance(m, Definition) and m.kind.free]  # fmt: skip
+            notes = suggestion(case, cases) or (f"help: cases are {', '.join(cases)}",) * any(cases)
+            builder.add(error("HMS607", f"no case `{case}`", notes=notes))
+    scope = tree.root.instance.scope
+    assert scope is not None
     for number, (path, value) in enumerate(settings.items()):
-        source = Source("--set", f"{path} = {value}")
-        parsed = parse(source)
-        statement = parsed.file.statements[0] if parsed.file.statements else None
-        if parsed.diagnostics or not isinstance(statement, ast.Assign):
-            for diagnostic in parsed.diagnostics or (
-                error("HMS607", f"`--set {path}={value}` is not a path and a value"),
-            ):
-                builder.add(diagnostic)
-            continue
         try:
-            steps = configure.target_steps(builder, statement.target, scope)
-            rank = Rank(SET, number)
-            config = Config(steps, statement.value, scope, rank, "--set", statement.span)
-            builder.configs.append(config)
-            resolve.configure_file(builder, root.instance, config)
+            yield _setting(builder, path, value, number, scope)
         except Fail as problem:
             builder.report(problem)
 
 
-def _apply_case(builder: Builder, root: ModuleFile, name: str) -> None:
-    found = root.instance.members.get(name)
-    cases = [n for n, m in root.instance.members.items()
-             if isinstance(m, Definition) and m.kind.name == "case"]  # fmt: skip
-    if not isinstance(found, Definition) or found.kind.name != "case" or not found.statement:
-        builder.add(error("HMS607", f"no case `{name}`", notes=suggestion(name, cases)))
-        return
-    for config in case_configs(builder, found):
-        try:
-            resolve.configure_file(builder, root.instance, config)
-        except Fail as problem:
-            builder.report(problem)
+def _setting(builder: Builder, path: str, value: str, number: int, scope: Scope) -> Config:
+    """``--set path=value`` as a config. Raises `Fail`."""
+    source = Source("--set", f"{path} = {value}")
+    parsed = parse(source)
+    statement = parsed.file.statements[0] if len(parsed.file.statements) == 1 else None
+    if parsed.diagnostics:
+        raise Fail(parsed.diagnostics[0])
+    if not isinstance(statement, ast.Assign) or "\n" in path:
+        raise Fail(error("HMS607", f"`--set {path}={value}` is not one path and one value"))
+    steps = target_steps(builder, statement.target, scope)
+    return Config(steps, statement.value, scope, Rank(BY_SET, number), "--set", statement.span)
 
 
 def case_configs(builder: Builder, definition: Definition) -> list[Config]:
     """The values that a case sets, ranked as a case's."""
     assert definition.statement is not None
     assert definition.scope is not None
+    setting = Setting(builder, Rank(BY_CASE), f"case {definition.name}")
     body = definition.statement.block.statements
-    rank = Rank(CASE)
-    return list(
-        configure.statements(builder, body, definition.scope, rank, f"case {definition.name}", ())
-    )
+    return list(setting.statements(body, definition.scope, ()))

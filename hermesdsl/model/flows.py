@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hermesdsl.diagnostics import error
 from hermesdsl.diagnostics.nearest import suggestion
-from hermesdsl.model import resolve
+from hermesdsl.model import resolve, twins
 from hermesdsl.model.arithmetic import is_number, kind_of
 from hermesdsl.model.evaluate import Context
 from hermesdsl.model.instance import Definition, Instance, Scope, Selection, Vector, Wiring
@@ -181,7 +181,7 @@ def clients(builder: Builder, stage: Instance) -> Clients | None:
     expr = declared.statement.on
     value = builder.evaluator.value(expr, Context(declared.scope))
     if stage.twin is not None:
-        value = resolve.renamed(builder, value, stage.twin, stage)
+        value = twins.renamed(builder, value, stage.twin, stage)
     return clients_of(builder, value, expr.span)
 
 
@@ -231,5 +231,5 @@ def devices(builder: Builder, client: Instance) -> tuple[str, list[Instance]] | 
     expr = declared.statement.on
     value = builder.evaluator.value(expr, Context(declared.scope))
     if client.twin is not None:
-        value = resolve.renamed(builder, value, client.twin, client)
+        value = twins.renamed(builder, value, client.twin, client)
     return expr.span.text, resolve.instances(builder, value, expr.span)

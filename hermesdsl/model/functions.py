@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from hermesdsl.model.values import Interval, text
 from hermesdsl.units.quantity import (
     Numeric,
     Quantity,
@@ -24,6 +25,10 @@ LIST_BUDGET = 10**6
 
 class FunctionError(ValueError):
     """A call that cannot be computed; the message is for a person."""
+
+
+class BudgetError(ValueError):
+    """A result that would be too large; the message is for a person."""
 
 
 def _numbers(name: str, args: Sequence[Any]) -> list[Numeric]:
@@ -82,10 +87,22 @@ def _range(*args: Any) -> list[int]:
         if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
             raise FunctionError("`range` takes whole numbers")
         whole.append(int(value))
+    if len(whole) == 3 and whole[2] == 0:
+        raise FunctionError("`range` takes a step that is not 0")
     made = range(*whole)
-    if len(made) > LIST_BUDGET:
-        raise FunctionError(f"a list of {len(made)} items; the most is {LIST_BUDGET}")
+    size = max(0, -((made.start - made.stop) // made.step))  # len() ends at the machine's words
+    if size > LIST_BUDGET:
+        raise BudgetError(f"a list of {size} items; the most is {LIST_BUDGET}")
     return list(made)
+
+
+def _between(low: Any, high: Any) -> Interval:
+    _numbers("between", [low, high])
+    add(low, high)  # raises UnitError if they cannot be compared
+    if si(low) > si(high):
+        raise FunctionError(f"`between` takes the smaller end first, found {text(low)} and "
+                            f"{text(high)}")  # fmt: skip
+    return Interval(low, high)
 
 
 def _len(value: Any) -> int:
@@ -119,6 +136,7 @@ FUNCTIONS: Mapping[str, tuple[Callable[..., Any], int, int]] = MappingProxyType(
         "max": (_extreme("max", max), 1, 10**6),
         "len": (_len, 1, 1),
         "range": (_range, 1, 3),
+        "between": (_between, 2, 2),
         "abs": (_same_unit("abs", abs), 1, 1),
         "ceil": (_same_unit("ceil", math.ceil), 1, 1),
         "floor": (_same_unit("floor", math.floor), 1, 1),

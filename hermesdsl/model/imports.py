@@ -12,8 +12,8 @@ from pathlib import Path
 from hermesdsl import resources
 from hermesdsl.diagnostics import Diagnostic, Sink, error
 from hermesdsl.diagnostics.nearest import suggestion
-from hermesdsl.model.build import FILE_KIND, Builder
-from hermesdsl.model.instance import FILE_OUTERNESS, Instance, ModuleFile, Scope
+from hermesdsl.model.build import Builder
+from hermesdsl.model.instance import FILE_KIND, FILE_OUTERNESS, Instance, ModuleFile, Scope
 from hermesdsl.source import Source, Span
 from hermesdsl.syntax import ast
 from hermesdsl.syntax.parse import parse

@@ -7,11 +7,20 @@ no randomness.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, cast
 
 from hermesdsl.schema import properties_of
-from hermesdsl.schema.types import BuiltinType, Kind, MapType, Property, PropertyType
+from hermesdsl.schema.types import (
+    CONNECT,
+    INSTANCE,
+    BuiltinType,
+    Kind,
+    MapType,
+    Property,
+    PropertyType,
+)
 from hermesdsl.source import Span
 from hermesdsl.syntax import ast
 
@@ -20,26 +29,50 @@ if TYPE_CHECKING:
     from hermesdsl.model.evaluate import Context
 
 #: Stages of the one override order; within a stage, outer scopes and narrower paths win.
-DEFAULT, DEFINITION, INSTANCE, CASE, SWEEP, SET = range(6)
+BY_DEFAULT, BY_DEFINITION, BY_INSTANCE, BY_CASE, BY_SWEEP, BY_SET = range(6)
+
+#: How a value was set within one scope: through a definition's name, in the block of an
+#: instance's own declaration, by a path, or in the body of its definition; later wins.
+VIA_DEFINITION, IN_BLOCK, BY_PATH, IN_BODY = range(-1, 3)
 
 #: Outerness of a file's own scope; an importing file lies further out than what it imports.
 FILE_OUTERNESS = 1000
 
+#: A file is an instance too: the outermost scope.
+FILE_KIND = Kind(
+    "file",
+    "A whole file.",
+    single=False,
+    properties={},
+    statements=frozenset({INSTANCE, CONNECT}),
+    holds=("chip", "cpu", "memory", "switch", "nic", "node", "rack", "cluster", "client",
+           "pipeline"),
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Rank:
-    """Where a site stands in the override order; compares like a tuple."""
+    """Where a site stands in the override order: its `key` compares, later wins.
+
+    `stage` is one of the constants above. `outerness` grows with the scope that the site is
+    written in, `chain` with the distance from the root of an ``extends`` chain. Definitions go
+    by `chain` first: what a definition says beats what is said of the one it extends. Of two
+    indexed paths in one scope the first step that differs decides (``specificity``).
+    """
 
     stage: int
     outerness: int = 0
     chain: int = 0
-    form: int = 0
+    form: int = IN_BLOCK
     specificity: tuple[int, ...] = ()
 
     @property
     def key(self) -> tuple[int, int, int, int, tuple[int, ...]]:
         """What is compared."""
-        return (self.stage, self.outerness, self.chain, self.form, self.specificity)
+        first, second = self.outerness, self.chain
+        if self.stage == BY_DEFINITION:
+            first, second = second, first
+        return (self.stage, first, second, self.form, self.specificity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +87,16 @@ class Site:
     constant: Any = None
 
 
+#: The index ``[*]``.
+EVERY = slice(None)
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a configuring path: a member's name and which of its indices."""
+    """One step of a configuring path: a member's name and which of its indices.
+
+    `index` is None without one, and `EVERY` for ``[*]``.
+    """
 
     name: str
     index: int | slice | None
@@ -64,7 +104,7 @@ class Step:
 
     def matches(self, index: int, count: int) -> bool:
         """True if the element `index` of `count` is meant."""
-        if self.index is None:
+        if self.index is None or self.index == EVERY:
             return True
         if isinstance(self.index, slice):
             return index in range(*self.index.indices(count))
@@ -73,10 +113,12 @@ class Step:
     @property
     def specificity(self) -> int:
         """``[0]`` beats ``[0:4]`` beats ``[*]``."""
-        return 0 if self.index is None else 1 if isinstance(self.index, slice) else 2
+        if self.index is None or self.index == EVERY:
+            return 0
+        return 1 if isinstance(self.index, slice) else 2
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Config:
     """A value on its way to a descendant: remaining steps, expression, scope and rank."""
 
@@ -86,32 +128,13 @@ class Config:
     rank: Rank
     origin: str
     span: Span
-    source: Config | None = None
-    used: bool = False
 
     def popped(self) -> Config:
         """The same for the member that the first step names."""
-        first = self.steps[0]
         rank = self.rank
-        deeper = Rank(
-            rank.stage,
-            rank.outerness,
-            rank.chain,
-            rank.form,
-            (*rank.specificity, first.specificity),
-        )
-        return Config(
-            self.steps[1:], self.expr, self.scope, deeper, self.origin, self.span, self.root
-        )
-
-    @property
-    def root(self) -> Config:
-        """The config as written, before steps were taken off."""
-        return self.source or self
-
-    def mark_used(self) -> None:
-        """Note that it reached something."""
-        self.root.used = True
+        specificity = (*rank.specificity, self.steps[0].specificity)
+        deeper = Rank(rank.stage, rank.outerness, rank.chain, rank.form, specificity)
+        return replace(self, steps=self.steps[1:], rank=deeper)
 
 
 class Scope:
@@ -156,8 +179,12 @@ class Definition:
         self.scope = scope
         self.doc = doc
         self.configs: list[Config] = []
-        self._chain: tuple[Definition, ...] | None = None
-        self._instance: Instance | None = None
+        #: True once something was made from it: what is said of it from then on comes too late.
+        self.expanded = False
+        #: True while its chain is looked for, and for good if there is none.
+        self.broken = False
+        self.chain_found: tuple[Definition, ...] | None = None
+        self.made: Instance | None = None
 
     @property
     def span(self) -> Span | None:
@@ -172,9 +199,9 @@ class Definition:
 
     def chain(self, builder: Builder) -> tuple[Definition, ...]:
         """The definitions it extends, root first, itself last."""
-        if self._chain is None:
-            self._chain = builder.extends_chain(self)
-        return self._chain
+        if self.chain_found is None:
+            self.chain_found = builder.extends_chain(self)
+        return self.chain_found
 
     def builtin_type(self, builder: Builder) -> BuiltinType | None:
         """The built-in type at the root of its chain, if any."""
@@ -182,17 +209,10 @@ class Definition:
 
     def instance(self, builder: Builder) -> Instance:
         """The one instance of a single thing; a type's anonymous default instance."""
-        if self._instance is None:
-            self._instance = builder.single(self)
-        return self._instance
-
-    def add_config(self, config: Config) -> None:
-        """A value set at the definition from outside; reaches an instance made already too."""
-        self.configs.append(config)
-        if self._instance is not None:
-            first = config.steps[0].name
-            self._instance.configs.setdefault(first, []).append(config)
-            self._instance.slots.pop(first, None)
+        if self.made is None:
+            builder.single(self)
+        assert self.made is not None
+        return self.made
 
     def __str__(self) -> str:
         return self.name
@@ -210,13 +230,13 @@ class ParamDecl:
 
 @dataclass(slots=True)
 class InstanceDeclared:
-    """A declared member instance, before it is built."""
+    """A declared member instance; `state` is ``new``, ``busy``, ``done`` or ``failed``."""
 
     name: str
     statement: ast.InstanceDecl
     scope: Scope
     chain: int
-    building: bool = False
+    state: str = "new"
 
     def scope_context(self) -> Context:
         """The context its expressions stand in."""
@@ -261,7 +281,10 @@ class Selection:
 
 @dataclass(slots=True)
 class Slot:
-    """A value of an instance: its type, every site that sets it (winner last), its state."""
+    """A value of an instance: its type, every site that sets it (winner last), its state.
+
+    `state` is ``new``, ``busy``, ``done`` or ``failed``.
+    """
 
     name: str
     type: PropertyType | None
@@ -278,6 +301,11 @@ class Wiring:
 
     statement: ast.Statement
     scope: Scope
+
+
+#: What a twin has of its own: nothing, and nothing may be put there.
+_NONE = cast("dict[str, Any]", MappingProxyType({}))
+_NOTHING = cast("list[Any]", ())
 
 
 class Instance:
@@ -325,6 +353,21 @@ class Instance:
         self.configs: dict[str, list[Config]] = {}
         self.slots: dict[str, Slot] = {}
         self.wirings: list[Wiring] = []
+
+    @classmethod
+    def like(cls, twin: Instance, path: str, parent: Instance, index: int | None) -> Instance:
+        """An equal sibling of `twin` (or of what it is a twin of), still without children."""
+        made = cls.__new__(cls)
+        made.twin = twin = twin.twin or twin
+        made.name, made.path, made.parent, made.index = twin.name, path, parent, index
+        made.kind, made.builtin, made.definition = twin.kind, twin.builtin, twin.definition
+        made.depth, made.outerness = parent.depth + 1, -parent.depth - 1
+        made.decl, made.doc, made.scope = twin.decl, twin.doc, None
+        made.properties, made.params = twin.properties, twin.params
+        made.decls, made.members = twin.decls, twin.members
+        made.sites, made.configs, made.wirings = _NONE, _NONE, _NOTHING
+        made.children, made.slots, made.vector = {}, {}, ""
+        return made
 
     @property
     def type_name(self) -> str:

@@ -6,7 +6,7 @@ Knows no syntax tree.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hermesdsl.diagnostics import Diagnostic
@@ -20,6 +20,14 @@ class Fail(Exception):
 
     def __init__(self, diagnostic: Diagnostic | None = None) -> None:
         super().__init__(diagnostic.message if diagnostic else "")
+        self.diagnostic = diagnostic
+
+
+class Stop(Exception):
+    """The build cannot go on at all: a budget is exceeded, and every next step would say so."""
+
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        super().__init__(diagnostic.message)
         self.diagnostic = diagnostic
 
 
@@ -46,7 +54,7 @@ class ComputedValue:
     family: str
     name: str
     args: Mapping[str, Any]
-    span: Span | None = None
+    span: Span | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         shown = ", ".join(f"{k} = {text(v)}" for k, v in self.args.items() if v is not None)
@@ -68,6 +76,17 @@ class Formula:
         if self.op in ("attribute", "value"):
             return text(self.operands[0])
         return f" {self.op} ".join(text(o) for o in self.operands)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """``between(low, high)``: a domain with both ends."""
+
+    low: Any
+    high: Any
+
+    def __str__(self) -> str:
+        return f"between({text(self.low)}, {text(self.high)})"
 
 
 def text(value: Any) -> str:

@@ -7,16 +7,15 @@ other paths.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hermesdsl.diagnostics import error
-from hermesdsl.model import resolve
+from hermesdsl.model import resolve, twins
 from hermesdsl.model.arithmetic import kind_of
-from hermesdsl.model.build import FILE_KIND
 from hermesdsl.model.configure import flatten_block
 from hermesdsl.model.evaluate import Context
-from hermesdsl.model.instance import Config, Definition, Instance, Scope
+from hermesdsl.model.instance import IN_BLOCK, Definition, Instance, Scope
 from hermesdsl.model.values import Fail
 from hermesdsl.schema.types import NumberType
 from hermesdsl.source import Span
@@ -53,18 +52,21 @@ def wires(builder: Builder, instance: Instance) -> list[WireValue]:
         known = builder.wire_values[id(proto)] = list(_evaluate(builder, proto))
     if instance.twin is None:
         return known
-    return [_renamed(wire, proto.path, instance.path) for wire in known]
+    pairs = twins.path_pairs(proto, instance)
+    return [_renamed(wire, pairs) for wire in known]
 
 
-def _renamed(wire: WireValue, before: str, after: str) -> WireValue:
-    cut = len(before)
-    groups = tuple(
-        tuple(after + p[cut:] if p.startswith(before) else p for p in group)
-        for group in wire.groups
-    )
-    return WireValue(
-        groups, wire.pattern, wire.options, wire.both, wire.link, wire.lanes, wire.span
-    )
+def _renamed(wire: WireValue, pairs: list[tuple[str, str]]) -> WireValue:
+    groups = tuple(tuple(_path(p, pairs) for p in group) for group in wire.groups)
+    return replace(wire, groups=groups)
+
+
+def _path(path: str, pairs: list[tuple[str, str]]) -> str:
+    """A path inside the prototype, or inside something around it, as its twin has it."""
+    for before, after in pairs:
+        if path.startswith(before) and path[len(before) : len(before) + 1] in (".", "[", ""):
+            return after + path[len(before) :]
+    return path
 
 
 def _evaluate(builder: Builder, instance: Instance) -> Iterator[WireValue]:
@@ -145,8 +147,8 @@ def _own_link(
     reopened = ast.Reopen(
         ast.Name(definition.name, statement.span), statement.block, statement.span
     )
-    for config in flatten_block(builder, reopened, scope, form=0):
-        inner: Config = config.popped()
+    for config in flatten_block(builder, reopened, scope, IN_BLOCK):
+        inner = config.popped()
         made.configs.setdefault(inner.steps[0].name, []).append(inner)
     builder.expand(made)
     return made
@@ -157,8 +159,3 @@ def holders(instance: Instance) -> Iterator[Instance]:
     yield instance
     for child in instance.each_child():
         yield from holders(child)
-
-
-def is_file(instance: Instance) -> bool:
-    """True for a file's own instance."""
-    return instance.kind is FILE_KIND

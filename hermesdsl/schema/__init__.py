@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from hermesdsl.schema import experiment, hardware, pipeline, serving, workload
-from hermesdsl.schema.types import BuiltinType, Computed, Fragment, Kind, Property
+from hermesdsl.schema.types import BuiltinType, Computed, Fragment, Kind, Property, SymbolType
 
 FRAGMENTS: tuple[Fragment, ...] = (
     hardware.FRAGMENT,
@@ -21,6 +21,15 @@ BUILTINS: Mapping[str, BuiltinType] = {b.name: b for f in FRAGMENTS for b in f.b
 COMPUTED: Mapping[tuple[str, str], Computed] = {
     (c.family, c.name): c for f in FRAGMENTS for c in f.computed
 }
+
+
+def words_beside(word: str) -> tuple[str, ...]:
+    """Every word that stands in one enumeration of the schema with `word`."""
+    tables = [k.properties for k in KINDS.values()] + [b.properties for b in BUILTINS.values()]
+    types = [p.type for table in tables for p in table.values()]
+    types += [p.type for c in COMPUTED.values() for p in c.parameters]
+    found = [t.values for t in types if isinstance(t, SymbolType) and word in t.values]
+    return tuple(dict.fromkeys(w for values in found for w in values))
 
 
 def family(name: str) -> Iterator[Computed]:

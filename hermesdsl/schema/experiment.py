@@ -45,6 +45,7 @@ EXPERIMENT = Kind(
         Property("strategy", ComputedType("strategy"), "How a search goes.", "grid"),
     ),
     statements=frozenset({SWEEP, REQUIRE}),
+    top=True,
 )  # fmt: skip
 CASE = Kind(
     "case",
@@ -52,6 +53,7 @@ CASE = Kind(
     single=True,
     properties={},
     free=True,
+    top=True,
 )
 VIEW = Kind(
     "view",
@@ -66,6 +68,7 @@ VIEW = Kind(
         Property("title", TextType(), "Heading."),
         Property("tooltips", BoolType(), "Show documentation on hover.", True),
     ),
+    top=True,
 )  # fmt: skip
 
 COMPUTED = (

@@ -179,7 +179,8 @@ class Kind:
     """A word that may open a definition.
 
     `single` things are used by name; others are types, instanced with ``:``. `holds` names the
-    kinds that its instances may be; `free` marks ``case``, whose statements act on the file.
+    kinds that its instances may be; `free` marks ``case``, whose statements act on the file;
+    `top` kinds stand at the top level of a file.
     """
 
     name: str
@@ -189,6 +190,7 @@ class Kind:
     statements: frozenset[str] = frozenset()
     holds: tuple[str, ...] = ()
     free: bool = False
+    top: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 @dataclass(frozen=True)
 class Spec:
-    """A computed setting such as ``chunked(2048 tok)`` or ``lognormal(median = 300 tok, sigma = 1)``.
+    """A computed setting: ``chunked(2048 tok)``, ``lognormal(median = 300 tok, sigma = 1)``.
 
     `args` holds every argument by its parameter name, defaults filled in; quantities are floats
     in SI units (or counts). A distribution may hold further specs.

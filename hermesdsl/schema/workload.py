@@ -43,6 +43,7 @@ WORKLOAD = Kind(
                  "From an answer to the next turn."),
         Property("prefix", ComputedType("prefix"), "Text that requests share."),
     ),
+    top=True,
 )  # fmt: skip
 CLASS = Kind(
     "class",
@@ -55,6 +56,7 @@ CLASS = Kind(
         Property("itl", _time, "Bound on the longest gap between tokens."),
         Property("e2e", _time, "Bound on end-to-end time."),
     ),
+    top=True,
 )
 
 

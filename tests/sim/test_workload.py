@@ -60,7 +60,6 @@ def test_classes_are_mixed_by_share_and_bring_their_priority():
         ({"output": Spec("fixed", {"value": 7})}, {"output"}),
         ({"class_mix": (("gold", 0.9), ("free", 0.1))}, {"klass", "priority"}),
     ],
-    ids=lambda value: str(value)[:20],
 )
 def test_changing_one_part_leaves_the_draws_of_the_others(change, moved):
     before, after = batch(), batch(replace(CHAT, **change))
