@@ -18,7 +18,7 @@ _RENDERERS = ("auto", "system", "embedded")
 @click.argument("spec")
 @click.option(
     "--view", default="hardware", show_default=True, metavar="NAME",
-    help="hardware, pipeline, placement, or the name of a pipeline.",
+    help="hardware, pipeline, placement, or the name of a view or pipeline.",
 )  # fmt: skip
 @click.option("--results", metavar="DIR", help="Colour by the results of a run.")
 @click.option(
@@ -56,6 +56,9 @@ def command(
     )
     output.report(system.diagnostics)
     drawing = api.draw(system, view)
+    named = system.compiled.views.get(view)
+    if named is not None and named.color == "utilisation":
+        output.note("colours show kinds: utilisation needs `--results`")
     written = drawing.write(path, renderer=renderer)  # type: ignore[arg-type]  # checked by click
     output.note(str(written), label="wrote")
     return 0

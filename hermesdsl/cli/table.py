@@ -172,7 +172,7 @@ def _facts(data: Mapping[str, Any]) -> Table:
             for rung, words in _RUNGS.items()
             if provenance.get(rung)
         ]
-        table.add_row("costs", ", ".join(shares) or "none were asked for")
+        table.add_row("basis", ", ".join(shares) or "none were asked for")
     return table
 
 

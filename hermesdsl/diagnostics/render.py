@@ -123,12 +123,13 @@ class _Paint:
 
 @dataclass(frozen=True)
 class _Mark:
-    """An underline: columns [start, end) of a printed line, its sign and its text."""
+    """A range of a printed line: columns [start, end), its text, and whether it is underlined."""
 
     start: int
     end: int
     main: bool
     text: str
+    lined: bool = True
 
 
 def _block(diagnostic: Diagnostic, paint: _Paint) -> str:
@@ -154,7 +155,7 @@ def _labels(diagnostic: Diagnostic) -> list[tuple[Label, bool]]:
     if diagnostic.span is None:
         return [(label, False) for label in diagnostic.labels]
     rest = list(diagnostic.labels)
-    main = Label(diagnostic.span, "")
+    main = Label(diagnostic.span, "", marked=all(label.marked for label in rest))
     if rest and rest[0].span == diagnostic.span:
         main = rest.pop(0)
     sources: list[Source] = []
@@ -200,7 +201,8 @@ def _window(
     for label, main in labels:
         start = columns[min(label.span.start - begin, len(line))]
         end = columns[min(max(label.span.end - begin, 0), len(line))]
-        marks.append(_Mark(start, max(end, start + 1), main, _printable(label.text)))
+        text = _printable(label.text)
+        marks.append(_Mark(start, max(end, start + 1), main, text, label.marked))
     shown = "".join(_glyph(c, column) for c, column in zip(line, columns, strict=False))
     if columns[-1] <= WIDTH and len(line) == len(source.line(number)):
         return shown, marks
@@ -215,7 +217,7 @@ def _cut(shown: str, marks: list[_Mark], focus: int) -> tuple[str, list[_Mark]]:
     after = "…" if right < len(shown) else ""
     shift = len(before) - left
     moved = [
-        _Mark(max(m.start + shift, 0), min(m.end, right) + shift, m.main, m.text)
+        _Mark(max(m.start + shift, 0), min(m.end, right) + shift, m.main, m.text, m.lined)
         for m in marks
         if m.end > left and m.start < right
     ]
@@ -224,31 +226,40 @@ def _cut(shown: str, marks: list[_Mark], focus: int) -> tuple[str, list[_Mark]]:
 
 def _underlines(marks: list[_Mark], color: str, paint: _Paint) -> list[str]:
     """The row of carets and dashes with the last one's text, and rows with the other texts."""
-    marks = sorted(marks, key=lambda mark: (mark.start, not mark.main))
+    lined = sorted((m for m in marks if m.lined), key=lambda mark: (mark.start, not mark.main))
     row = _Row(paint)
-    for mark in marks:
+    for mark in lined:
         sign = "^" if mark.main else "-"
         row.put(max(mark.start, row.width), sign * (mark.end - max(mark.start, row.width)),
                 color if mark.main else _BLUE)  # fmt: skip
-    last = max(marks, key=lambda mark: (mark.end, mark.main), default=None)
+    last = max(lined, key=lambda mark: (mark.end, mark.main), default=None)
     if last is not None and last.text:
         row.put(row.width + 1, last.text, color if last.main else _BLUE)
     rows = [row]
-    texts: list[list[_Mark]] = []
-    for mark in sorted(marks, key=lambda mark: -mark.start):
-        if mark is last or not mark.text:
-            continue
-        end = mark.start + _width(mark.text)
-        free = next((used for used in texts if end + 1 < used[-1].start), None)
-        if free is None:
-            texts.append(free := [])
-        free.append(mark)
-    for used in texts:
+    for used in _text_rows([mark for mark in marks if mark is not last and mark.text]):
         row = _Row(paint)
-        for mark in reversed(used):
+        for mark in used:
             row.put(mark.start, mark.text, color if mark.main else _BLUE)
         rows.append(row)
     return [row.text for row in rows if row.text]
+
+
+def _text_rows(marks: list[_Mark]) -> list[list[_Mark]]:
+    """Texts below their ranges in as few rows as keep them apart, those on the right highest.
+
+    What follows an arrow is long and sums up: it goes below what it would touch.
+    """
+    rows: list[list[_Mark]] = []
+    for mark in sorted(marks, key=lambda mark: (mark.text.startswith("-> "), -mark.start)):
+        free = next((row for row in rows if not any(_touch(mark, other) for other in row)), None)
+        if free is None:
+            rows.append(free := [])
+        free.append(mark)
+    return [sorted(row, key=lambda mark: mark.start) for row in rows]
+
+
+def _touch(a: _Mark, b: _Mark) -> bool:
+    return a.start <= b.start + _width(b.text) and b.start <= a.start + _width(a.text)
 
 
 class _Row:

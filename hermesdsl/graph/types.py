@@ -12,15 +12,39 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
-from hermesdsl.schema.values import Goal as Goal
-from hermesdsl.schema.values import Guard as Guard
-from hermesdsl.schema.values import Metric as Metric
-from hermesdsl.schema.values import Requirement as Requirement
-from hermesdsl.schema.values import Spec as Spec
-from hermesdsl.schema.values import Value as Value
+from hermesdsl.schema.values import Goal, Guard, Metric, Requirement, Spec, Value
 
 if TYPE_CHECKING:
     import networkx as nx
+
+__all__ = [
+    "Choice",
+    "Client",
+    "CompiledSystem",
+    "Container",
+    "DTYPE_BYTES",
+    "Experiment",
+    "Fabric",
+    "Goal",
+    "Group",
+    "Guard",
+    "HardwareGraph",
+    "Link",
+    "LlmModel",
+    "Metric",
+    "Part",
+    "PipelineGraph",
+    "PlacementGraph",
+    "Pool",
+    "RequestClass",
+    "Requirement",
+    "Spec",
+    "StageNode",
+    "SweepAxis",
+    "Value",
+    "View",
+    "Workload",
+]
 
 
 # --- hardware ------------------------------------------------------------------------------
@@ -212,7 +236,7 @@ class Pool:
 
     path: str
     members: tuple[str, ...]
-    route: Spec = Spec("round_robin")
+    route: Spec = field(default_factory=lambda: Spec("round_robin"))
     options: Mapping[str, Value] = field(default_factory=dict)
 
 
@@ -242,7 +266,7 @@ class StageNode:
     options: Mapping[str, Value] = field(default_factory=dict)
     replicas: int = 1
     spread: str = "routed"
-    join: Spec = Spec("all")
+    join: Spec = field(default_factory=lambda: Spec("all"))
     repeat: Spec | None = None
     inner: PipelineGraph | None = None
     doc: str = ""
@@ -264,8 +288,9 @@ class Choice:
 
 
 # Pipeline graph: nx.DiGraph, acyclic
-#   nodes "input", "output", "refused" and one per stage (id = full path), attribute stage: StageNode
-#     (absent on the three ends), join: "merge" | "wait" | None on nodes with several inputs
+#   nodes "input", "output", "refused" and one per stage (id = full path), attribute
+#     stage: StageNode (absent on the three ends), join: "merge" | "wait" | None on nodes with
+#     several inputs
 #   edges: choice: Choice | None
 #   graph.graph: name: str, path: str, doc: str; on a pipeline that requests enter also
 #     options: Mapping[str, Value], its own properties (transfer, pairing)
@@ -339,13 +364,15 @@ class Experiment:
 class View:
     """A named drawing: one of the three sorts, of what lies below the paths `show` (all if empty).
 
-    `fold`: alike siblings are drawn once.
+    `fold`: alike siblings are drawn once. `color` is ``kind`` or ``utilisation`` (which needs the
+    results of a run).
     """
 
     name: str
     of: str
     show: tuple[str, ...] = ()
     fold: bool = True
+    color: str = "kind"
     title: str = ""
 
 

@@ -1,7 +1,7 @@
 """Failed asserts: the values of the operands under them, what came out, and where values are from.
 
-    assert decode_n * decode_tp == 16
-           4          8         -> 32 == 16 is false
+assert decode_n * decode_tp == 16
+       4          8         -> 32 == 16 is false
 """
 
 from __future__ import annotations
@@ -54,7 +54,6 @@ class _Explanation:
         elif isinstance(expr, ast.Comparison):
             self._comparison(expr, wanted)
         else:
-            self._operands(expr)
             self._label(expr.span, f"-> {'false' if wanted else 'true'}")
 
     def _logic(self, expr: ast.Binary, wanted: bool) -> None:

@@ -280,9 +280,7 @@ def _assign(builder: Builder, owner: Instance, statement: ast.Assign, scope: Sco
 # --- if and for ----------------------------------------------------------------------------
 
 
-def _expand_block(
-    builder: Builder, owner: Instance, block: ast.If | ast.For, scope: Scope
-) -> None:
+def _expand_block(builder: Builder, owner: Instance, block: ast.If | ast.For, scope: Scope) -> None:
     if isinstance(block, ast.If):
         holds = builder.evaluator.truth(block.condition, Context(scope))
         chosen = block.then if holds else block.otherwise

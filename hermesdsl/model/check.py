@@ -143,8 +143,9 @@ def _unused(tree: Tree) -> None:
     builder, root = tree.builder, tree.root
     statements = list(every_statement(root.file.statements))
     words = set(resolve.words_in(root.file.statements))
-    for name, (_, _, span) in root.imports.items():
-        if name not in words:
+    for name, (target, inner, span) in root.imports.items():
+        known = inner is None or resolve.exporter(target, inner) is not None
+        if known and name not in words:
             builder.add(warning("HMS211", f"import `{name}` is not used", span))
     members = [m for m in root.instance.members.values() if isinstance(m, Definition)]
     if not any(m.kind.name == "workload" for m in members):

@@ -210,9 +210,7 @@ def _reference(builder: Builder, value: Any, wanted: ReferenceType, span: Span) 
         return value.instance(builder)
     if isinstance(value, Instance) and _fits(value, wanted):
         return value
-    if isinstance(value, Vector | Selection) and all(
-        _fits(item, wanted) for item in value.items
-    ):
+    if isinstance(value, Vector | Selection) and all(_fits(item, wanted) for item in value.items):
         if wanted.many:
             return value
         raise Fail(
@@ -259,8 +257,10 @@ def _member(builder: Builder, value: Any, wanted: MemberType, span: Span) -> Any
 
 
 def _made_from(builder: Builder, value: Any, definition: Definition) -> bool:
-    return isinstance(value, Instance) and value.definition is not None and (
-        definition in value.definition.chain(builder)
+    return (
+        isinstance(value, Instance)
+        and value.definition is not None
+        and (definition in value.definition.chain(builder))
     )
 
 

@@ -120,9 +120,7 @@ class Setting:
             except Fail as problem:
                 self.builder.report(problem)
 
-    def _one(
-        self, inner: ast.Statement, scope: Scope, steps: tuple[Step, ...]
-    ) -> Iterator[Config]:
+    def _one(self, inner: ast.Statement, scope: Scope, steps: tuple[Step, ...]) -> Iterator[Config]:
         from hermesdsl.model.bodies import loop
 
         if isinstance(inner, ast.Assign):

@@ -161,7 +161,8 @@ def _setting(builder: Builder, path: str, value: str, number: int, scope: Scope)
     if parsed.diagnostics:
         raise Fail(parsed.diagnostics[0])
     if not isinstance(statement, ast.Assign) or "\n" in path:
-        raise Fail(error("HMS607", f"`--set {path}={value}` is not one path and one value"))
+        shown = " ".join(f"{path}={value}".split())
+        raise Fail(error("HMS607", f"`--set {shown}` is not one path and one value"))
     steps = target_steps(builder, statement.target, scope)
     return Config(steps, statement.value, scope, Rank(BY_SET, number), "--set", statement.span)
 

@@ -271,9 +271,7 @@ class Evaluator:
         right = self._value(right_expr, context, None)
         return self._apply(node.op, left, right, node.left, right_expr, node.span)
 
-    def _apply(
-        self, op: str, left: Any, right: Any, a: ast.Expr, b: ast.Expr, span: Span
-    ) -> Any:
+    def _apply(self, op: str, left: Any, right: Any, a: ast.Expr, b: ast.Expr, span: Span) -> Any:
         try:
             made = arithmetic.apply(op, left, right)
         except UnitError as problem:

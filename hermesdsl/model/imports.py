@@ -6,11 +6,13 @@ links that lead out of them are refused. Runs no code.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hermesdsl import resources
-from hermesdsl.diagnostics import Diagnostic, Sink, error
+from hermesdsl.diagnostics import Diagnostic, Label, Sink, error
 from hermesdsl.diagnostics.nearest import suggestion
 from hermesdsl.model.build import Builder
 from hermesdsl.model.instance import FILE_KIND, FILE_OUTERNESS, Instance, ModuleFile, Scope
@@ -20,6 +22,8 @@ from hermesdsl.syntax.parse import parse
 from hermesdsl.syntax.read import read_source
 
 LIBRARY_PREFIX = "std"
+#: Longest chain of files that import the next.
+DEPTH_BUDGET = 100
 
 
 class Loader:
@@ -36,42 +40,46 @@ class Loader:
     def load_prelude(self) -> None:
         """Loads the prelude: names that need no import."""
         path = self.library / "prelude.hms"
-        module = self._file(path, "std.prelude", None, library=True)
+        module = self._file(path, "stdlib/prelude.hms", library=True)
         if module is not None:
             self.builder.prelude = Scope(module.instance, self.builder.base_scope)
 
     def load_root(self, path: Path, shown: str) -> ModuleFile | None:
         """Loads the specification at `path`, named `shown` in diagnostics, and its imports."""
-        self._allow(path.resolve().parent)
-        return self._file(path.resolve(), shown, None, library=self._is_library(path.resolve()))
+        try:
+            path = path.resolve()
+        except (OSError, RuntimeError, ValueError) as problem:
+            reason = "its links form a circle" if isinstance(problem, RuntimeError) else problem
+            self.sink.add(error("HMS104", f"{shown} cannot be read: {reason}"))
+            return None
+        self._allow(path.parent)
+        return self._file(path, shown, library=self._is_library(path))
 
     def load_text(self, text: str, shown: str, folder: Path) -> ModuleFile | None:
         """Loads a specification given as text; its imports resolve against `folder`."""
         self._allow(folder.resolve())
-        return self._module(Source(shown, text), folder / shown, "", library=False)
+        return self._module(Source(shown, text), folder / shown, library=False)
 
     def _allow(self, folder: Path) -> None:
         """What this compilation may read, links followed."""
         self.builder.readable = [folder, self.library, *self.folders]
 
     def _file(
-        self, path: Path, shown: str, span: Span | None, *, library: bool, prefix: str = ""
+        self, path: Path, shown: str, *, library: bool, blamed: Span | None = None
     ) -> ModuleFile | None:
         source = read_source(path, shown, library=library)
         if isinstance(source, Diagnostic):
-            self.sink.add(source)
+            self.sink.add(replace(source, span=blamed))
             return None
-        return self._module(source, path, prefix, library=library)
+        return self._module(source, path, library=library)
 
-    def _module(
-        self, source: Source, path: Path, prefix: str, *, library: bool
-    ) -> ModuleFile | None:
+    def _module(self, source: Source, path: Path, *, library: bool) -> ModuleFile | None:
         parsed = parse(source)
         for diagnostic in parsed.diagnostics:
             self.sink.add(diagnostic)
         if any(d.is_error for d in parsed.diagnostics):
             return None
-        instance = Instance("", prefix, FILE_KIND, None, None, None)
+        instance = Instance("", "", FILE_KIND, None, None, None)
         module = ModuleFile(
             source.name, str(path.parent), parsed.file, instance, library,
             is_index=path.stem == "index",
@@ -95,35 +103,31 @@ class Loader:
                       notes=[f"help: write `import {statement.module} as {last}`"])
             )  # fmt: skip
             return
-        alias = statement.alias or statement.module
-        prefix = alias if not statement.names else statement.module
-        if module.instance.path:
-            prefix = f"{module.instance.path}.{prefix}"
-        target = self._target(module, path, statement, prefix)
+        target = self._target(module, path, statement)
         if target is None:
             return
         if not statement.names:
-            self._bind(module, alias, target, None, statement.module_span)
-        for name in statement.names:
-            self._bind(module, name.alias or name.name, target, name.name, name.span)
+            name = statement.alias or statement.module
+            self._bind(module, name, target, None, statement.module_span)
+        for one in statement.names:
+            self._bind(module, one.alias or one.name, target, one.name, one.span)
 
     def _bind(
         self, module: ModuleFile, name: str, target: ModuleFile, inner: str | None, span: Span
     ) -> None:
         if name in module.imports:
-            self.sink.add(error("HMS202", f"`{name}` is imported twice", span))
+            labels = [Label(module.imports[name][2], "first here")]
+            self.sink.add(error("HMS202", f"`{name}` is imported twice", span, labels=labels))
             return
         module.imports[name] = (target, inner, span)
 
     def _target(
-        self, module: ModuleFile, path: Path, statement: ast.Import, prefix: str
+        self, module: ModuleFile, path: Path, statement: ast.Import
     ) -> ModuleFile | None:
         found = self._find(path, statement)
         if found is None:
             return None
         file, library = found
-        if file in self.by_file and not any(file == p for p, _ in self.loading):
-            return self.by_file[file]
         if any(file == p for p, _ in self.loading):
             names = [n for p, n in self.loading]
             start = next(i for i, (p, _) in enumerate(self.loading) if p == file)
@@ -131,12 +135,16 @@ class Loader:
             self.sink.add(error("HMS204", f"imports go in a circle: {cycle}",
                                 statement.module_span))  # fmt: skip
             return None
-        shown = self._shown(module, statement, file, library)
-        return self._file(
-            file, shown, statement.module_span, library=library, prefix="" if library else prefix
-        )
+        if file in self.by_file:
+            return self.by_file[file]
+        if len(self.loading) > DEPTH_BUDGET:
+            self.sink.add(error("HMS105", f"more than {DEPTH_BUDGET} files that import the next",
+                                statement.module_span))  # fmt: skip
+            return None
+        shown = self._shown(module, file, library)
+        return self._file(file, shown, library=library, blamed=statement.module_span)
 
-    def _shown(self, module: ModuleFile, statement: ast.Import, file: Path, library: bool) -> str:
+    def _shown(self, module: ModuleFile, file: Path, library: bool) -> str:
         """How diagnostics name an imported file: beside its importer, or by library path."""
         if library:
             return (Path("stdlib") / file.relative_to(self.library)).as_posix()
@@ -159,13 +167,13 @@ class Loader:
         for folder, library, names in roots:
             base = folder.joinpath(*names)
             for candidate in (base.with_suffix(".hms"), base / "index.hms"):
-                if names and candidate.is_file():
-                    return self._allowed(candidate, folder, library, statement)
+                if names and _is_file(candidate):
+                    return self._allowed(candidate, library, statement)
         self._missing(statement, roots)
         return None
 
     def _allowed(
-        self, candidate: Path, folder: Path, library: bool, statement: ast.Import
+        self, candidate: Path, library: bool, statement: ast.Import
     ) -> tuple[Path, bool] | None:
         real = candidate.resolve()
         if not any(real.is_relative_to(a) for a in self.builder.readable):
@@ -184,32 +192,75 @@ class Loader:
         for folder, library, names in roots:
             parent = folder.joinpath(*names[:-1])
             prefix = [LIBRARY_PREFIX] * library + names[:-1]
-            if parent.is_dir():
-                near += [".".join([*prefix, p.stem]) for p in sorted(parent.iterdir())
-                         if p.suffix == ".hms" or p.is_dir()]  # fmt: skip
-        self.sink.add(
-            error("HMS203", f"no module `{statement.module}`", statement.module_span,
-                  notes=suggestion(statement.module, near))
-        )  # fmt: skip
+            near += [".".join([*prefix, name]) for name in _modules_in(parent)]
+        notes = suggestion(statement.module, near) or (
+            f"note: looked for {base}.hms and {base}/index.hms"
+            for base in [statement.module.replace(".", "/")]
+        )
+        self.sink.add(error("HMS203", f"no module `{statement.module}`", statement.module_span,
+                            notes=notes))  # fmt: skip
 
     def _is_library(self, path: Path) -> bool:
         return path.is_relative_to(self.library)
 
 
+def _is_file(path: Path) -> bool:
+    """False too for names that no file system takes and folders that may not be read."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _modules_in(folder: Path) -> list[str]:
+    """Names of the modules in a folder; none if it cannot be read."""
+    try:
+        found = [p for p in folder.iterdir() if p.suffix == ".hms" or p.is_dir()]
+    except OSError:
+        return []
+    return sorted(p.stem for p in found)
+
+
 def order_modules(builder: Builder, root: ModuleFile) -> list[ModuleFile]:
-    """Every module reachable from `root`, importers before imported; sets their outerness."""
+    """Every module reachable from `root`, importers before imported.
+
+    Sets how far out each lies (an importer lies further out than what it imports), and the path
+    that the root file reaches it by: the shortest, and of those the first.
+    """
     depth: dict[str, int] = {}
 
-    def visit(module: ModuleFile, level: int, trail: tuple[str, ...]) -> None:
-        if module.name in trail or depth.get(module.name, -1) >= level:
+    def visit(module: ModuleFile, level: int) -> None:
+        if depth.get(module.name, -1) >= level:
             return
         depth[module.name] = level
         for target, _, _ in module.imports.values():
-            visit(target, level + 1, (*trail, module.name))
+            visit(target, level + 1)
 
-    visit(root, 0, ())
+    visit(root, 0)
+    _name_modules(root)
     ordered = sorted(builder.modules.values(), key=lambda m: (depth.get(m.name, 999), m.name))
     for module in ordered:
-        module.depth = depth.get(module.name, 999)
-        module.instance.outerness = FILE_OUTERNESS - module.depth
+        module.instance.outerness = FILE_OUTERNESS - depth.get(module.name, 999)
     return ordered
+
+
+def _name_modules(root: ModuleFile) -> None:
+    """Breadth first, so that ``s.rack`` is not called ``rag.s.rack``; a taken name gets a number."""
+    named = {id(root)}
+    taken: set[str] = set()
+    waiting = deque([root])
+    while waiting:
+        module = waiting.popleft()
+        for name, (target, inner, _) in module.imports.items():
+            if target.library or id(target) in named:
+                continue
+            named.add(id(target))
+            stem = name if inner is None else Path(target.name).stem
+            path = f"{module.instance.path}.{stem}" if module.instance.path else stem
+            number = 2
+            while path in taken:
+                path = f"{path.rpartition('_')[0] if number > 2 else path}_{number}"
+                number += 1
+            taken.add(path)
+            target.instance.path = path
+            waiting.append(target)

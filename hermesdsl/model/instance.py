@@ -402,4 +402,3 @@ class ModuleFile:
     library: bool
     imports: dict[str, tuple[ModuleFile, str | None, Span]] = field(default_factory=dict)
     is_index: bool = False
-    depth: int = 0

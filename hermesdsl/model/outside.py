@@ -172,9 +172,7 @@ def check_setting(
             params.check_param(builder, declared, wanted, value, expr.span, given=True)
 
 
-def reached(
-    builder: Builder, scope: Scope, steps: tuple[Step, ...]
-) -> list[tuple[Instance, str]]:
+def reached(builder: Builder, scope: Scope, steps: tuple[Step, ...]) -> list[tuple[Instance, str]]:
     """The (instance, name of a param or property) pairs that a path means. Raises `Fail`."""
     first, *later = steps
     if not later:

@@ -39,8 +39,13 @@ def param_type(builder: Builder, declared: ParamDecl) -> WantedType | None:
 
 
 def check_param(
-    builder: Builder, declared: ParamDecl, wanted: WantedType | None, value: Any, span: Span,
-    *, given: bool,
+    builder: Builder,
+    declared: ParamDecl,
+    wanted: WantedType | None,
+    value: Any,
+    span: Span,
+    *,
+    given: bool,
 ) -> None:
     """Holds a value of type `wanted` against the param's domain and the sort of its default.
 
@@ -80,7 +85,11 @@ def _same_sort(
 
 
 def _check_domain(
-    builder: Builder, declared: ParamDecl, expr: ast.Expr, wanted: WantedType | None, value: Any,
+    builder: Builder,
+    declared: ParamDecl,
+    expr: ast.Expr,
+    wanted: WantedType | None,
+    value: Any,
     span: Span,
 ) -> None:
     allowed = builder.evaluator.value(expr, Context(declared.scope))

@@ -21,7 +21,7 @@ from hermesdsl.model.instance import (
     Slot,
 )
 from hermesdsl.model.resolve import place_of
-from hermesdsl.model.values import ComputedValue, Fail
+from hermesdsl.model.values import ComputedValue, Fail, Stop
 from hermesdsl.schema import COMPUTED
 from hermesdsl.schema.types import (
     AnyType,
@@ -58,7 +58,7 @@ def get(builder: Builder, instance: Instance, name: str) -> Any:
         raise Fail(_circle(builder, instance, slot))
     if len(builder.busy) >= DEPTH_BUDGET:
         span = slot.sites[-1].span if slot.sites else place_of(instance)
-        raise Fail(error("HMS307", f"more than {DEPTH_BUDGET} values wait for each other", span,
+        raise Stop(error("HMS307", f"more than {DEPTH_BUDGET} values wait for each other", span,
                          notes=["help: each needs the next one; shorten the chain"]))  # fmt: skip
     slot.state = "busy"
     builder.busy.append((instance, slot))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hermesdsl.graph.lowering import hardware, load, pipelines, serving
+from hermesdsl.graph.lowering import hardware, load, pipelines, serving, views
 from hermesdsl.graph.types import CompiledSystem
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def lower(tree: Tree, sink: Sink) -> CompiledSystem | None:
     groups = load.classes(tree)
     keep(found)
     experiments, found = load.experiments(tree, offered)
+    shown = views.views(tree)
     if not keep(found):
         return None
-    return CompiledSystem(graph, placement, graphs, offered, experiments, groups)
+    return CompiledSystem(graph, placement, graphs, offered, experiments, groups, shown)
