@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "hermesdsl"
 
 #: Layer → what it may import beside itself. `api`, `execute` and the command line compose.
-_BASE = {"source", "diagnostics", "units", "resources"}
+_BASE = {"source", "diagnostics", "units", "resources", "files"}
 _SCHEMA = _BASE | {"schema"}
 _SYNTAX = _SCHEMA | {"syntax"}
 _MODEL = _SYNTAX | {"model"}
@@ -18,6 +18,7 @@ _TYPES = _SCHEMA | {"graph"}
 ALLOWED = {
     "source": set(),
     "resources": set(),
+    "files": set(),
     "diagnostics": {"source"},
     "units": {"source", "diagnostics"},
     "schema": _BASE,

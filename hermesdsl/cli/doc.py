@@ -9,6 +9,7 @@ import click
 from hermesdsl.cli import options
 from hermesdsl.cli.output import Output
 from hermesdsl.diagnostics import SpecError, error
+from hermesdsl.files import write_whole
 
 
 @click.command("doc", short_help="Write the language reference.")
@@ -26,8 +27,11 @@ def command(target: str | None, quiet: bool) -> int:
     if not folder.is_dir():
         raise SpecError([error("HMS607", f"there is no folder `{folder}`")])
     for name, text in pages().items():
-        part = folder / f".{name}.part"
-        part.write_text(text, encoding="utf-8")
-        part.replace(folder / name)
+        try:
+            write_whole(folder / name, text.encode())
+        except OSError as failure:
+            reason = failure.strerror or failure
+            message = f"cannot write `{folder / name}`: {reason}"
+            raise SpecError([error("HMS607", message)]) from None
         output.note(str(folder / name), label="wrote")
     return 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -20,6 +19,7 @@ from hermesdsl.drawing.narrow import narrow
 from hermesdsl.drawing.overlay import Mark, Overlay
 from hermesdsl.drawing.render import RENDERERS, Renderer
 from hermesdsl.drawing.scene import Scene, graph_of
+from hermesdsl.files import write_whole
 from hermesdsl.graph.types import Client, CompiledSystem
 
 if TYPE_CHECKING:
@@ -66,13 +66,9 @@ class Drawing:
         """Write the picture in the format of the suffix; the file appears whole or not at all."""
         target = Path(path)
         data = self.render(target.suffix.lstrip(".").lower(), renderer=renderer)
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
-            part.write_bytes(data)
-            part.replace(target)
+            write_whole(target, data)
         except OSError as failure:
-            with suppress(OSError):
-                part.unlink()
             _refuse(f"cannot write `{target}`: {failure.strerror or failure}")
         return target
 

@@ -45,7 +45,7 @@ class Builder:
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
         self.evaluator = Evaluator(self)
-        self.modules: dict[str, ModuleFile] = {}
+        self.modules: list[ModuleFile] = []
         self.by_source: dict[int, ModuleFile] = {}
         self.prelude: Scope | None = None
         self.parts = 0
@@ -88,7 +88,7 @@ class Builder:
 
     def add_module(self, module: ModuleFile) -> None:
         """Make a loaded file known."""
-        self.modules[module.name] = module
+        self.modules.append(module)
         self.by_source[id(module.file.span.source)] = module
         self._modules_by_instance[id(module.instance)] = module
 

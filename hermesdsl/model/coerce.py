@@ -12,7 +12,8 @@ from hermesdsl.diagnostics import Diagnostic, error
 from hermesdsl.diagnostics.nearest import suggestion
 from hermesdsl.model.arithmetic import described, is_number, kind_of
 from hermesdsl.model.instance import Definition, Instance, Selection, Vector
-from hermesdsl.model.values import ComputedValue, Fail, Formula
+from hermesdsl.model.messages import usual_unit
+from hermesdsl.model.values import ComputedValue, Fail, Formula, text
 from hermesdsl.schema import KINDS
 from hermesdsl.schema.types import (
     AnyType,
@@ -130,11 +131,9 @@ def dimension_error(value: Any, wanted: d.Dimension, span: Span) -> Diagnostic:
     found = dimension_of(value)
     notes = []
     if found.is_number:
-        from hermesdsl.units.table import PREFERRED
-
-        units = PREFERRED.get(wanted) or PREFERRED.get(d.Dimension(*wanted[:5])) or ()
-        if units:
-            notes.append(f"help: give it a unit, such as `{value} {units[len(units) // 2]}`")
+        unit = usual_unit(wanted)
+        if unit:
+            notes.append(f"help: give it a unit, such as `{text(value)} {unit}`")
     return error(
         "HMS301",
         f"expected {article(wanted)}, found {article(found)}",

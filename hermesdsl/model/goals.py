@@ -1,15 +1,15 @@
-"""Goals and swept values: `require`, `sweep`, `minimize` as data."""
+"""Goals as data: `require`, and the metrics that goals name."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hermesdsl.diagnostics import error
+from hermesdsl.diagnostics import Label, error
 from hermesdsl.diagnostics.nearest import suggestion
 from hermesdsl.model.arithmetic import is_number, kind_of
 from hermesdsl.model.evaluate import Context
 from hermesdsl.model.instance import Definition, Instance, Scope, Selection, Vector
+from hermesdsl.model.messages import unit_help
 from hermesdsl.model.values import Fail
 from hermesdsl.schema.metrics import METRICS, OUTCOMES, SERIES
 from hermesdsl.schema.values import Goal, Metric, Requirement
@@ -19,17 +19,6 @@ from hermesdsl.units.quantity import Quantity, article, dimension_of, si
 
 if TYPE_CHECKING:
     from hermesdsl.model.build import Builder
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One `sweep`: paths, and for each point the source text of every value.
-
-    `values` is None where the declared domains are meant.
-    """
-
-    targets: tuple[str, ...]
-    points: tuple[tuple[str, ...], ...]
 
 
 def requirements(builder: Builder, experiment: Instance) -> list[Requirement]:
@@ -80,13 +69,14 @@ def _requirement(builder: Builder, statement: ast.Require, scope: Scope) -> Requ
 
 
 def _same_dimension(dimensions: list[tuple[d.Dimension, ast.Expr]]) -> None:
-    first = dimensions[0][0]
+    first, before = dimensions[0]
     for other, expr in dimensions[1:]:
         bare = other.is_number and not first.is_countlike
         if bare or not d.comparable(first, other):
+            labels = [Label(expr.span, d.describe(other)), Label(before.span, d.describe(first))]
             raise Fail(
                 error("HMS301", f"cannot compare {article(first)} with {article(other)}",
-                      expr.span)
+                      expr.span, labels=labels, notes=unit_help(Quantity(0, first), expr))
             )  # fmt: skip
 
 
@@ -167,110 +157,3 @@ def _filter(builder: Builder, argument: ast.Argument, scope: Scope) -> str:
         return value.path
     raise Fail(error("HMS604", f"`{argument.name}` takes a {wanted or argument.name}, "
                      f"not {kind_of(value)}", expr.span))  # fmt: skip
-
-
-def axes(builder: Builder, experiment: Instance) -> list[Axis]:
-    """Every `sweep` of an experiment; problems go to the builder's sink."""
-    found = []
-    for wiring in experiment.wirings:
-        if isinstance(wiring.statement, ast.Sweep):
-            try:
-                found += _axes(builder, experiment, wiring.statement, wiring.scope)
-            except Fail as problem:
-                builder.report(problem)
-    return found
-
-
-def _axes(builder: Builder, experiment: Instance, statement: ast.Sweep, scope: Scope) -> list[Axis]:
-    targets = tuple(t.span.text for t in statement.targets)
-    for target in statement.targets:
-        _check_target(builder, experiment, target, scope)
-    if statement.values is None:
-        return [_domain_axis(builder, t, scope) for t in statement.targets]
-    texts = _item_texts(builder, statement.values, scope)
-    if len(targets) == 1:
-        return [Axis(targets, tuple((t.span.text,) for t in texts))]
-    points = []
-    for item in texts:
-        if not isinstance(item, ast.TupleExpr) or len(item.items) != len(targets):
-            raise Fail(
-                error("HMS602", f"expected ({len(targets)} values) for each point of the sweep",
-                      item.span)
-            )  # fmt: skip
-        points.append(tuple(i.span.text for i in item.items))
-    return [Axis(targets, tuple(points))]
-
-
-def _item_texts(builder: Builder, values: ast.Expr, scope: Scope) -> list[Any]:
-    if isinstance(values, ast.ListExpr):
-        if not values.items:
-            raise Fail(error("HMS602", "a sweep over nothing", values.span))
-        return list(values.items)
-    found = builder.evaluator.value(values, Context(scope))
-    if isinstance(found, list) and found and all(is_number(v) for v in found):
-        return [_Literal(str(v), values.span) for v in found]
-    raise Fail(error("HMS602", f"a sweep goes over a list, not {kind_of(found)}", values.span))
-
-
-@dataclass(frozen=True)
-class _Literal:
-    """A computed value that stands for its own text."""
-
-    shown: str
-    where: Any
-
-    @property
-    def span(self) -> Any:
-        return _Shown(self.shown)
-
-
-@dataclass(frozen=True)
-class _Shown:
-    text: str
-
-
-def _check_target(builder: Builder, experiment: Instance, target: ast.Expr, scope: Scope) -> None:
-    """A swept path must be a param or property that exists."""
-    if isinstance(target, ast.Name) and (
-        target.name == "case" or target.name in experiment.properties
-    ):
-        return
-    context = Context(scope)
-    if isinstance(target, ast.Attribute):
-        base = builder.evaluator.value(target.base, context)
-        if isinstance(base, Definition):
-            base = base.instance(builder)
-        items = base.items if isinstance(base, Vector | Selection) else [base]
-        for item in items:
-            if isinstance(item, Instance):
-                known = {*item.params, *item.properties}
-                if target.name not in known:
-                    raise Fail(error("HMS602", f"{item} has no param or property `{target.name}`",
-                                     target.name_span,
-                                     notes=suggestion(target.name, known)))  # fmt: skip
-        return
-    builder.evaluator.value(target, context)
-
-
-def _domain_axis(builder: Builder, target: ast.Expr, scope: Scope) -> Axis:
-    """The declared domain of a param as an axis."""
-    owner: Any = None
-    name = target.span.text
-    if isinstance(target, ast.Attribute):
-        owner = builder.evaluator.value(target.base, Context(scope))
-        name = target.name
-    elif isinstance(target, ast.Name):
-        owner = scope.parent.owner if scope.parent is not None else scope.owner
-    if isinstance(owner, Definition):
-        owner = owner.instance(builder)
-    declared = owner.params.get(name) if isinstance(owner, Instance) else None
-    domain = getattr(getattr(declared, "statement", None), "domain", None)
-    if declared is None or domain is None:
-        raise Fail(
-            error("HMS602", f"`{target.span.text}` has no domain to sweep over", target.span,
-                  notes=["help: declare one, as in `param n = 2 in range(1, 9)`, or give values"])
-        )  # fmt: skip
-    if isinstance(domain, ast.ListExpr):
-        return Axis((target.span.text,), tuple((i.span.text,) for i in domain.items))
-    values = builder.evaluator.value(domain, Context(declared.scope))
-    return Axis((target.span.text,), tuple((str(v),) for v in values))

@@ -34,7 +34,7 @@ class Loader:
         self.sink = sink
         self.folders = [Path(f).resolve() for f in folders]
         self.library = resources.folder("stdlib").resolve()
-        self.by_file: dict[Path, ModuleFile] = {}
+        self.by_file: dict[Path, ModuleFile | None] = {}
         self.loading: list[tuple[Path, str]] = []
 
     def load_prelude(self) -> None:
@@ -137,6 +137,7 @@ class Loader:
             return None
         if file in self.by_file:
             return self.by_file[file]
+        self.by_file[file] = None  # unless it can be read and parsed
         if len(self.loading) > DEPTH_BUDGET:
             self.sink.add(error("HMS105", f"more than {DEPTH_BUDGET} files that import the next",
                                 statement.module_span))  # fmt: skip
@@ -227,25 +228,24 @@ def order_modules(builder: Builder, root: ModuleFile) -> list[ModuleFile]:
     Sets how far out each lies (an importer lies further out than what it imports), and the path
     that the root file reaches it by: the shortest, and of those the first.
     """
-    depth: dict[str, int] = {}
+    depth: dict[int, int] = {}
 
     def visit(module: ModuleFile, level: int) -> None:
-        if depth.get(module.name, -1) >= level:
+        if depth.get(id(module), -1) >= level:
             return
-        depth[module.name] = level
+        depth[id(module)] = level
         for target, _, _ in module.imports.values():
             visit(target, level + 1)
 
     visit(root, 0)
     _name_modules(root)
-    ordered = sorted(builder.modules.values(), key=lambda m: (depth.get(m.name, 999), m.name))
-    for module in ordered:
-        module.instance.outerness = FILE_OUTERNESS - depth.get(module.name, 999)
-    return ordered
+    for module in builder.modules:  # the prelude and what it imports lie innermost
+        module.instance.outerness = FILE_OUTERNESS - depth.setdefault(id(module), DEPTH_BUDGET + 1)
+    return sorted(builder.modules, key=lambda m: (depth[id(m)], m.name))
 
 
 def _name_modules(root: ModuleFile) -> None:
-    """Breadth first, so that ``s.rack`` is not called ``rag.s.rack``; a taken name gets a number."""
+    """Breadth first: ``s.rack``, not ``rag.s.rack``; a name that is taken gets a number."""
     named = {id(root)}
     taken: set[str] = set()
     waiting = deque([root])

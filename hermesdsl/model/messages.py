@@ -14,7 +14,7 @@ from hermesdsl.source import Span
 from hermesdsl.syntax import ast
 from hermesdsl.units import dimension as d
 from hermesdsl.units.quantity import Quantity
-from hermesdsl.units.table import AMBIGUOUS, UNITS, find
+from hermesdsl.units.table import AMBIGUOUS, PREFERRED, UNITS, find
 
 
 def outside(index: int, size: int, span: Span) -> Diagnostic:
@@ -47,11 +47,17 @@ def unknown_unit(expr: ast.QuantityLiteral) -> Any:
     return error("HMS302", f"unknown unit `{expr.unit}`", expr.unit_span, notes=notes)
 
 
+def usual_unit(dimension: d.Dimension) -> str | None:
+    """A unit people use for a dimension, from the middle of their range; None if there is none."""
+    units = PREFERRED.get(dimension) or PREFERRED.get(d.Dimension(*dimension[:5])) or ()
+    return units[len(units) // 2] if units else None
+
+
 def unit_help(left: Any, right: ast.Expr) -> list[str]:
     """Offers the right unit where only the unit of a literal is wrong."""
     if not isinstance(right, ast.QuantityLiteral) or not isinstance(left, Quantity):
         if isinstance(right, ast.Number) and isinstance(left, Quantity):
-            unit = left.unit.text if left.unit else None
+            unit = left.unit.text if left.unit else usual_unit(left.dimension)
             return [f"help: give it a unit, such as `{text(right.value)} {unit}`"] if unit else []
         return []
     top = right.unit.partition("/")[0]

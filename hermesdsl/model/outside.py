@@ -7,12 +7,14 @@ derived one and a `let` they may not.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from hermesdsl.diagnostics import Diagnostic, Label, error
 from hermesdsl.diagnostics.nearest import suggestion
 from hermesdsl.model import params, resolve
 from hermesdsl.model.arithmetic import MISSING, kind_of
+from hermesdsl.model.coerce import coerce
 from hermesdsl.model.evaluate import Context
 from hermesdsl.model.instance import (
     BY_CASE,
@@ -159,17 +161,36 @@ def check_setting(
     The path starts in `scope`; `expr` is evaluated in `values`.
     """
     for instance, name in reached(builder, scope, steps):
-        try:
-            builder.get(instance, name)
-        except Fail:
-            continue  # it has a problem of its own, or this very setting would be its value
-        owner = instance.twin or instance
-        _check_settable(builder, owner, name, owner.slots[name].sites, steps[-1].span)
-        wanted = builder.type_of(owner, name)
-        value = builder.evaluator.value(expr, Context(values, (owner, name)), wanted)
-        declared = owner.params.get(name)
-        if declared is not None:
-            params.check_param(builder, declared, wanted, value, expr.span, given=True)
+        check_one(builder, instance, name, steps[-1].span, expr.span, expr, values)
+
+
+def check_one(
+    builder: Builder,
+    instance: Instance,
+    name: str,
+    path: Span,
+    span: Span,
+    expr: ast.Expr | None,
+    scope: Scope,
+    value: Any = None,
+) -> None:
+    """Raises `Fail` unless `name` of `instance` may be set to `expr`, or else to `value`.
+
+    `path` is where the name stands, `span` where the value does, `scope` that of the value.
+    """
+    owner = instance.twin or instance
+    with suppress(Fail):  # without a value yet: this setting would be its first
+        builder.get(owner, name)
+    sites = owner.slots[name].sites if name in owner.slots else []
+    _check_settable(builder, owner, name, sites, path)
+    wanted = builder.type_of(owner, name)
+    if expr is not None:
+        value = builder.evaluator.value(expr, Context(scope, (owner, name)), wanted)
+    elif wanted is not None:
+        value = coerce(builder, value, wanted, span)
+    declared = owner.params.get(name)
+    if declared is not None:
+        params.check_param(builder, declared, wanted, value, span, given=True)
 
 
 def reached(builder: Builder, scope: Scope, steps: tuple[Step, ...]) -> list[tuple[Instance, str]]:

@@ -89,7 +89,7 @@ def export_names(module: ModuleFile) -> set[str]:
 
 def missing_imports(builder: Builder) -> Iterator[Diagnostic]:
     """One for each ``from`` import of a name that the module does not have."""
-    for module in builder.modules.values():
+    for module in builder.modules:
         for target, inner, span in module.imports.values():
             if inner is None or exporter(target, inner) is not None:
                 continue

@@ -13,6 +13,7 @@ from hermesdsl.diagnostics import Diagnostic
 from hermesdsl.source import Span
 from hermesdsl.units import dimension as d
 from hermesdsl.units.dimension import Dimension
+from hermesdsl.units.quantity import Quantity
 
 
 class Fail(Exception):
@@ -87,6 +88,23 @@ class Interval:
 
     def __str__(self) -> str:
         return f"between({text(self.low)}, {text(self.high)})"
+
+
+def source_text(value: Any) -> str:
+    """A value as an expression of the language that gives it back, to the last digit."""
+    from hermesdsl.units.table import preferred
+
+    if isinstance(value, Quantity):
+        unit = value.unit or preferred(value.value, value.dimension)
+        if unit is None or unit.text.startswith("$"):
+            return text(value)
+        blank = "" if unit.text == "%" else " "
+        return f"{value.value / unit.factor!r}{blank}{unit.text}"
+    if isinstance(value, tuple):
+        return f"({', '.join(source_text(v) for v in value)})"
+    if isinstance(value, float):
+        return repr(value)
+    return text(value)
 
 
 def text(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hermesdsl.diagnostics import Diagnostic, Severity, error, warning
 from hermesdsl.graph.lowering.plain import plain
 from hermesdsl.graph.types import Experiment, RequestClass, Spec, SweepAxis, Value, Workload
-from hermesdsl.model import goals
+from hermesdsl.model import goals, sweeps
 from hermesdsl.model.evaluate import Context
 from hermesdsl.model.instance import Definition, Instance
 from hermesdsl.model.values import ComputedValue, Fail
@@ -205,7 +205,7 @@ def _experiment(builder: Builder, name: str, instance: Instance) -> Experiment:
         horizon=get(instance, "horizon"),
         contention=get(instance, "contention"),
         requirements=tuple(goals.requirements(builder, instance)),
-        axes=tuple(SweepAxis(a.targets, a.points) for a in goals.axes(builder, instance)),
+        axes=tuple(SweepAxis(a.targets, a.points) for a in sweeps.axes(builder, instance)),
         minimize=_goal(builder, instance, "minimize"),
         maximize=_goal(builder, instance, "maximize"),
         strategy=strategy if isinstance(strategy, Spec) else None,
