@@ -76,7 +76,7 @@ def test_chat_takes_one_pool_or_two(settings):
 @pytest.mark.parametrize(
     ("program", "code"),
     [
-        ("other: Chat { }", "HMS208"),                          # no pool at all
+        ("other: Chat { }", "HMS207"),                          # no pool at all
         ("other: Chat { llm = gpu[0] }", "HMS303"),             # a GPU is not an engine
         ("other: CachedChat { llm = one }", "HMS207"),          # no cache
         ("box: DGX_H100 { gpus = 16 }", "HMS401"),              # 16 x 700 W > 10.2 kW
