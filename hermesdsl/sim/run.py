@@ -5,7 +5,7 @@ Puts the parts together: plans, routers, engines, interpreter, records and the c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Ordered
 
 import numpy as np
@@ -14,16 +14,18 @@ from hermesdsl.cost.types import EngineCost
 from hermesdsl.diagnostics import SpecError, error, nearest
 from hermesdsl.graph.types import Client, CompiledSystem, Experiment, Pool
 from hermesdsl.sim import conservation
-from hermesdsl.sim.engine import Engine
+from hermesdsl.sim.engine import Engine, block_size
 from hermesdsl.sim.interpreter import Interpreter, Progress
 from hermesdsl.sim.kernel import Kernel
 from hermesdsl.sim.load import merge
+from hermesdsl.sim.order import ORDERS, OrderContext
 from hermesdsl.sim.plan import Point, Visit, Work, chain, route_decodes, visits
 from hermesdsl.sim.record import Recorder, Run
 from hermesdsl.sim.reference import SteppedEngine
 from hermesdsl.sim.requests import RequestBatch
 from hermesdsl.sim.router import ROUTERS, ClientLoad, Router, RouterContext
 from hermesdsl.sim.supported import raise_unless_supported
+from hermesdsl.sim.swap import host_memories
 from hermesdsl.sim.transfer import Transfers
 from hermesdsl.sim.writing import records
 
@@ -58,10 +60,14 @@ def simulate(
     pools = _pools(system, planned)
     index = {path: place for place, path in enumerate(_clients(pools))}
     make = SteppedEngine if reference else Engine
+    order = OrderContext(offered, system.classes)
+    hosts = host_memories(system.hardware, _swapping(system, index))
     for path in index:
         client: Client = system.placement.nodes[path]["client"]
         engine = make(len(interpreter.engines), client, costs[path], kernel, recorder,
-                      leave=interpreter.leave, fetch=interpreter.fetch)  # fmt: skip
+                      rank=ORDERS[str(client.options.get("order", "fcfs"))](order),
+                      leave=interpreter.leave, fetch=interpreter.fetch,
+                      host=hosts.get(path))  # fmt: skip
         interpreter.engines.append(engine)
     routers = _routers(point, pools, index, state)
     routes = {name: _route(works, pools, routers, len(offered)) for name, works in planned.items()}
@@ -111,6 +117,16 @@ def _pools(system: CompiledSystem, planned: Mapping[str, list[Work]]) -> dict[st
 
 def _clients(pools: Mapping[str, Pool]) -> list[str]:
     return list(dict.fromkeys(path for pool in pools.values() for path in pool.members))
+
+
+def _swapping(system: CompiledSystem, paths: Iterable[str]) -> dict[str, tuple[Client, int]]:
+    """The engines that swap, and their tokens per KV block."""
+    clients: dict[str, Client] = {path: system.placement.nodes[path]["client"] for path in paths}
+    return {
+        path: (client, block_size(client))
+        for path, client in clients.items()
+        if client.options.get("preemption") == "swap"
+    }
 
 
 def _routers(

@@ -22,20 +22,21 @@ from hermesdsl.graph.types import (
     Workload,
 )
 from hermesdsl.sim.batching import POLICIES
+from hermesdsl.sim.order import ORDERS
 from hermesdsl.sim.plan import STAGE_TYPES, chain, visits
 from hermesdsl.sim.router import ROUTERS
+from hermesdsl.sim.swap import host_path
 
 _SHAPES = (("Prefill",), ("Prefill", "Decode"), ("Generate",))
 
 #: Options that are acted on here or by the cost model, whatever their value.
 _ENGINE_ACTED_ON = frozenset(
     {"model", "tp", "pp", "ep", "attention", "experts", "batching", "max_batch", "max_tokens",
-     "block_size", "memory_rule", "dtype", "kv_dtype", "profile", "route", "share", "spare", "span"}
+     "block_size", "memory_rule", "dtype", "kv_dtype", "profile", "route", "share", "spare", "span",
+     "order", "preemption"}
 )  # fmt: skip
 #: The one value of an option that asks for nothing special; absent, None and False ask for nothing.
-_ENGINE_PLAIN: Mapping[str, Value] = MappingProxyType(
-    {"order": "fcfs", "preemption": "recompute", "role": "both", "speculate": "off", "dp": 1}
-)
+_ENGINE_PLAIN: Mapping[str, Value] = MappingProxyType({"role": "both", "speculate": "off", "dp": 1})
 _STAGE_PLAIN: Mapping[str, Value] = MappingProxyType(
     {"transfer": "full", "pairing": "global", "join": "all", "spread": "routed"}
 )
@@ -61,7 +62,7 @@ def check(system: CompiledSystem, experiment: Experiment) -> list[Diagnostic]:
     for name in pools:
         found.extend(_pool(system, name, clients))
     for path in clients:
-        found.extend(_client(system.placement.nodes[path]["client"]))
+        found.extend(_client(system, system.placement.nodes[path]["client"]))
     return list(dict.fromkeys(found))
 
 
@@ -210,7 +211,7 @@ def _pool(system: CompiledSystem, name: str, clients: dict[str, None]) -> Iterat
     yield from _plain(where, pool.options, _POOL_PLAIN, frozenset({"route", "members"}))
 
 
-def _client(client: Client) -> Iterator[Diagnostic]:
+def _client(system: CompiledSystem, client: Client) -> Iterator[Diagnostic]:
     where = f"client `{client.vector}[*]`" if client.vector else f"client `{client.path}`"
     if client.type_name != "LlmEngine":
         yield _not_yet(f"{where} of type `{client.type_name}`")
@@ -219,6 +220,7 @@ def _client(client: Client) -> Iterator[Diagnostic]:
     yield from _plain(where, options, _ENGINE_PLAIN, _ENGINE_ACTED_ON)
     if client.group is not None and client.group.dp > 1:
         yield _not_yet(f"`dp = {client.group.dp}` of {where}")
+    yield from _waiting(system, client, where)
     batching = options.get("batching") or Spec("chunked")
     if not isinstance(batching, Spec) or batching.name not in POLICIES:
         yield _not_yet(
@@ -233,3 +235,25 @@ def _client(client: Client) -> Iterator[Diagnostic]:
             f"{where} says `batching = {batching}` and `max_tokens = {limit}`",
             notes=("`chunked(b)` sets max_tokens: give one of the two",),
         )
+
+
+def _waiting(system: CompiledSystem, client: Client, where: str) -> Iterator[Diagnostic]:
+    """The order in which sequences wait, and where their KV goes when it is taken."""
+    order = client.options.get("order", "fcfs")
+    if order not in ORDERS:
+        yield _not_yet(
+            f"`order = {order}` of {where}", f"help: these can be executed: {', '.join(ORDERS)}"
+        )
+    preemption = client.options.get("preemption", "recompute")
+    if preemption == "swap":
+        if host_path(system.hardware, client) is None:
+            yield error(
+                "HMS405",
+                f"{where} has `preemption = swap` but reaches no host memory",
+                notes=(
+                    "note: KV is swapped to the DRAM of the CPU nearest to each device",
+                    "help: wire its devices to a CPU with a memory, or use `recompute`",
+                ),
+            )
+    elif preemption != "recompute":
+        yield _not_yet(f"`preemption = {preemption}` of {where}")

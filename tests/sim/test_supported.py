@@ -59,9 +59,9 @@ def test_pipelines(graph: nx.DiGraph, message: str):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batching": Spec("static", {"n": 8})}, "`batching = static(n = 8)`"),
-        ({"order": "sjf"}, "`order = sjf`"),
-        ({"preemption": "swap"}, "`preemption = swap`"),
+        ({"batching": Spec("eager", {"n": 8})}, "`batching = eager(n = 8)`"),
+        ({"order": "lifo"}, "`order = lifo`"),
+        ({"preemption": "drop"}, "`preemption = drop`"),
         ({"prefix_cache": True}, "`prefix_cache = True`"),
         ({"speculate": Spec("mtp", {"depth": 1})}, "`speculate = mtp(depth = 1)`"),
         ({"role": "decode"}, "`role = decode`"),
@@ -87,10 +87,10 @@ def test_defaults_of_the_schema_are_fine():
 
 
 def test_every_problem_is_named_at_once():
-    built = system(chat(), engines={"llm": 2}, route=Spec("power_of_two"), options={"order": "edf"})
+    built = system(chat(), engines={"llm": 2}, route=Spec("power_of_two"), options={"order": "new"})
     assert refusal(built) == [
         "HMS506: `route = power_of_two` of pool `llm` cannot be executed yet",
-        "HMS506: `order = edf` of client `llm[*]` cannot be executed yet",
+        "HMS506: `order = new` of client `llm[*]` cannot be executed yet",
     ]
 
 
