@@ -271,6 +271,25 @@ class Choice:
 #     options: Mapping[str, Value], its own properties (transfer, pairing)
 PipelineGraph: TypeAlias = "nx.DiGraph[str]"
 
+# --- retrieval -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class VectorIndex:
+    """A vector index: `kind` Spec (``ivf_pq``, ``flat``, ``hnsw``, ``gpu_flat``, ``tree``).
+
+    `vectors` in all shards together, `dim` values of `dtype` each; `shards` equal parts.
+    """
+
+    name: str
+    kind: Spec
+    vectors: float
+    dim: int
+    shards: int = 1
+    dtype: str = "fp32"
+    doc: str = ""
+
+
 # --- load and experiment -------------------------------------------------------------------
 
 
@@ -345,3 +364,4 @@ class CompiledSystem:
     workloads: Mapping[str, Workload]
     experiments: Mapping[str, Experiment]
     classes: Mapping[str, RequestClass] = field(default_factory=dict)
+    indexes: Mapping[str, VectorIndex] = field(default_factory=dict)

@@ -321,6 +321,11 @@ COMPUTED = (
              Property("ef", _count, "Candidates kept.", 64),
              Property("m", _count, "Neighbours per node.", 32)),
     _setting("gpu_flat", "index", "Every vector, on a GPU."),
+    _setting("tree", "index", "A tree of quantised vectors, a share of each level scanned (RAGO).",
+             Property("scanned", _share, "Share of each level below the root.", 0.001),
+             Property("levels", _count, "Levels; the last holds the vectors.", 3),
+             Property("fan_out", NumberType(integer=True, minimum=2), "Children per node.", 4096),
+             Property("bytes_per_vector", _count, "Code size.", 96)),
 )  # fmt: skip
 
 FRAGMENT = Fragment(

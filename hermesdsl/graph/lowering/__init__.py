@@ -38,4 +38,5 @@ def lower(tree: Tree, sink: Sink) -> CompiledSystem | None:
     experiments, found = load.experiments(tree, offered)
     if not keep(found):
         return None
-    return CompiledSystem(graph, placement, graphs, offered, experiments, groups)
+    indexes = serving.indexes(tree)
+    return CompiledSystem(graph, placement, graphs, offered, experiments, groups, indexes)

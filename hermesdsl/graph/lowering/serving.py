@@ -11,7 +11,15 @@ import networkx as nx
 from hermesdsl.diagnostics import Diagnostic, error
 from hermesdsl.graph import placement
 from hermesdsl.graph.lowering.plain import options, plain
-from hermesdsl.graph.types import Client, HardwareGraph, LlmModel, PlacementGraph, Pool, Spec
+from hermesdsl.graph.types import (
+    Client,
+    HardwareGraph,
+    LlmModel,
+    PlacementGraph,
+    Pool,
+    Spec,
+    VectorIndex,
+)
 from hermesdsl.model import flows
 from hermesdsl.model.instance import Instance
 from hermesdsl.model.values import Fail, text
@@ -200,6 +208,29 @@ def llm_model(builder: Builder, instance: Instance, client: Instance) -> LlmMode
         kind=get(instance, "kind"),
         doc=instance.doc,
     )
+
+
+def indexes(tree: Tree) -> dict[str, VectorIndex]:
+    """Every index of the specification's files, by the path that stages name it by."""
+    builder = tree.builder
+    found = {}
+    for definition in tree.singles("index").values():
+        try:
+            instance = definition.instance(builder)
+            kind = plain(builder, builder.get(instance, "kind"))
+            assert isinstance(kind, Spec)
+            found[instance.path] = VectorIndex(
+                instance.path,
+                kind,
+                float(builder.number(instance, "vectors")),
+                int(builder.number(instance, "dim")),
+                int(builder.number(instance, "shards")),
+                builder.get(instance, "dtype"),
+                instance.doc,
+            )
+        except Fail as problem:
+            builder.report(problem)
+    return found
 
 
 def pool(builder: Builder, clients: flows.Clients) -> Pool:
