@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 Slice: TypeAlias = "tuple[Sequence, int]"
 #: What an engine calls with (itself, sequence, seconds).
 Notice: TypeAlias = "Callable[[Engine, Sequence, float], None]"
+#: The same, with two times.
+Reading: TypeAlias = "Callable[[Engine, Sequence, float, float], None]"
 
 #: What an engine has whose options leave it out (the schema's own defaults).
 DEFAULT_MAX_BATCH = 256
@@ -47,16 +49,19 @@ _IDLE, _STEPPING, _RUNNING = 0, 1, 2
 class Engine:
     """One client of type ``LlmEngine``, the `index`-th of the run.
 
-    `leave` is called with a sequence that has got all it came for, its KV already freed unless
-    its visit says ``keeps`` (then `release` frees it); `fetch` with one whose handed-over KV has
-    been given blocks here and must now be moved (then `deliver` hands it in).
+    `reading` is called with (engine, sequence, start, end) of the step that completes a prompt
+    whose KV moves layer by layer, when that step is put together. `leave` is called with a sequence
+    that has got all it came for, its KV already freed unless its visit says ``keeps`` (then
+    `release` frees it); `fetch` with one whose handed-over KV has been given blocks here and must
+    now be moved (then `deliver` hands it in).
     """
 
     __slots__ = (
-        "_decoded_at", "_fetch", "_free_from", "_incoming", "_kernel", "_leave", "_limit", "_ready",
-        "_recorder", "_run", "_run_start", "_slices", "_state", "_step_decodes", "_step_start",
-        "_version", "accepted", "batching", "cost", "decoding", "host", "index", "kept", "kv",
-        "max_batch", "path", "preemptions", "prompts_done", "recomputed", "waiting",
+        "_decoded_at", "_fetch", "_free_from", "_incoming", "_kernel", "_leave", "_limit",
+        "_reading", "_ready", "_recorder", "_run", "_run_start", "_slices", "_state",
+        "_step_decodes", "_step_start", "_version", "accepted", "batching", "cost", "decoding",
+        "host", "index", "kept", "kv", "max_batch", "path", "preemptions", "prompts_done",
+        "recomputed", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +73,7 @@ class Engine:
         recorder: Recorder,
         *,
         rank: Rank,
+        reading: Reading,
         leave: Notice,
         fetch: Notice,
         host: HostMemory | None = None,
@@ -92,6 +98,7 @@ class Engine:
         self.kept = 0
         self._kernel = kernel
         self._recorder = recorder
+        self._reading = reading
         self._leave = leave
         self._fetch = fetch
         #: Sequences with blocks here whose KV is under way or has arrived (`_ready`).
@@ -270,7 +277,11 @@ class Engine:
         self._slices = slices
         self._step_decodes = batch > 0
         self._step_start = start = max(now, self._free_from)
-        self._kernel.at(start + self.cost.step(work), STEP, self.index, self._end_step, prefill)
+        end = start + self.cost.step(work)
+        self._kernel.at(end, STEP, self.index, self._end_step, prefill)
+        for sequence, take in slices:
+            if take == sequence.left and sequence.visit.layerwise:
+                self._reading(self, sequence, start, end)
 
     def _end_step(self, now: float, prefill: int) -> None:
         decoding, kv = self.decoding, self.kv

@@ -19,7 +19,8 @@ from hermesdsl.sim.interpreter import Interpreter, Progress
 from hermesdsl.sim.kernel import Kernel
 from hermesdsl.sim.load import merge
 from hermesdsl.sim.order import ORDERS, OrderContext
-from hermesdsl.sim.plan import Point, Visit, Work, chain, route_decodes, visits
+from hermesdsl.sim.pairing import local_groups
+from hermesdsl.sim.plan import Point, Visit, Work, route_decodes, visits
 from hermesdsl.sim.record import Recorder, Run
 from hermesdsl.sim.reference import SteppedEngine
 from hermesdsl.sim.requests import RequestBatch
@@ -66,10 +67,10 @@ def simulate(
         client: Client = system.placement.nodes[path]["client"]
         engine = make(len(interpreter.engines), client, costs[path], kernel, recorder,
                       rank=ORDERS[str(client.options.get("order", "fcfs"))](order),
-                      leave=interpreter.leave, fetch=interpreter.fetch,
+                      reading=interpreter.reading, leave=interpreter.leave, fetch=interpreter.fetch,
                       host=hosts.get(path))  # fmt: skip
         interpreter.engines.append(engine)
-    routers = _routers(point, pools, index, state)
+    routers = _Routers(point, pools, index, state)
     routes = {name: _route(works, pools, routers, len(offered)) for name, works in planned.items()}
     interpreter.routes.extend(routes[system.workloads[w].pipeline] for w in chosen.workloads)
     interpreter.start()
@@ -107,7 +108,7 @@ def _planned(point: Point) -> dict[str, list[Work]]:
     """The visits of every pipeline in use."""
     system = point.system
     names = dict.fromkeys(system.workloads[w].pipeline for w in point.experiment.workloads)
-    return {name: visits(chain(system.pipelines[name]), system) for name in names}
+    return {name: visits(system.pipelines[name], system) for name in names}
 
 
 def _pools(system: CompiledSystem, planned: Mapping[str, list[Work]]) -> dict[str, Pool]:
@@ -129,43 +130,70 @@ def _swapping(system: CompiledSystem, paths: Iterable[str]) -> dict[str, tuple[C
     }
 
 
-def _routers(
-    point: Point, pools: Mapping[str, Pool], index: Mapping[str, int], load: ClientLoad
-) -> dict[str, Router]:
-    routers = {}
-    for name, pool in pools.items():
-        members = tuple(index[path] for path in pool.members)
-        context = RouterContext(name, members, load, point.seed, point.offered)
-        routers[name] = ROUTERS[pool.route.name](pool.route, context)
-    return routers
+class _Routers:
+    """The routers of a run: one per pool, and one per group of clients that are paired."""
+
+    def __init__(
+        self, point: Point, pools: Mapping[str, Pool], index: Mapping[str, int], load: ClientLoad
+    ) -> None:
+        self._point = point
+        self._pools = pools
+        self._load = load
+        self._members = {n: tuple(index[path] for path in pools[n].members) for n in pools}
+        self.of_pool = {name: self._make(name, name, self._members[name]) for name in pools}
+
+    def paired(self, source: str, target: str) -> dict[int, Router]:
+        """By client of pool `source`: the router over its group of pool `target`."""
+        groups = local_groups(self._members[source], self._members[target])
+        made = {
+            group: self._make(target, f"{target}/group{place}", group)
+            for place, group in enumerate(dict.fromkeys(groups.values()))
+        }
+        return {client: made[group] for client, group in groups.items()}
+
+    def _make(self, pool: str, path: str, members: tuple[int, ...]) -> Router:
+        route = self._pools[pool].route
+        context = RouterContext(path, members, self._load, self._point.seed, self._point.offered)
+        return ROUTERS[route.name](route, context)
 
 
-def _route(
-    works: list[Work], pools: Mapping[str, Pool], routers: Mapping[str, Router], n: int
-) -> Visit:
+def _route(works: list[Work], pools: Mapping[str, Pool], routers: _Routers, n: int) -> Visit:
     """The visits of one pipeline, linked; the first of them."""
     first, *rest = [
-        Visit(pools[work.pool], routers[work.pool], n,
+        Visit(pools[work.pool], routers.of_pool[work.pool], n,
               prefills=work.prefills, decodes=work.decodes)
         for work in works
     ]  # fmt: skip
     last = first
-    for visit in rest:
+    for before, visit in zip(works, rest, strict=False):
         last.keeps = True
+        last.layerwise = before.layerwise
         last.following = last = visit
+        if before.local:
+            visit.paired = routers.paired(before.pool, visit.pool.path)
     return first
 
 
-def _transfer(system: CompiledSystem) -> Callable[[Engine, Engine, int], tuple[float, float]]:
+def _transfer(
+    system: CompiledSystem,
+) -> Callable[[Engine, Engine, int, float, float], tuple[float, float]]:
     nodes = system.placement.nodes
     clients: dict[str, Client] = {
         path: nodes[path]["client"] for path in nodes if "client" in nodes[path]
     }
     transfers = Transfers(system.hardware, clients)
 
-    def transfer(source: Engine, target: Engine, tokens: int) -> tuple[float, float]:
+    def transfer(
+        source: Engine, target: Engine, tokens: int, opened: float, read: float
+    ) -> tuple[float, float]:
         model = clients[source.path].model
-        size = tokens * (model.kv_bytes_per_token if model is not None else 0.0)
-        return size, transfers.seconds(source.path, target.path, size)
+        assert model is not None
+        size = tokens * model.kv_bytes_per_token
+        if opened >= read:
+            return size, opened + transfers.seconds(source.path, target.path, size)
+        end = transfers.layerwise_end(
+            source.path, target.path, size, layers=model.layers, opened=opened, read=read
+        )
+        return size, end
 
     return transfer

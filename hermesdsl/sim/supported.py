@@ -37,9 +37,9 @@ _ENGINE_ACTED_ON = frozenset(
 )  # fmt: skip
 #: The one value of an option that asks for nothing special; absent, None and False ask for nothing.
 _ENGINE_PLAIN: Mapping[str, Value] = MappingProxyType({"role": "both", "speculate": "off", "dp": 1})
-_STAGE_PLAIN: Mapping[str, Value] = MappingProxyType(
-    {"transfer": "full", "pairing": "global", "join": "all", "spread": "routed"}
-)
+_STAGE_PLAIN: Mapping[str, Value] = MappingProxyType({"join": "all", "spread": "routed"})
+#: How KV gets from a prefill to a decode client.
+_HAND_OVER = frozenset({"transfer", "pairing"})
 _POOL_PLAIN: Mapping[str, Value] = MappingProxyType({"admission": "always"})
 _WORKLOAD_PLAIN: Mapping[str, Value] = MappingProxyType({})
 
@@ -145,8 +145,10 @@ def _pipeline(
 def _hand_over(
     system: CompiledSystem, experiment: Experiment, name: str, stages: list[StageNode]
 ) -> Iterator[Diagnostic]:
-    works = visits(stages, system)
+    pipeline = system.pipelines[name]
+    works = visits(pipeline, system)
     if len(works) == 1:
+        yield from _nothing_handed_over(pipeline, name, stages)
         return
     known: Mapping[str, Pool] = system.placement.graph["pools"]
     both = set(known[works[0].pool].members) & set(known[works[1].pool].members)
@@ -159,9 +161,26 @@ def _hand_over(
         )
 
 
+def _nothing_handed_over(
+    pipeline: PipelineGraph, name: str, stages: list[StageNode]
+) -> Iterator[Diagnostic]:
+    """Settings of a hand-over where there is none would do nothing."""
+    owners = [(f"pipeline `{name}`", pipeline.graph.get("options", {}))]
+    owners += [(f"stage `{stage.path}`", stage.options) for stage in stages]
+    for where, options in owners:
+        for key, plain in (("transfer", "full"), ("pairing", "global")):
+            if options.get(key, plain) != plain:
+                yield error(
+                    "HMS505",
+                    f"`{key} = {options[key]}` of {where} moves nothing: prompts are read where "
+                    "the answer is written",
+                    notes=("help: read the prompts on a pool of their own",),
+                )
+
+
 def _graph(pipeline: PipelineGraph, name: str) -> Iterator[Diagnostic]:
     options: Mapping[str, Value] = pipeline.graph.get("options", {})
-    yield from _plain(f"pipeline `{name}`", options, _STAGE_PLAIN)
+    yield from _plain(f"pipeline `{name}`", options, _STAGE_PLAIN, _HAND_OVER)
     for node, data in pipeline.nodes(data=True):
         after = list(pipeline.successors(node))
         if any(pipeline.edges[node, other].get("choice") for other in after):
@@ -187,7 +206,8 @@ def _stage(stage: StageNode) -> Iterator[Diagnostic]:
         yield _not_yet(f"{where} with {stage.replicas} replicas")
     if stage.repeat is not None:
         yield _not_yet(f"`repeat = {stage.repeat}` of {where}")
-    acted_on = frozenset({"prefill"}) if stage.type_name == "Generate" else frozenset[str]()
+    generates = stage.type_name == "Generate"
+    acted_on = _HAND_OVER | {"prefill"} if generates else frozenset[str]()
     yield from _plain(where, stage.options, _STAGE_PLAIN, acted_on)
     if stage.inner is not None:
         yield from _graph(stage.inner, stage.path)

@@ -32,11 +32,26 @@ class Transfers:
 
         Raises `SpecError` (HMS408) if two of the devices are not joined.
         """
+        latency, rate = self._between(source, target)
+        return latency + size / rate
+
+    def layerwise_end(
+        self, source: str, target: str, size: float, *, layers: int, opened: float, read: float
+    ) -> float:
+        """When `size` bytes have moved that are computed layer by layer until time `read`.
+
+        The flow opens at `opened`; it moves at its rate, and the last of `layers` equal parts
+        leaves after `read`: max(opened + latency + size/rate, read + latency + size/layers/rate).
+        With one layer, or opened at `read`, it is the transfer of the whole.
+        """
+        latency, rate = self._between(source, target)
+        return max(opened + latency + size / rate, read + latency + size / layers / rate)
+
+    def _between(self, source: str, target: str) -> tuple[float, float]:
         pair = (source, target)
         if pair not in self._known:
             self._known[pair] = self._measure(*pair)
-        latency, rate = self._known[pair]
-        return latency + size / rate
+        return self._known[pair]
 
     def _measure(self, source: str, target: str) -> tuple[float, float]:
         here, there = self._devices(source), self._devices(target)

@@ -131,6 +131,10 @@ def test_both_forms_agree_when_prefill_and_decode_are_apart(
     ends += [(f"d[{i}].gpu", "sw", bandwidth, TICK) for i in range(d)]
     hardware = hosted(wires(*ends, switches=["sw"]), [end for end, *_ in ends], **data.draw(hosts))
     graph = data.draw(st.sampled_from([chat("p", "d"), generate("d", prefill="p")]))
+    graph.graph["options"] = {
+        "transfer": data.draw(st.sampled_from(["full", "layerwise"])),
+        "pairing": data.draw(st.sampled_from(["global", "local"])),
+    }
     built = system(
         graph, engines={"p": p, "d": d}, options=options, contention="none",
         hardware=hardware, **horizon,
