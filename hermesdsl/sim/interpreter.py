@@ -90,6 +90,9 @@ class Interpreter:
         engine = self.engines[router.pick(request)]
         prompt = self._offered.prompts[request]
         if not engine.fits(prompt + output - 1):
+            if visit.roles is not None:
+                visit.roles.read(request)
+                visit.roles.moved(engine.index)
             return None
         visit.times.enter[request] = now
         visit.times.client[request] = engine.index
@@ -114,6 +117,8 @@ class Interpreter:
         if visit.following is None:
             self._complete(request, now)
             return
+        if visit.roles is not None:
+            visit.roles.read(request)
         opened = self._moving.get(request)
         if opened is None:
             self._moving[request] = _HandOver(engine, now, sequence.held)
@@ -195,3 +200,6 @@ class Interpreter:
     def _free_source(self, request: int, now: float) -> None:
         moving = self._moving.pop(request)
         moving.source.release(moving.blocks, now)
+        roles = self.routes[self._offered.workload_of[request]].roles
+        if roles is not None:
+            roles.moved(moving.source.index)

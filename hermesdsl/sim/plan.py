@@ -19,6 +19,7 @@ from hermesdsl.graph.types import (
 )
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.record import VisitColumns
+from hermesdsl.sim.roles import Roles
 from hermesdsl.sim.router import Router
 
 #: Stages that this interpreter runs, all on clients of type `CLIENT_TYPES`.
@@ -41,10 +42,11 @@ class Visit:
     `keeps`: its KV outlives it, for the next visit; with `layerwise`, that KV begins to move when
     the last step of its prompt does. `following` is where requests go next. `paired` has the
     router for what each client hands over, by its index, where `router` does not serve all.
+    `roles`: of the clients that may read what is sent on to `following`, if they change.
     """
 
     __slots__ = ("decodes", "following", "keeps", "layerwise", "paired", "pool", "prefills",
-                 "router", "times")  # fmt: skip
+                 "roles", "router", "times")  # fmt: skip
 
     def __init__(
         self, pool: Pool, router: Router, n: int, *, prefills: bool, decodes: bool
@@ -56,6 +58,7 @@ class Visit:
         self.keeps = False
         self.layerwise = False
         self.paired: Mapping[int, Router] = {}
+        self.roles: Roles | None = None
         self.following: Visit | None = None
         self.times = VisitColumns(n)
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Ordered
+from functools import partial
 
 import numpy as np
 
 from hermesdsl.cost.types import EngineCost
 from hermesdsl.diagnostics import SpecError, error, nearest
-from hermesdsl.graph.types import Client, CompiledSystem, Experiment, Pool
+from hermesdsl.graph.types import Client, CompiledSystem, Experiment, Pool, Spec
 from hermesdsl.sim import conservation
 from hermesdsl.sim.engine import Engine, block_size
 from hermesdsl.sim.interpreter import Interpreter, Progress
@@ -24,6 +25,7 @@ from hermesdsl.sim.plan import Point, Visit, Work, route_decodes, visits
 from hermesdsl.sim.record import Recorder, Run
 from hermesdsl.sim.reference import SteppedEngine
 from hermesdsl.sim.requests import RequestBatch
+from hermesdsl.sim.roles import Roles
 from hermesdsl.sim.router import ROUTERS, ClientLoad, Router, RouterContext
 from hermesdsl.sim.supported import raise_unless_supported
 from hermesdsl.sim.swap import host_memories
@@ -70,7 +72,7 @@ def simulate(
                       reading=interpreter.reading, leave=interpreter.leave, fetch=interpreter.fetch,
                       host=hosts.get(path))  # fmt: skip
         interpreter.engines.append(engine)
-    routers = _Routers(point, pools, index, state)
+    routers = _Routers(point, pools, index, state, interpreter.engines)
     routes = {name: _route(works, pools, routers, len(offered)) for name, works in planned.items()}
     interpreter.routes.extend(routes[system.workloads[w].pipeline] for w in chosen.workloads)
     interpreter.start()
@@ -134,8 +136,15 @@ class _Routers:
     """The routers of a run: one per pool, and one per group of clients that are paired."""
 
     def __init__(
-        self, point: Point, pools: Mapping[str, Pool], index: Mapping[str, int], load: ClientLoad
+        self,
+        point: Point,
+        pools: Mapping[str, Pool],
+        index: Mapping[str, int],
+        load: ClientLoad,
+        engines: Ordered[Engine],
     ) -> None:
+        self._engines = engines
+        self._roles: dict[tuple[str, str], Roles] = {}
         self._point = point
         self._pools = pools
         self._load = load
@@ -150,6 +159,23 @@ class _Routers:
             for place, group in enumerate(dict.fromkeys(groups.values()))
         }
         return {client: made[group] for client, group in groups.items()}
+
+    def roles(self, source: str, target: str) -> Roles | None:
+        """Of the clients of pool `target`, if they may read for pool `source`; one for all."""
+        spec = self._pools[target].options.get("convert")
+        if not isinstance(spec, Spec):
+            return None
+        if (source, target) not in self._roles:
+            self._roles[source, target] = Roles(
+                spec, self._members[source], self._members[target],
+                make_reading=partial(self._among, source),
+                make_writing=partial(self._among, target),
+                prompts=self._point.offered.prompts, load=self._load, clients=self._engines,
+            )  # fmt: skip
+        return self._roles[source, target]
+
+    def _among(self, pool: str, members: tuple[int, ...]) -> Router:
+        return self._make(pool, f"{pool}/{'+'.join(map(str, members))}", members)
 
     def _make(self, pool: str, path: str, members: tuple[int, ...]) -> Router:
         route = self._pools[pool].route
@@ -171,6 +197,10 @@ def _route(works: list[Work], pools: Mapping[str, Pool], routers: _Routers, n: i
         last.following = last = visit
         if before.local:
             visit.paired = routers.paired(before.pool, visit.pool.path)
+        roles = routers.roles(before.pool, visit.pool.path)
+        if roles is not None:
+            first.roles = first.router = roles
+            visit.router = roles.writing
     return first
 
 

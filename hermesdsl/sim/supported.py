@@ -6,7 +6,8 @@ interpreter does not act on is refused by name (HMS506).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from types import MappingProxyType
 
 from hermesdsl.diagnostics import Diagnostic, SpecError, error, nearest
@@ -23,7 +24,7 @@ from hermesdsl.graph.types import (
 )
 from hermesdsl.sim.batching import POLICIES
 from hermesdsl.sim.order import ORDERS
-from hermesdsl.sim.plan import STAGE_TYPES, chain, visits
+from hermesdsl.sim.plan import STAGE_TYPES, Work, chain, visits
 from hermesdsl.sim.router import ROUTERS
 from hermesdsl.sim.swap import host_path
 
@@ -61,6 +62,8 @@ def check(system: CompiledSystem, experiment: Experiment) -> list[Diagnostic]:
     clients: dict[str, None] = {}
     for name in pools:
         found.extend(_pool(system, name, clients))
+    if not found:
+        found.extend(_lending(system, experiment, pools))
     for path in clients:
         found.extend(_client(system, system.placement.nodes[path]["client"]))
     return list(dict.fromkeys(found))
@@ -151,6 +154,7 @@ def _hand_over(
         yield from _nothing_handed_over(pipeline, name, stages)
         return
     known: Mapping[str, Pool] = system.placement.graph["pools"]
+    yield from _conversion(system, name, works[0], known[works[1].pool])
     both = set(known[works[0].pool].members) & set(known[works[1].pool].members)
     if both:
         yield _not_yet(f"pipeline `{name}` with `{min(both)}` in its prefill and its decode pool")
@@ -159,6 +163,49 @@ def _hand_over(
             f"sharing of links between the KV transfers of pipeline `{name}`",
             "help: `contention = none` in the experiment lets each transfer have its links alone",
         )
+
+
+def _conversion(
+    system: CompiledSystem, name: str, reading: Work, pool: Pool
+) -> Iterator[Diagnostic]:
+    """Roles change between one prefill pool and one decode pool."""
+    spec = pool.options.get("convert")
+    if not isinstance(spec, Spec):
+        return
+    if reading.local:
+        yield _not_yet(
+            f"`convert = {spec}` of pool `{pool.path}` with `pairing = local` in pipeline `{name}`"
+        )
+    if float(str(spec.args.get("back", 0))) >= float(str(spec.args["tokens"])):
+        yield error(
+            "HMS306",
+            f"`convert = {spec}` of pool `{pool.path}` would return what it lends at once",
+            notes=("help: `back` lies below `tokens`",),
+        )
+
+
+def _lending(
+    system: CompiledSystem, experiment: Experiment, pools: Iterable[str]
+) -> Iterator[Diagnostic]:
+    """A pool that converts lends to exactly one pool that hands over to it."""
+    handing: dict[str, set[str]] = {}
+    for name in experiment.workloads:
+        works = visits(system.pipelines[system.workloads[name].pipeline], system)
+        for before, after in pairwise(works):
+            handing.setdefault(after.pool, set()).add(before.pool)
+    known: Mapping[str, Pool] = system.placement.graph["pools"]
+    for name in pools:
+        spec = known[name].options.get("convert")
+        if spec is None:
+            continue
+        what = f"`convert = {spec}` of pool `{name}`"
+        sources = handing.get(name, set())
+        if not sources:
+            help_ = "help: put it on a pool that answers what another pool has read"
+            yield error("HMS505", f"{what} converts nothing: no pool hands over to it",
+                        notes=(help_,))  # fmt: skip
+        elif len(sources) > 1:
+            yield _not_yet(f"{what}, to which {' and '.join(sorted(sources))} hand over,")
 
 
 def _nothing_handed_over(
@@ -228,7 +275,7 @@ def _pool(system: CompiledSystem, name: str, clients: dict[str, None]) -> Iterat
         )
     elif pool.route.args.get("staleness"):
         yield _not_yet(f"`staleness` of the route of {where}")
-    yield from _plain(where, pool.options, _POOL_PLAIN, frozenset({"route", "members"}))
+    yield from _plain(where, pool.options, _POOL_PLAIN, frozenset({"route", "members", "convert"}))
 
 
 def _client(system: CompiledSystem, client: Client) -> Iterator[Diagnostic]:
