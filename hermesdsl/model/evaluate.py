@@ -395,6 +395,8 @@ def _own(kind: PropertyType, own: Any) -> PropertyType:
     """Puts the dimension of the distribution in place of its parameters' own."""
     if kind == OWN_DIMENSION:
         return NumberType(own) if own is not None else arithmetic.ANY_NUMBER
+    if isinstance(kind, ComputedType) and kind.dimension == OWN_DIMENSION.dimension:
+        return replace(kind, dimension=own if own is not None else d.NUMBER)
     if isinstance(kind, ListType):
         return ListType(_own(kind.item, own))
     if isinstance(kind, TupleType):
