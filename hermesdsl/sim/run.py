@@ -28,7 +28,7 @@ from hermesdsl.sim.requests import RequestBatch
 from hermesdsl.sim.roles import Roles
 from hermesdsl.sim.router import ROUTERS, ClientLoad, Router, RouterContext
 from hermesdsl.sim.supported import raise_unless_supported
-from hermesdsl.sim.swap import host_memories
+from hermesdsl.sim.swap import host_memories, swaps
 from hermesdsl.sim.transfer import Transfers
 from hermesdsl.sim.writing import records
 
@@ -125,11 +125,7 @@ def _clients(pools: Mapping[str, Pool]) -> list[str]:
 def _swapping(system: CompiledSystem, paths: Iterable[str]) -> dict[str, tuple[Client, int]]:
     """The engines that swap, and their tokens per KV block."""
     clients: dict[str, Client] = {path: system.placement.nodes[path]["client"] for path in paths}
-    return {
-        path: (client, block_size(client))
-        for path, client in clients.items()
-        if client.options.get("preemption") == "swap"
-    }
+    return {path: (client, block_size(client)) for path, client in clients.items() if swaps(client)}
 
 
 class _Routers:

@@ -26,7 +26,7 @@ from hermesdsl.sim.batching import POLICIES
 from hermesdsl.sim.order import ORDERS
 from hermesdsl.sim.plan import STAGE_TYPES, Work, chain, visits
 from hermesdsl.sim.router import ROUTERS
-from hermesdsl.sim.swap import host_path
+from hermesdsl.sim.swap import host_path, swaps
 
 _SHAPES = (("Prefill",), ("Prefill", "Decode"), ("Generate",))
 
@@ -66,6 +66,8 @@ def check(system: CompiledSystem, experiment: Experiment) -> list[Diagnostic]:
         found.extend(_lending(system, experiment, pools))
     for path in clients:
         found.extend(_client(system, system.placement.nodes[path]["client"]))
+    if experiment.contention != "none":
+        found.extend(_swap_sharing(system, clients))
     return list(dict.fromkeys(found))
 
 
@@ -182,6 +184,20 @@ def _conversion(
             f"`convert = {spec}` of pool `{pool.path}` would return what it lends at once",
             notes=("help: `back` lies below `tokens`",),
         )
+
+
+def _swap_sharing(system: CompiledSystem, clients: Iterable[str]) -> Iterator[Diagnostic]:
+    """Copies of several engines to one host memory would share its links."""
+    used: dict[str, str] = {}
+    for path in clients:
+        client: Client = system.placement.nodes[path]["client"]
+        way = host_path(system.hardware, client) if swaps(client) else None
+        for memory in way.memories if way is not None else ():
+            if used.setdefault(memory, path) != path:
+                yield _not_yet(
+                    f"sharing of the links to `{memory}` by engines that swap to it",
+                    "help: `contention = none` in the experiment lets each have them alone",
+                )
 
 
 def _lending(
@@ -312,7 +328,7 @@ def _waiting(system: CompiledSystem, client: Client, where: str) -> Iterator[Dia
             f"`order = {order}` of {where}", f"help: these can be executed: {', '.join(ORDERS)}"
         )
     preemption = client.options.get("preemption", "recompute")
-    if preemption == "swap":
+    if swaps(client):
         if host_path(system.hardware, client) is None:
             yield error(
                 "HMS405",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hand_built import AffineCost, batch, chat, run, system, wires
+from hosts import hosted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_reference import TICK, both, costs, offers, settings_of_engines
@@ -29,9 +30,11 @@ def split(
     ends += [(f"d[{i}].gpu", "sw", 4000.0, 0.0) for i in range(d)]
     graph = chat("p", "d")
     graph.graph["options"] = pipeline
+    devices = [end for end, *_ in ends]
+    wired = hosted(wires(*ends, switches=["sw"]), devices, bandwidth=9e6, latency=TICK)
     built = system(
         graph, engines={"p": p, "d": d}, options=options or WHOLE, contention="none",
-        hardware=wires(*ends, switches=["sw"]),
+        hardware=wired,
     )  # fmt: skip
     pools = built.placement.graph["pools"]
     spec = Spec("threshold", {"tokens": tokens, "back": back})
@@ -111,7 +114,6 @@ def test_both_forms_agree_when_roles_change(
     offer: Any, cost: Any, options: Any, p: int, d: int, data: Any
 ):
     arrival, prompt, output = zip(*sorted(offer), strict=True)
-    options["preemption"] = "recompute"
     built = split(
         data.draw(st.sampled_from([13, 20, 40])), data.draw(st.sampled_from([0, 12])), p=p, d=d,
         options=options, transfer=data.draw(st.sampled_from(["full", "layerwise"])),
