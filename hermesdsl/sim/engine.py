@@ -57,8 +57,8 @@ class Engine:
     """
 
     __slots__ = (
-        "_decoded_at", "_fetch", "_free_from", "_incoming", "_kernel", "_leave", "_limit",
-        "_reading", "_ready", "_recorder", "_run", "_run_start", "_slices", "_state",
+        "_decoded_at", "_fetch", "_free_from", "_incoming", "_interrupted", "_kernel", "_leave",
+        "_limit", "_reading", "_ready", "_recorder", "_run", "_run_start", "_slices", "_state",
         "_step_decodes", "_step_start", "_version", "accepted", "batching", "cost", "decoding",
         "host", "index", "kept", "kv", "max_batch", "path", "preemptions", "prompts_done",
         "recomputed", "waiting",
@@ -114,6 +114,7 @@ class Engine:
         self._run = DecodeRun((), 1, 0.0)
         self._run_start = 0.0
         self._limit = 0
+        self._interrupted = False
         self._version = 0
 
     def _make_decoding(self, block_size: int) -> Decoding:
@@ -149,6 +150,8 @@ class Engine:
         """Free KV of a sequence that left with it kept."""
         self.kv.free += blocks
         self.kept -= blocks
+        if self._state == _RUNNING:
+            self._extend()
         if self.waiting:
             self._poke(now, nextafter(now, inf))
 
@@ -310,6 +313,7 @@ class Engine:
         self._plan_run()
 
     def _plan_run(self) -> None:
+        self._interrupted = False
         self._end_run_after(self.decoding.horizon(self.kv.free))
 
     def _end_run_after(self, steps: int) -> None:
@@ -325,8 +329,16 @@ class Engine:
             self._end_sequences(self.decoding.finished(), now)
             self._next(now)
 
+    def _extend(self) -> None:
+        """Blocks were given back: memory may end the run later, unless it was interrupted."""
+        if not self._interrupted:
+            steps = self.decoding.horizon(self.kv.free)
+            if steps > self._limit:
+                self._end_run_after(steps)
+
     def _interrupt(self, earliest: float) -> None:
         """End the run with its first step that ends at `earliest` or later."""
+        self._interrupted = True
         limit = self._limit
         if limit > 1:
             steps = first_step_at(self._run, earliest, self._run_start, limit)

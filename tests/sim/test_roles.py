@@ -123,6 +123,18 @@ def test_both_forms_agree_when_roles_change(
     both(built, cost, batch(np.array(arrival) * TICK, prompt, output))
 
 
+def test_blocks_given_back_during_a_run_let_it_go_on():
+    # d[2] is lent for the fifth prompt (30 tokens above 18 pending) and keeps its KV until 7685
+    # ticks; at 7683 it begins to decode the third, with 70 - 2 · 30 = 10 blocks for 17 steps.
+    # The KV leaves during the third step: all 17 are one run, as they are step by step.
+    options = {"batching": Spec("continuous"), "max_batch": 2, "block_size": 1}
+    built = split(40, d=3, options=options, transfer="layerwise")
+    arrival, prompt = np.array([0, 0, 2, 3, 4, 5]) * TICK, [1, 25, 30, 12, 30, 3]
+    load = batch(arrival, prompt, [2, 18, 18, 2, 18, 2])
+    steps = both(built, AffineCost(base=TICK, kv_tokens=70), load).steps
+    assert steps["steps"][steps["client"] == 3].tolist() == [1, 17]
+
+
 def refusal(built: Any) -> list[str]:
     with pytest.raises(SpecError) as caught:
         run(built, SECOND, batch([0.0]))
