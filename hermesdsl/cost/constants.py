@@ -18,10 +18,10 @@ Sources, by the short names used below.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 
-from hermesdsl.graph.types import Part
+from hermesdsl.graph.types import DTYPE_BYTES, Part
 
 
 @dataclass(frozen=True)
@@ -187,6 +187,11 @@ CPU = Efficiencies(
     direct=0.65,
 )
 
+#: The same where products run on a CPU's vector units (operands of 32 bits and more): plain FMA
+#: pipes without tiles to fill stay closer to their peak, which is counted at base clock. LINPACK
+#: and vendor SGEMM reach 75 to 90 % of such peaks. [assumed]
+CPU_VECTOR = replace(CPU, compute=0.80, smooth_compute=0.80)
+
 #: vLLM with captured graphs (its default).
 VLLM = Profile(
     name="vllm",
@@ -221,6 +226,8 @@ NONE = Profile(
 PROFILES: Mapping[str, Profile] = MappingProxyType({VLLM.name: VLLM, NONE.name: NONE})
 
 
-def efficiencies_of(part: Part) -> Efficiencies:
-    """The efficiencies of the class a device belongs to."""
-    return CPU if part.kind == "cpu" else ACCELERATOR
+def efficiencies_of(part: Part, dtype: str = "bf16") -> Efficiencies:
+    """The efficiencies of the class a device belongs to, computing in `dtype`."""
+    if part.kind != "cpu":
+        return ACCELERATOR
+    return CPU_VECTOR if DTYPE_BYTES[dtype] >= 4.0 else CPU

@@ -104,3 +104,14 @@ class EngineCost(Protocol):
     @property
     def kv_tokens(self) -> int:
         """Tokens of KV that fit into the engine's memory (all its devices together)."""
+
+
+class ServiceCost(Protocol):
+    """The cost model of one stage on one client that is no LLM engine; pure.
+
+    What `requests` and `tokens` count is said by each model: queries of a search, sequences and
+    their tokens of a forward pass (a reranker has one sequence per candidate passage).
+    """
+
+    def seconds(self, requests: int, tokens: int) -> float:
+        """Seconds of one batch of `requests` with `tokens` in all, on one server."""

@@ -37,6 +37,7 @@ class StageRule:
 
 _ENGINES = ("LlmEngine", "BatchEngine")
 _MODEL_STAGE = StageRule((*_ENGINES, "WorkerPool", "Delay"))
+_TEXT_STAGE = StageRule(("WorkerPool", "Delay"), known=True)
 _OTHER = StageRule(("WorkerPool", "BatchEngine", "Delay"))
 
 #: By built-in stage type; a type that is not here (a stage of the user's own) is a `Step`.
@@ -52,6 +53,11 @@ RULES: Mapping[str, StageRule] = MappingProxyType(
         "Guard": _MODEL_STAGE,
         "Score": _MODEL_STAGE,
         "Retrieve": StageRule(("WorkerPool", "Delay"), known=True),
+        "Tokenize": _TEXT_STAGE,
+        "Detokenize": _TEXT_STAGE,
+        "Pad": _TEXT_STAGE,
+        "Truncate": _TEXT_STAGE,
+        "Filter": _TEXT_STAGE,
         "Tool": StageRule(("WorkerPool", "Delay")),
         "Step": _OTHER,
     }

@@ -42,6 +42,7 @@ __all__ = [
     "StageNode",
     "SweepAxis",
     "Value",
+    "VectorIndex",
     "View",
     "Workload",
 ]
@@ -296,6 +297,25 @@ class Choice:
 #     options: Mapping[str, Value], its own properties (transfer, pairing)
 PipelineGraph: TypeAlias = "nx.DiGraph[str]"
 
+# --- retrieval -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class VectorIndex:
+    """A vector index: `kind` Spec (``ivf_pq``, ``flat``, ``hnsw``, ``gpu_flat``, ``tree``).
+
+    `vectors` in all shards together, `dim` values of `dtype` each; `shards` equal parts.
+    """
+
+    name: str
+    kind: Spec
+    vectors: float
+    dim: int
+    shards: int = 1
+    dtype: str = "fp32"
+    doc: str = ""
+
+
 # --- load and experiment -------------------------------------------------------------------
 
 
@@ -387,3 +407,4 @@ class CompiledSystem:
     experiments: Mapping[str, Experiment]
     classes: Mapping[str, RequestClass] = field(default_factory=dict)
     views: Mapping[str, View] = field(default_factory=dict)
+    indexes: Mapping[str, VectorIndex] = field(default_factory=dict)

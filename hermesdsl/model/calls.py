@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hermesdsl.diagnostics import Diagnostic, error
@@ -23,6 +24,7 @@ from hermesdsl.schema.types import (
 )
 from hermesdsl.source import Span
 from hermesdsl.syntax import ast
+from hermesdsl.units.dimension import NUMBER
 from hermesdsl.units.quantity import UnitError
 
 if TYPE_CHECKING:
@@ -154,6 +156,8 @@ def _own(kind: PropertyType, own: Any) -> PropertyType:
     """Puts the dimension of the distribution in place of its parameters' own."""
     if kind == OWN_DIMENSION:
         return NumberType(own) if own is not None else ANY_NUMBER
+    if isinstance(kind, ComputedType) and kind.dimension == OWN_DIMENSION.dimension:
+        return replace(kind, dimension=own if own is not None else NUMBER)
     if isinstance(kind, ListType):
         return ListType(_own(kind.item, own))
     if isinstance(kind, TupleType):

@@ -72,6 +72,7 @@ def utilisation_rows(measures: Measures) -> Table:
         "steps": np.array([engine.steps for engine in engines], dtype=np.int64),
         "preemptions": np.array([engine.preemptions for engine in engines], dtype=np.int64),
         "recomputed_tokens": np.array([engine.recomputed for engine in engines], dtype=np.int64),
+        "swapped_blocks": np.array([engine.swapped for engine in engines], dtype=np.int64),
         "kv_capacity_tokens": np.array(
             [engine.capacity_blocks * engine.block_size for engine in engines], dtype=np.int64
         ),

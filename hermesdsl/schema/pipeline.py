@@ -41,6 +41,8 @@ _SERVICE = Property("service", _seconds, "Time one request takes.")
 _APPENDS = Property("appends", _tokens, "Tokens added to the context.")
 _TOKENS = Property("tokens", _tokens, "Tokens produced; the request's output if absent.")
 _HIDDEN = Property("hidden", BoolType(), "Its tokens are not the user's.", False)
+_LENGTH = Property("length", NumberType(d.TOKEN, integer=True, minimum=1),
+                   "Tokens afterwards.", required=True)  # fmt: skip
 _PASS = Property("pass", _share, "Chance that the verdict is a pass.", 1.0)
 
 PIPELINE = Kind(
@@ -94,6 +96,11 @@ STAGES = (
                     "Tokens each kept document adds.", 512)),
     _stage("KvFetch", "Brings reusable KV to where the next prefill runs.",
            Property("cache", ReferenceType(("cache",)), "Where it may be.", required=True)),
+    _stage("Tokenize", "Text to tokens, on cores of a worker pool."),
+    _stage("Detokenize", "Tokens to text, on cores of a worker pool."),
+    _stage("Pad", "Fills the prompt up to a length.", _LENGTH),
+    _stage("Truncate", "Cuts the prompt to a length.", _LENGTH),
+    _stage("Filter", "Looks every token up in a list; leaves a verdict.", _PASS),
     _stage("Tool", "Calls a tool; its answer joins the context."),
     _stage("Step", "Work described by `service` alone."),
 )  # fmt: skip

@@ -257,6 +257,8 @@ POOL = Kind(
                  "Clients, vectors or selections.", required=True),
         _ROUTE,
         Property("admission", ComputedType("admission"), "Who is let in.", "always"),
+        Property("convert", ComputedType("convert"),
+                 "When decode clients read prompts for the pool that hands over to them."),
         Property("autoscale", ComputedType("autoscale"), "How many members run."),
     ),
 )  # fmt: skip
@@ -301,6 +303,10 @@ COMPUTED = (
     _setting("queue_limit", "admission", "While the queue is short.",
              Property("n", _natural, "Longest queue.", required=True)),
     _setting("deadline", "admission", "If the class's TTFT can still be met."),
+    _setting("threshold", "convert", "By pending prompt tokens per reading client.",
+             Property("tokens", _tokens, "Above this, one more client reads.", required=True),
+             Property("back", NumberType(d.TOKEN, integer=True, minimum=0),
+                      "At this or below, the client lent last returns.", 0)),
     _setting("scale", "autoscale", "Between min and max members.",
              Property("min", _count, "Fewest.", 1), Property("max", _count, "Most."),
              Property("target", NumberType(above=0), "Outstanding requests per member.", 8)),
@@ -321,6 +327,11 @@ COMPUTED = (
              Property("ef", _count, "Candidates kept.", 64),
              Property("m", _count, "Neighbours per node.", 32)),
     _setting("gpu_flat", "index", "Every vector, on a GPU."),
+    _setting("tree", "index", "A tree of quantised vectors, a share of each level scanned (RAGO).",
+             Property("scanned", _share, "Share of each level below the root.", 0.001),
+             Property("levels", _count, "Levels; the last holds the vectors.", 3),
+             Property("fan_out", NumberType(integer=True, minimum=2), "Children per node.", 4096),
+             Property("bytes_per_vector", _count, "Code size.", 96)),
 )  # fmt: skip
 
 FRAGMENT = Fragment(

@@ -87,6 +87,10 @@ DISTRIBUTIONS = (
     Computed("quantiles", "distribution", "Straight lines between quantiles.", (
         Property("points", ListType(TupleType((_share, OWN_DIMENSION))),
                  "(share, value) pairs, rising.", required=True),)),
+    Computed("mixture", "distribution", "One of several distributions, by share.", (
+        Property("parts", ListType(TupleType((_share, ComputedType(
+            "distribution", OWN_DIMENSION.dimension, literal=True)))),
+                 "(share, distribution) pairs; the shares add up to 100%.", required=True),)),
     Computed("empirical", "distribution", "Lengths drawn from a column of a table.", (
         Property("file", TextType(), "CSV or JSONL, may be gzipped.", required=True),
         Property("column", TextType(), "Its column.", required=True),
@@ -110,14 +114,37 @@ ARRIVALS = (
         Property("period", _time, "Length of a cycle.", 60.0),
         Property("swing", _share, "Half the range, as a share of the mean.", 0.8),
         Property("shape", SymbolType(("sine", "on_off")), "Form of a cycle.", "sine"))),
-    Computed("diurnal", "arrivals", "A day's rhythm.", (
+    Computed("diurnal", "arrivals",
+             "A day's rhythm: lowest at its start, highest half a day later.", (
         Property("rate", _rate, "Mean rate.", required=True),
-        Property("peak", NumberType(minimum=1), "Peak over mean.", 1.5),
+        Property("peak", NumberType(minimum=1, maximum=40), "Peak over mean.", 1.5),
         Property("period", _time, "Length of a day.", 86_400.0))),
-    Computed("closed", "arrivals", "n users, each waiting for its answer.", (
+    Computed("clients", "arrivals", "Clients of unequal rates, each bursty by itself.", (
+        Property("rate", _rate, "Mean rate of all together.", required=True),
+        Property("n", _count, "How many clients.", 100),
+        Property("skew", NumberType(minimum=0), "The k-th has a share of the rate as k^-skew.",
+                 1.0),
+        Property("cv", NumberType(above=0), "Coefficient of variation of a client's gaps.", 1.2),
+        Property("shape", SymbolType(("gamma", "weibull")), "Form of the gaps.", "gamma"))),
+    Computed("client_table", "arrivals",
+             "The clients of a table, window by window, as ServeGen publishes them.", (
+        Property("file", TextType(),
+                 "Columns client, window_start_s, rate, cv; perhaps pattern and model.",
+                 required=True),
+        Property("rate", _rate, "Mean rate over the table, which is scaled to it.",
+                 required=True),
+        Property("model", TextType(), "Only the rows of this model."),
+        Property("start", NumberType(d.SECOND, minimum=0), "Time of the table to begin at.", 0.0),
+        Property("lengths", TextType(),
+                 "Table of the clients' token counts: input_tokens_p50, output_tokens_p99 …"))),
+    Computed("closed", "arrivals",
+             "n users, each with one request in the system or thinking about the next.", (
         Property("users", _count, "Users.", required=True),
         Property("think", ComputedType("distribution", d.SECOND, literal=True),
-                 "From an answer to the next request."))),
+                 "From an answer to the next request; none at once."))),
+    Computed("merge", "arrivals", "Several arrivals as one: traces, processes.", (
+        Property("parts", ListType(ComputedType("arrivals")), "What is merged.",
+                 required=True),)),
     Computed("trace", "arrivals", "A recorded trace: Azure, Mooncake, CSV or JSONL.", (
         Property("file", TextType(), "The trace, may be gzipped.", required=True),
         Property("time", _COLUMN, "Column of arrival times."),
@@ -127,7 +154,8 @@ ARRIVALS = (
         Property("session", _COLUMN, "Column of conversation ids."),
         Property("class", _COLUMN, "Column of class names."),
         Property("speed", NumberType(above=0), "How much faster than recorded.", 1.0),
-        Property("replay", SymbolType(("open", "closed")), "Recorded times, or think times.",
+        Property("replay", SymbolType(("open", "closed")),
+                 "At recorded times; or later turns the recorded gap after the answer before.",
                  "open"))),
     Computed("column", "column", "A column of a trace and its unit.", (
         Property("name", TextType(), "Its name.", required=True),
@@ -138,13 +166,14 @@ OTHERS = (
     Computed("reuse", "prefix", "A prefix shared with other requests.", (
         Property("length", _lengths, "Its tokens.", required=True),
         Property("over", ComputedType("popularity"), "Which prefix a request has.", "uniform"))),
-    Computed("uniform", "popularity", "Each request its own."),
+    Computed("uniform", "popularity", "Each request or session its own."),
     Computed("zipf", "popularity", "n prefixes, the k-th with weight k^-s.", (
         Property("n", _count, "How many.", required=True),
         Property("s", NumberType(minimum=0), "Exponent.", 1.0))),
-    Computed("hotspots", "popularity", "n prefixes of normally spread popularity.", (
+    Computed("hotspots", "popularity",
+             "n prefixes, the logarithm of whose popularity is spread normally.", (
         Property("n", _count, "How many.", required=True),
-        Property("sigma", NumberType(above=0), "Spread.", 1.0))),
+        Property("sigma", NumberType(above=0), "Spread of the logarithm.", 1.0))),
 )  # fmt: skip
 
 FRAGMENT = Fragment(kinds=(WORKLOAD, CLASS), computed=DISTRIBUTIONS + ARRIVALS + OTHERS)

@@ -71,5 +71,11 @@ def _engine(run: Run, engine: Engine) -> Iterable[str]:
         yield f"{engine.path} has {engine.kv.used} KV blocks in use, its sequences hold {held}"
     if run.horizon == "drain" and (engine.kv.used or engine.decoding.count):
         yield f"{engine.path} ends with {engine.kv.used} KV blocks in use"
+    host = engine.host
+    if host is not None:
+        if host.held != engine.swapped():
+            yield f"{engine.path} has {host.held} KV blocks swapped out, not {engine.swapped()}"
+        if run.horizon == "drain" and host.out != host.back:
+            yield f"{engine.path} swapped {host.out} KV blocks out and {host.back} back"
     if not engine.decoding.count and engine.decoding.context:
         yield f"{engine.path} ends with {engine.decoding.context} tokens of context"

@@ -26,10 +26,12 @@ class Sequence:
     is not decoding. While decoding: it joined at step `joined` of the engine with KV of `base`
     tokens, as the `serial`-th; `since` is when its last token before that came. `started`: had
     its first step; `fresh`: has no token from this visit; `again`: was preempted with tokens.
+    `turn`: its place among the sequences that came to this engine, 0 before it waits; `swapped`:
+    KV blocks it has in host memory.
     """
 
     __slots__ = ("again", "base", "fresh", "held", "joined", "left", "prompt", "remaining",
-                 "request", "serial", "since", "started", "visit")  # fmt: skip
+                 "request", "serial", "since", "started", "swapped", "turn", "visit")  # fmt: skip
 
     def __init__(self, request: int, visit: Visit, prompt: int, remaining: int) -> None:
         self.request = request
@@ -45,6 +47,8 @@ class Sequence:
         self.started = False
         self.fresh = True
         self.again = False
+        self.turn = 0
+        self.swapped = 0
 
 
 class Decoding(Protocol):

@@ -7,15 +7,14 @@ steps. A run ends
 
 - when a sequence finishes,
 - when the next step would take more KV blocks than are free,
-- at the end of the step during which something came that may join: a request into an empty queue
-  while the batch has a seat, KV that was handed over, or blocks that were given back.
+- at the end of the step during which something came that may join: a request at the head of the
+  queue while the batch has a seat, KV that was handed over, or blocks that were given back.
 
 Knows no pipeline, router or other engine; `sim.reference` replaces the run by single steps.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from math import ceil, inf, nextafter
 from typing import TYPE_CHECKING, TypeAlias
@@ -23,18 +22,22 @@ from typing import TYPE_CHECKING, TypeAlias
 from hermesdsl.cost.types import DecodeRun, EngineCost, StepWork
 from hermesdsl.sim import batching
 from hermesdsl.sim.decoding import CountedDecoding, Decoding, Sequence, first_step_at
-from hermesdsl.sim.kernel import STEP, WAKE, Kernel
+from hermesdsl.sim.kernel import DELIVERY, STEP, WAKE, Kernel
 from hermesdsl.sim.kv import KvBlocks
+from hermesdsl.sim.order import SWAPPED, Rank, WaitingQueue
 from hermesdsl.sim.record import Recorder
 
 if TYPE_CHECKING:
     from hermesdsl.graph.types import Client
     from hermesdsl.sim.batching import Batching
+    from hermesdsl.sim.swap import HostMemory
 
 #: A prompt slice of a step: the sequence and its tokens.
 Slice: TypeAlias = "tuple[Sequence, int]"
 #: What an engine calls with (itself, sequence, seconds).
 Notice: TypeAlias = "Callable[[Engine, Sequence, float], None]"
+#: The same, with two times.
+Reading: TypeAlias = "Callable[[Engine, Sequence, float, float], None]"
 
 #: What an engine has whose options leave it out (the schema's own defaults).
 DEFAULT_MAX_BATCH = 256
@@ -46,16 +49,19 @@ _IDLE, _STEPPING, _RUNNING = 0, 1, 2
 class Engine:
     """One client of type ``LlmEngine``, the `index`-th of the run.
 
-    `leave` is called with a sequence that has got all it came for, its KV already freed unless
-    its visit says ``keeps`` (then `release` frees it); `fetch` with one whose handed-over KV has
-    been given blocks here and must now be moved (then `deliver` hands it in).
+    `reading` is called with (engine, sequence, start, end) of the step that completes a prompt
+    whose KV moves layer by layer, when that step is put together. `leave` is called with a sequence
+    that has got all it came for, its KV already freed unless its visit says ``keeps`` (then
+    `release` frees it); `fetch` with one whose handed-over KV has been given blocks here and must
+    now be moved (then `deliver` hands it in).
     """
 
     __slots__ = (
-        "_fetch", "_incoming", "_kernel", "_leave", "_limit", "_ready", "_recorder", "_run",
-        "_run_start", "_slices", "_state", "_step_decodes", "_step_start", "_version", "accepted",
-        "batching", "cost", "decoding", "index", "kept", "kv", "max_batch", "path",
-        "preemptions", "prompts_done", "recomputed", "waiting",
+        "_decoded_at", "_fetch", "_free_from", "_incoming", "_interrupted", "_kernel", "_leave",
+        "_limit", "_reading", "_ready", "_recorder", "_run", "_run_start", "_slices", "_state",
+        "_step_decodes", "_step_start", "_version", "accepted", "batching", "cost", "decoding",
+        "host", "index", "kept", "kv", "max_batch", "path", "preemptions", "prompts_done",
+        "recomputed", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -66,18 +72,23 @@ class Engine:
         kernel: Kernel,
         recorder: Recorder,
         *,
+        rank: Rank,
+        reading: Reading,
         leave: Notice,
         fetch: Notice,
+        host: HostMemory | None = None,
     ) -> None:
-        block_size = _count(client, "block_size", DEFAULT_BLOCK_SIZE)
+        size = block_size(client)
         self.index = index
         self.path = client.path
         self.cost = cost
         self.batching: Batching = batching.make(client.options)
         self.max_batch = _count(client, "max_batch", DEFAULT_MAX_BATCH)
-        self.kv = KvBlocks(cost.kv_tokens, block_size)
-        self.decoding = self._make_decoding(block_size)
-        self.waiting: deque[Sequence] = deque()
+        self.kv = KvBlocks(cost.kv_tokens, size)
+        self.decoding = self._make_decoding(size)
+        self.waiting = self._make_queue(rank)
+        #: Where preempted KV goes; None: it is given up and computed again.
+        self.host = host
         #: Prompt tokens handed in, and added by preemption (counted as first prefilled, then lost).
         self.accepted = 0
         self.recomputed = 0
@@ -87,6 +98,7 @@ class Engine:
         self.kept = 0
         self._kernel = kernel
         self._recorder = recorder
+        self._reading = reading
         self._leave = leave
         self._fetch = fetch
         #: Sequences with blocks here whose KV is under way or has arrived (`_ready`).
@@ -96,13 +108,20 @@ class Engine:
         self._slices: list[Slice] = []
         self._step_start = 0.0
         self._step_decodes = False
+        #: End of the last step in which anything decoded; earliest start of the next step.
+        self._decoded_at = 0.0
+        self._free_from = 0.0
         self._run = DecodeRun((), 1, 0.0)
         self._run_start = 0.0
         self._limit = 0
+        self._interrupted = False
         self._version = 0
 
     def _make_decoding(self, block_size: int) -> Decoding:
         return CountedDecoding(block_size)
+
+    def _make_queue(self, rank: Rank) -> WaitingQueue:
+        return WaitingQueue(rank)
 
     # --- from outside ----------------------------------------------------------------------
 
@@ -111,15 +130,15 @@ class Engine:
         return self.kv.blocks(tokens) <= self.kv.capacity
 
     def submit(self, sequence: Sequence, now: float, *, arrival: bool = True) -> None:
-        """Put a sequence at the end of the queue.
+        """Let a sequence wait where its rank says.
 
         An `arrival` at the very end of a step is there when the next step is put together; what
         another client sends on is not (it comes after all steps that end at that time).
         """
         waiting = self.waiting
-        waiting.append(sequence)
+        waiting.push(sequence)
         self.accepted += sequence.left
-        if self._state == _IDLE or (len(waiting) == 1 and self.seats() > 0):
+        if self._state == _IDLE or (waiting.head is sequence and self.seats() > 0):
             self._poke(now, now if arrival else nextafter(now, inf))
 
     def deliver(self, sequence: Sequence, now: float) -> None:
@@ -131,6 +150,8 @@ class Engine:
         """Free KV of a sequence that left with it kept."""
         self.kv.free += blocks
         self.kept -= blocks
+        if self._state == _RUNNING:
+            self._extend()
         if self.waiting:
             self._poke(now, nextafter(now, inf))
 
@@ -144,18 +165,27 @@ class Engine:
     def outstanding(self) -> tuple[int, int]:
         """(prompt tokens not yet computed, KV blocks held) of everything that is here."""
         started = [sequence for sequence, _ in self._slices] if self._state == _STEPPING else []
-        half = [s for s in started if not (self.waiting and s is self.waiting[0])]
+        half = [s for s in started if not (self.waiting and s is self.waiting.head)]
         queue = [*self.waiting, *half]
         clock = self.decoding.clock
         held = sum(s.held for s in queue) + sum(s.held for s in self._incoming.values())
         held += sum(self.kv.blocks(s.base + clock - s.joined) for s in self.decoding.live())
         return sum(s.left for s in queue), held + self.kept
 
+    def swapped(self) -> int:
+        """KV blocks in host memory of everything that is here."""
+        return sum(s.swapped for s in (*self.waiting, *self._incoming.values()))
+
     # --- for batching policies -------------------------------------------------------------
+
+    @property
+    def seated(self) -> int:
+        """Sequences that decode or whose KV is under way here."""
+        return self.decoding.count + len(self._incoming)
 
     def seats(self) -> int:
         """How many more sequences the batch may take."""
-        return self.max_batch - self.decoding.count - len(self._incoming)
+        return self.max_batch - self.seated
 
     def make_room(self) -> int:
         """Preempt until one step of all decodes fits; the KV blocks that step takes."""
@@ -166,41 +196,44 @@ class Engine:
             need = decoding.need(1)
         return need
 
-    def fill(self, budget: float, reserve: int, now: float, *, whole: bool) -> list[Slice]:
+    def fill(
+        self, budget: float, reserve: int, now: float, *, whole: bool, most: int | None = None
+    ) -> list[Slice]:
         """Take prompts from the head of the queue, in order, for up to `budget` tokens.
 
         A prompt is admitted when there is a seat and its KV fits beside `reserve` blocks; its
         blocks are taken at once. `whole`: no prompt is cut, and one above the budget goes alone.
-        Otherwise the last is cut to the budget and stays at the head.
+        Otherwise the last is cut to the budget and stays at the head. `most`: sequences to take.
         """
         waiting, kv = self.waiting, self.kv
         slices: list[Slice] = []
         if not waiting:
             return slices
         spare = kv.free - reserve
-        seats = self.seats()
+        seats = self.seats() if most is None else min(most, self.seats())
         while waiting and seats > 0 and budget > 0:
-            sequence = waiting[0]
+            sequence = waiting.head
             left = sequence.left
             if whole and slices and left > budget:
                 break
             if not sequence.held:
                 blocks = kv.blocks(sequence.prompt)
-                if blocks > spare:
+                if kv.blocks(sequence.prompt + (sequence.swapped > 0)) > spare:
                     break
                 spare -= blocks
                 self._admit(sequence, blocks, now)
             seats -= 1
             if not left:
-                self._incoming[sequence.request] = waiting.popleft()
-                self._fetch(self, sequence, now)
+                self._incoming[sequence.request] = waiting.pop()
+                self._bring(sequence, now)
                 continue
             take = left if whole or left <= budget else int(budget)
             slices.append((sequence, take))
             budget -= take
             if take < left:
+                waiting.hold_head()
                 break
-            waiting.popleft()
+            waiting.pop()
         return slices
 
     # --- steps -----------------------------------------------------------------------------
@@ -246,8 +279,12 @@ class Engine:
         self._state = _STEPPING
         self._slices = slices
         self._step_decodes = batch > 0
-        self._step_start = now
-        self._kernel.at(now + self.cost.step(work), STEP, self.index, self._end_step, prefill)
+        self._step_start = start = max(now, self._free_from)
+        end = start + self.cost.step(work)
+        self._kernel.at(end, STEP, self.index, self._end_step, prefill)
+        for sequence, take in slices:
+            if take == sequence.left and sequence.visit.layerwise:
+                self._reading(self, sequence, start, end)
 
     def _end_step(self, now: float, prefill: int) -> None:
         decoding, kv = self.decoding, self.kv
@@ -255,6 +292,7 @@ class Engine:
         if self._step_decodes:
             batch = decoding.count
             kv.free -= decoding.advance(1)
+            self._decoded_at = now
         start = self._step_start
         self._recorder.steps.extend((
             self.index, start, now, 1, batch, batch + prefill, prefill, kv.used, now - start
@@ -270,11 +308,12 @@ class Engine:
     def _begin_run(self, now: float) -> None:
         decoding = self.decoding
         self._run = self.cost.decode_run(decoding.count, decoding.context)
-        self._run_start = now
+        self._run_start = max(now, self._free_from)
         self._state = _RUNNING
         self._plan_run()
 
     def _plan_run(self) -> None:
+        self._interrupted = False
         self._end_run_after(self.decoding.horizon(self.kv.free))
 
     def _end_run_after(self, steps: int) -> None:
@@ -290,8 +329,16 @@ class Engine:
             self._end_sequences(self.decoding.finished(), now)
             self._next(now)
 
+    def _extend(self) -> None:
+        """Blocks were given back: memory may end the run later, unless it was interrupted."""
+        if not self._interrupted:
+            steps = self.decoding.horizon(self.kv.free)
+            if steps > self._limit:
+                self._end_run_after(steps)
+
     def _interrupt(self, earliest: float) -> None:
         """End the run with its first step that ends at `earliest` or later."""
+        self._interrupted = True
         limit = self._limit
         if limit > 1:
             steps = first_step_at(self._run, earliest, self._run_start, limit)
@@ -315,14 +362,15 @@ class Engine:
         sequence.held = blocks
         if not sequence.started and sequence.left:
             sequence.started = True
-            sequence.visit.times.start[sequence.request] = now
+            sequence.visit.times.start[sequence.request] = max(now, self._free_from)
 
     def _join_ready(self, now: float) -> None:
         for sequence in self._ready:
             del self._incoming[sequence.request]
-            sequence.started = True
+            if not sequence.started:
+                sequence.started = True
+                sequence.visit.times.start[sequence.request] = now
             sequence.held = 0
-            sequence.visit.times.start[sequence.request] = now
             self.decoding.join(sequence)
         self._ready.clear()
 
@@ -358,25 +406,59 @@ class Engine:
             self._leave(self, sequence, now)
 
     def _preempt(self) -> None:
-        """Give up the KV of whoever was admitted last; it waits at the head of the queue."""
+        """Take the KV of whoever was admitted last: a prompt read in part, or the last to decode.
+
+        Its KV is swapped out if there is a host memory with room, else given up. A prompt read in
+        part is always given up: nothing has been produced from its KV yet.
+        """
         self.preemptions += 1
         waiting = self.waiting
-        if waiting and waiting[0].held:
-            sequence = waiting[0]
-            self.recomputed += sequence.prompt - sequence.left
+        if waiting and waiting.head.held:
+            sequence = waiting.pop()
             self.kv.free += sequence.held
+            self._give_up(sequence, sequence.prompt - sequence.left)
+            return
+        sequence = self.decoding.drop_last()
+        self._record_residence(sequence)
+        done = self.decoding.clock - sequence.joined
+        tokens = sequence.base + done
+        blocks = self.kv.blocks(tokens)
+        self.kv.free += blocks
+        sequence.remaining -= done
+        sequence.again = True
+        if self.host is not None and self.host.fits(blocks):
+            if done:
+                sequence.since = self._decoded_at
+            sequence.prompt, sequence.left = tokens, 0
+            sequence.swapped = blocks
+            self._free_from = self.host.store(blocks, max(self._kernel.now, self._free_from))
+            waiting.push(sequence, SWAPPED)
         else:
-            sequence = self.decoding.drop_last()
-            self._record_residence(sequence)
-            done = self.decoding.clock - sequence.joined
-            self.kv.free += self.kv.blocks(sequence.base + done)
-            sequence.remaining -= done
-            sequence.prompt = sequence.base + done + 1
-            sequence.again = True
-            self.recomputed += sequence.prompt
-            waiting.appendleft(sequence)
+            sequence.prompt = tokens + 1
+            self._give_up(sequence, sequence.prompt)
+
+    def _give_up(self, sequence: Sequence, lost: int) -> None:
+        """Let a sequence wait again, its whole prompt unread; `lost` tokens of it had been."""
+        self.recomputed += lost
         sequence.held = 0
         sequence.left = sequence.prompt
+        self.waiting.push(sequence)
+
+    def _bring(self, sequence: Sequence, now: float) -> None:
+        """Begin to move KV, for which blocks were just taken, from wherever it is."""
+        if not sequence.swapped:
+            self._fetch(self, sequence, now)
+            return
+        assert self.host is not None
+        end = self.host.load(sequence.swapped, max(now, self._free_from))
+        self._kernel.at(end, DELIVERY, sequence.request, self._swapped_in, sequence.request)
+
+    def _swapped_in(self, now: float, request: int) -> None:
+        sequence = self._incoming[request]
+        assert self.host is not None
+        self.host.held -= sequence.swapped
+        sequence.swapped = 0
+        self.deliver(sequence, now)
 
     # --- records ---------------------------------------------------------------------------
 
@@ -391,6 +473,7 @@ class Engine:
     def _record_run(self, steps: int) -> None:
         """Add the run's rows, one per piece of its step times that it has passed."""
         run, start = self._run, self._run_start
+        self._decoded_at = start + run.seconds(steps)
         batch, context, pieces = run.decodes, run.context, run.pieces
         used = self.kv.used
         extend = self._recorder.steps.extend
@@ -409,6 +492,11 @@ class Engine:
                 done, begin = upto, end
             if done == steps:
                 break
+
+
+def block_size(client: Client) -> int:
+    """Tokens per KV block of an engine."""
+    return _count(client, "block_size", DEFAULT_BLOCK_SIZE)
 
 
 def _count(client: Client, name: str, default: int) -> int:

@@ -14,7 +14,7 @@ from hermesdsl.sim.kernel import ARRIVAL, DELIVERY, Kernel
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.plan import Visit
 from hermesdsl.sim.record import COMPLETED, REFUSED, Recorder
-from hermesdsl.sim.router import ClientLoad
+from hermesdsl.sim.router import ClientLoad, Router
 
 #: Called now and then with (simulated seconds, requests that have ended, requests offered).
 Progress: TypeAlias = Callable[[float, int, int], None]
@@ -23,10 +23,13 @@ _PROGRESS_EVERY = 512
 
 
 class _HandOver(NamedTuple):
-    """KV of a request on its way: from `source`, where it holds `blocks`; `target` once known."""
+    """KV of a request on its way: from `source`, where it is complete at time `read` and then
+    holds `blocks`; `target` and the `sequence` there once known.
+    """
 
     source: Engine
-    blocks: int
+    read: float
+    blocks: int = 0
     target: Engine | None = None
     sequence: Sequence | None = None
 
@@ -34,7 +37,8 @@ class _HandOver(NamedTuple):
 class Interpreter:
     """Runs requests over engines; `routes` is the first visit of each workload.
 
-    `transfer(source, target, tokens)` gives (bytes, seconds) of moving KV between two clients.
+    `transfer(source, target, tokens, opened, read)` gives (bytes, end in seconds) of moving KV
+    between two clients from `opened` on, complete at the source since `read` or only then.
     """
 
     def __init__(
@@ -44,7 +48,7 @@ class Interpreter:
         recorder: Recorder,
         *,
         load: ClientLoad,
-        transfer: Callable[[Engine, Engine, int], tuple[float, float]],
+        transfer: Callable[[Engine, Engine, int, float, float], tuple[float, float]],
         progress: Progress | None,
     ) -> None:
         self.engines: list[Engine] = []
@@ -73,16 +77,22 @@ class Interpreter:
             )
         visit = self.routes[offered.workload_of[request]]
         output = offered.outputs[request] if visit.decodes else 1
-        engine = self._choose(visit, request, output, now)
-        if engine is not None:
+        engine = self._choose(visit, visit.router, request, output, now)
+        if engine is None:
+            self._refuse(request)
+        else:
             engine.submit(Sequence(request, visit, offered.prompts[request], output), now)
 
-    def _choose(self, visit: Visit, request: int, output: int, now: float) -> Engine | None:
-        """Where the router sends a request that will produce `output` tokens; None if refused."""
-        engine = self.engines[visit.router.pick(request)]
+    def _choose(
+        self, visit: Visit, router: Router, request: int, output: int, now: float
+    ) -> Engine | None:
+        """Where the router sends a request that will produce `output` tokens; None: too long."""
+        engine = self.engines[router.pick(request)]
         prompt = self._offered.prompts[request]
         if not engine.fits(prompt + output - 1):
-            self._refuse(request)
+            if visit.roles is not None:
+                visit.roles.read(request)
+                visit.roles.moved(engine.index)
             return None
         visit.times.enter[request] = now
         visit.times.client[request] = engine.index
@@ -107,8 +117,17 @@ class Interpreter:
         if visit.following is None:
             self._complete(request, now)
             return
-        self._moving[request] = _HandOver(engine, sequence.held)
-        self._kernel.at(now, DELIVERY, request, self._hand_over, request)
+        if visit.roles is not None:
+            visit.roles.read(request)
+        opened = self._moving.get(request)
+        if opened is None:
+            self._moving[request] = _HandOver(engine, now, sequence.held)
+            self._kernel.at(now, DELIVERY, request, self._hand_over, request)
+        else:
+            self._moving[request] = opened._replace(blocks=sequence.held)
+            if opened.sequence is None:
+                self._free_source(request, now)
+                self._refuse(request)
 
     def _complete(self, request: int, now: float) -> None:
         self._recorder.finish[request] = now
@@ -123,8 +142,15 @@ class Interpreter:
 
     # --- handing KV over -------------------------------------------------------------------
 
+    def reading(self, source: Engine, sequence: Sequence, start: float, end: float) -> None:
+        """A prompt will be read at `end`, and its KV may move layer by layer from `start` on."""
+        request = sequence.request
+        if self._offered.outputs[request] > 1 and start < end:
+            self._moving[request] = _HandOver(source, end)
+            self._kernel.at(start, DELIVERY, request, self._hand_over, request)
+
     def _hand_over(self, now: float, request: int) -> None:
-        """The prompt is read: queue for a decode client; KV stays where it is until that has room.
+        """Queue for a decode client; KV stays where it is until that has room.
 
         A request of one output token has it already, and needs no further client.
         """
@@ -134,33 +160,35 @@ class Interpreter:
         assert visit is not None
         moving = self._moving[request]
         output = offered.outputs[request]
+        times = visit.times
         if output == 1:
-            times = visit.times
             times.enter[request] = times.start[request] = times.end[request] = now
             self._free_source(request, now)
             self._complete(request, now)
             return
-        engine = self._choose(visit, request, output, now)
+        router = visit.paired.get(moving.source.index, visit.router)
+        engine = self._choose(visit, router, request, output, now)
         if engine is None:
-            self._free_source(request, now)
+            if moving.read <= now:
+                self._free_source(request, now)
+                self._refuse(request)
             return
+        times.enter[request] = moving.read
         sequence = Sequence(request, visit, offered.prompts[request], output - 1)
         sequence.left = 0
         sequence.fresh = False
         sequence.again = True
-        sequence.since = first.times.first[request]
-        self._moving[request] = _HandOver(moving.source, moving.blocks, engine, sequence)
+        sequence.since = moving.read
+        self._moving[request] = moving._replace(target=engine, sequence=sequence)
         engine.submit(sequence, now, arrival=False)
 
     def fetch(self, target: Engine, sequence: Sequence, now: float) -> None:
         """`target` has blocks for a handed-over sequence: move its KV."""
         request = sequence.request
-        source = self._moving[request].source
-        size, seconds = self._transfer(source, target, sequence.prompt)
-        self._recorder.transfers.extend(
-            (request, source.index, target.index, size, now, now + seconds)
-        )
-        self._kernel.at(now + seconds, DELIVERY, request, self._delivered, request)
+        source, read, *_ = self._moving[request]
+        size, end = self._transfer(source, target, sequence.prompt, now, read)
+        self._recorder.transfers.extend((request, source.index, target.index, size, now, end))
+        self._kernel.at(end, DELIVERY, request, self._delivered, request)
 
     def _delivered(self, now: float, request: int) -> None:
         moving = self._moving[request]
@@ -172,3 +200,6 @@ class Interpreter:
     def _free_source(self, request: int, now: float) -> None:
         moving = self._moving.pop(request)
         moving.source.release(moving.blocks, now)
+        roles = self.routes[self._offered.workload_of[request]].roles
+        if roles is not None:
+            roles.moved(moving.source.index)

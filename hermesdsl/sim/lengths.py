@@ -246,6 +246,44 @@ def _quantiles(spec: Spec, given: Mapping[str, Value]) -> Distribution:
     return Distribution(lambda u: np.interp(u, share, value), average)
 
 
+def _mixture(spec: Spec, given: Mapping[str, Value]) -> Distribution:
+    """One of several, by share: the part that a uniform number falls into, at its place in it."""
+    parts = given.get("parts")
+    pairs = parts if isinstance(parts, tuple | list) else ()
+    shares, made = [], []
+    for pair in pairs:
+        share, part = pair if isinstance(pair, tuple | list) and len(pair) == 2 else (None, None)
+        if isinstance(share, bool) or not isinstance(share, int | float) or not share >= 0:
+            raise _bad(spec, "needs (share, distribution) pairs")
+        shares.append(float(share))
+        made.append(_part(spec, part))
+    if not made or abs(sum(shares) - 1.0) > 1e-6:
+        raise _bad(spec, f"has shares that add up to {100 * sum(shares):g}%, not to 100%")
+    edges = np.cumsum([0.0, *shares]) / sum(shares)
+    whole = np.array([m.mean for m in made])
+
+    def quantile(u: Floats) -> Floats:
+        which = np.clip(np.searchsorted(edges, u, side="right") - 1, 0, len(made) - 1)
+        values = np.empty_like(u)
+        for number, part in enumerate(made):
+            mine = which == number
+            width = edges[number + 1] - edges[number]
+            # Never exactly 0 or 1, where quantiles may be infinite.
+            inside = np.clip((u[mine] - edges[number]) / max(width, 1e-300), 2.0**-53, 1 - 2.0**-53)
+            values[mine] = part.quantile(inside)
+        return values
+
+    return Distribution(quantile, float((np.array(shares) * whole).sum()))
+
+
+def _part(spec: Spec, part: Value) -> Distribution:
+    if isinstance(part, Spec):
+        return distribution(part)
+    if isinstance(part, int | float) and not isinstance(part, bool):
+        return distribution(Spec("fixed", {"value": part}))
+    raise _bad(spec, "needs (share, distribution) pairs")
+
+
 def _empirical(spec: Spec, given: Mapping[str, Value]) -> Distribution:
     """The values of one column of a file, each as likely as the other."""
     file, column = given.get("file"), given.get("column")
@@ -277,6 +315,7 @@ DISTRIBUTIONS: Mapping[str, tuple[_Maker, tuple[str, ...]]] = MappingProxyType(
         "exponential": (_exponential, ("mean",)),
         "geometric": (_geometric, ("mean", "max")),
         "quantiles": (_quantiles, ("points",)),
+        "mixture": (_mixture, ("parts",)),
         "empirical": (_empirical, ("file", "column", "unit")),
     }
 )

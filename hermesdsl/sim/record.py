@@ -72,7 +72,8 @@ class EngineSummary:
     """One engine over the run.
 
     `capacity_blocks` of `block_size` tokens; `busy_s` seconds in which it ran steps;
-    `preemptions` and the prompt tokens `recomputed` because of them; `steps` iterations.
+    `preemptions`, and because of them prompt tokens `recomputed` and KV blocks `swapped` out;
+    `steps` iterations.
     """
 
     client: str
@@ -81,6 +82,7 @@ class EngineSummary:
     busy_s: float
     preemptions: int
     recomputed: int
+    swapped: int
     steps: int
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from hermesdsl.sim.decoding import Decoding, Sequence
 from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.kernel import STEP
+from hermesdsl.sim.order import BEGUN, WAITING, Entry, Rank, WaitingQueue
 
 
 @dataclass
@@ -86,6 +87,34 @@ class ListedDecoding:
         return -(-tokens // self._size)
 
 
+class ListedQueue(WaitingQueue):
+    """`order.WaitingQueue` as a list that is searched for its least entry whenever asked."""
+
+    __slots__ = ()
+
+    @property
+    def head(self) -> Sequence:
+        """See `WaitingQueue`."""
+        return self._least()[-1]
+
+    def push(self, sequence: Sequence, standing: int = WAITING) -> None:
+        """See `WaitingQueue`."""
+        self._entries.append(self._entry(sequence, standing))
+
+    def pop(self) -> Sequence:
+        """See `WaitingQueue`."""
+        least = self._least()
+        self._entries.remove(least)
+        return least[-1]
+
+    def hold_head(self) -> None:
+        """See `WaitingQueue`."""
+        self.push(self.pop(), BEGUN)
+
+    def _least(self) -> Entry:
+        return min(self._entries, key=lambda entry: entry[:-1])
+
+
 class SteppedEngine(Engine):
     """An engine that takes one decode step per event and asks after each whether its run ends."""
 
@@ -93,6 +122,9 @@ class SteppedEngine(Engine):
 
     def _make_decoding(self, block_size: int) -> Decoding:
         return ListedDecoding(block_size)
+
+    def _make_queue(self, rank: Rank) -> WaitingQueue:
+        return ListedQueue(rank)
 
     def _plan_run(self) -> None:
         self._done = 0
@@ -113,6 +145,9 @@ class SteppedEngine(Engine):
             self._next(now)
         else:
             self._plan_step()
+
+    def _extend(self) -> None:
+        """Nothing to do: memory is looked at after every step."""
 
     def _interrupt(self, earliest: float) -> None:
         self._stop = True

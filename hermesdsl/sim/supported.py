@@ -6,7 +6,8 @@ interpreter does not act on is refused by name (HMS506).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from types import MappingProxyType
 
 from hermesdsl.diagnostics import Diagnostic, SpecError, error, nearest
@@ -22,23 +23,24 @@ from hermesdsl.graph.types import (
     Workload,
 )
 from hermesdsl.sim.batching import POLICIES
-from hermesdsl.sim.plan import STAGE_TYPES, chain, visits
+from hermesdsl.sim.order import ORDERS
+from hermesdsl.sim.plan import STAGE_TYPES, Work, chain, visits
 from hermesdsl.sim.router import ROUTERS
+from hermesdsl.sim.swap import host_path, swaps
 
 _SHAPES = (("Prefill",), ("Prefill", "Decode"), ("Generate",))
 
 #: Options that are acted on here or by the cost model, whatever their value.
 _ENGINE_ACTED_ON = frozenset(
     {"model", "tp", "pp", "ep", "attention", "experts", "batching", "max_batch", "max_tokens",
-     "block_size", "memory_rule", "dtype", "kv_dtype", "profile", "route", "share", "spare", "span"}
+     "block_size", "memory_rule", "dtype", "kv_dtype", "profile", "route", "share", "spare", "span",
+     "order", "preemption"}
 )  # fmt: skip
 #: The one value of an option that asks for nothing special; absent, None and False ask for nothing.
-_ENGINE_PLAIN: Mapping[str, Value] = MappingProxyType(
-    {"order": "fcfs", "preemption": "recompute", "role": "both", "speculate": "off", "dp": 1}
-)
-_STAGE_PLAIN: Mapping[str, Value] = MappingProxyType(
-    {"transfer": "full", "pairing": "global", "join": "all", "spread": "routed"}
-)
+_ENGINE_PLAIN: Mapping[str, Value] = MappingProxyType({"role": "both", "speculate": "off", "dp": 1})
+_STAGE_PLAIN: Mapping[str, Value] = MappingProxyType({"join": "all", "spread": "routed"})
+#: How KV gets from a prefill to a decode client.
+_HAND_OVER = frozenset({"transfer", "pairing"})
 _POOL_PLAIN: Mapping[str, Value] = MappingProxyType({"admission": "always"})
 _WORKLOAD_PLAIN: Mapping[str, Value] = MappingProxyType({})
 
@@ -60,8 +62,12 @@ def check(system: CompiledSystem, experiment: Experiment) -> list[Diagnostic]:
     clients: dict[str, None] = {}
     for name in pools:
         found.extend(_pool(system, name, clients))
+    if not found:
+        found.extend(_lending(system, experiment, pools))
     for path in clients:
-        found.extend(_client(system.placement.nodes[path]["client"]))
+        found.extend(_client(system, system.placement.nodes[path]["client"]))
+    if experiment.contention != "none":
+        found.extend(_swap_sharing(system, clients))
     return list(dict.fromkeys(found))
 
 
@@ -144,10 +150,13 @@ def _pipeline(
 def _hand_over(
     system: CompiledSystem, experiment: Experiment, name: str, stages: list[StageNode]
 ) -> Iterator[Diagnostic]:
-    works = visits(stages, system)
+    pipeline = system.pipelines[name]
+    works = visits(pipeline, system)
     if len(works) == 1:
+        yield from _nothing_handed_over(pipeline, name, stages)
         return
     known: Mapping[str, Pool] = system.placement.graph["pools"]
+    yield from _conversion(system, name, works[0], known[works[1].pool])
     both = set(known[works[0].pool].members) & set(known[works[1].pool].members)
     if both:
         yield _not_yet(f"pipeline `{name}` with `{min(both)}` in its prefill and its decode pool")
@@ -158,9 +167,83 @@ def _hand_over(
         )
 
 
+def _conversion(
+    system: CompiledSystem, name: str, reading: Work, pool: Pool
+) -> Iterator[Diagnostic]:
+    """Roles change between one prefill pool and one decode pool."""
+    spec = pool.options.get("convert")
+    if not isinstance(spec, Spec):
+        return
+    if reading.local:
+        yield _not_yet(
+            f"`convert = {spec}` of pool `{pool.path}` with `pairing = local` in pipeline `{name}`"
+        )
+    if float(str(spec.args.get("back", 0))) >= float(str(spec.args["tokens"])):
+        yield error(
+            "HMS306",
+            f"`convert = {spec}` of pool `{pool.path}` would return what it lends at once",
+            notes=("help: `back` lies below `tokens`",),
+        )
+
+
+def _swap_sharing(system: CompiledSystem, clients: Iterable[str]) -> Iterator[Diagnostic]:
+    """Copies of several engines to one host memory would share its links."""
+    used: dict[str, str] = {}
+    for path in clients:
+        client: Client = system.placement.nodes[path]["client"]
+        way = host_path(system.hardware, client) if swaps(client) else None
+        for memory in way.memories if way is not None else ():
+            if used.setdefault(memory, path) != path:
+                yield _not_yet(
+                    f"sharing of the links to `{memory}` by engines that swap to it",
+                    "help: `contention = none` in the experiment lets each have them alone",
+                )
+
+
+def _lending(
+    system: CompiledSystem, experiment: Experiment, pools: Iterable[str]
+) -> Iterator[Diagnostic]:
+    """A pool that converts lends to exactly one pool that hands over to it."""
+    handing: dict[str, set[str]] = {}
+    for name in experiment.workloads:
+        works = visits(system.pipelines[system.workloads[name].pipeline], system)
+        for before, after in pairwise(works):
+            handing.setdefault(after.pool, set()).add(before.pool)
+    known: Mapping[str, Pool] = system.placement.graph["pools"]
+    for name in pools:
+        spec = known[name].options.get("convert")
+        if spec is None:
+            continue
+        what = f"`convert = {spec}` of pool `{name}`"
+        sources = handing.get(name, set())
+        if not sources:
+            help_ = "help: put it on a pool that answers what another pool has read"
+            yield error("HMS505", f"{what} converts nothing: no pool hands over to it",
+                        notes=(help_,))  # fmt: skip
+        elif len(sources) > 1:
+            yield _not_yet(f"{what}, to which {' and '.join(sorted(sources))} hand over,")
+
+
+def _nothing_handed_over(
+    pipeline: PipelineGraph, name: str, stages: list[StageNode]
+) -> Iterator[Diagnostic]:
+    """Settings of a hand-over where there is none would do nothing."""
+    owners = [(f"pipeline `{name}`", pipeline.graph.get("options", {}))]
+    owners += [(f"stage `{stage.path}`", stage.options) for stage in stages]
+    for where, options in owners:
+        for key, plain in (("transfer", "full"), ("pairing", "global")):
+            if options.get(key, plain) != plain:
+                yield error(
+                    "HMS505",
+                    f"`{key} = {options[key]}` of {where} moves nothing: prompts are read where "
+                    "the answer is written",
+                    notes=("help: read the prompts on a pool of their own",),
+                )
+
+
 def _graph(pipeline: PipelineGraph, name: str) -> Iterator[Diagnostic]:
     options: Mapping[str, Value] = pipeline.graph.get("options", {})
-    yield from _plain(f"pipeline `{name}`", options, _STAGE_PLAIN)
+    yield from _plain(f"pipeline `{name}`", options, _STAGE_PLAIN, _HAND_OVER)
     for node, data in pipeline.nodes(data=True):
         after = list(pipeline.successors(node))
         if any(pipeline.edges[node, other].get("choice") for other in after):
@@ -186,7 +269,8 @@ def _stage(stage: StageNode) -> Iterator[Diagnostic]:
         yield _not_yet(f"{where} with {stage.replicas} replicas")
     if stage.repeat is not None:
         yield _not_yet(f"`repeat = {stage.repeat}` of {where}")
-    acted_on = frozenset({"prefill"}) if stage.type_name == "Generate" else frozenset[str]()
+    generates = stage.type_name == "Generate"
+    acted_on = _HAND_OVER | {"prefill"} if generates else frozenset[str]()
     yield from _plain(where, stage.options, _STAGE_PLAIN, acted_on)
     if stage.inner is not None:
         yield from _graph(stage.inner, stage.path)
@@ -207,10 +291,10 @@ def _pool(system: CompiledSystem, name: str, clients: dict[str, None]) -> Iterat
         )
     elif pool.route.args.get("staleness"):
         yield _not_yet(f"`staleness` of the route of {where}")
-    yield from _plain(where, pool.options, _POOL_PLAIN, frozenset({"route", "members"}))
+    yield from _plain(where, pool.options, _POOL_PLAIN, frozenset({"route", "members", "convert"}))
 
 
-def _client(client: Client) -> Iterator[Diagnostic]:
+def _client(system: CompiledSystem, client: Client) -> Iterator[Diagnostic]:
     where = f"client `{client.vector}[*]`" if client.vector else f"client `{client.path}`"
     if client.type_name != "LlmEngine":
         yield _not_yet(f"{where} of type `{client.type_name}`")
@@ -219,6 +303,7 @@ def _client(client: Client) -> Iterator[Diagnostic]:
     yield from _plain(where, options, _ENGINE_PLAIN, _ENGINE_ACTED_ON)
     if client.group is not None and client.group.dp > 1:
         yield _not_yet(f"`dp = {client.group.dp}` of {where}")
+    yield from _waiting(system, client, where)
     batching = options.get("batching") or Spec("chunked")
     if not isinstance(batching, Spec) or batching.name not in POLICIES:
         yield _not_yet(
@@ -233,3 +318,25 @@ def _client(client: Client) -> Iterator[Diagnostic]:
             f"{where} says `batching = {batching}` and `max_tokens = {limit}`",
             notes=("`chunked(b)` sets max_tokens: give one of the two",),
         )
+
+
+def _waiting(system: CompiledSystem, client: Client, where: str) -> Iterator[Diagnostic]:
+    """The order in which sequences wait, and where their KV goes when it is taken."""
+    order = client.options.get("order", "fcfs")
+    if order not in ORDERS:
+        yield _not_yet(
+            f"`order = {order}` of {where}", f"help: these can be executed: {', '.join(ORDERS)}"
+        )
+    preemption = client.options.get("preemption", "recompute")
+    if swaps(client):
+        if host_path(system.hardware, client) is None:
+            yield error(
+                "HMS405",
+                f"{where} has `preemption = swap` but reaches no host memory",
+                notes=(
+                    "note: KV is swapped to the DRAM of the CPU nearest to each device",
+                    "help: wire its devices to a CPU with a memory, or use `recompute`",
+                ),
+            )
+    elif preemption != "recompute":
+        yield _not_yet(f"`preemption = {preemption}` of {where}")

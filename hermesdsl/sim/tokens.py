@@ -63,7 +63,9 @@ def token_gaps(run: Run, chosen: Column | None = None) -> tuple[Column, Column]:
         gaps.append(np.diff(ends)[seen > 0])
         weights.append(seen[seen > 0])
     order = np.lexsort((since, request))
-    again = np.flatnonzero(request[order][1:] == request[order][:-1])
-    gaps.append(since[order][again + 1] - until[order][again])
+    pause = since[order][1:] - until[order][:-1]
+    # A stay that begins with the token which ended the last one (KV swapped out and in) adds none.
+    again = np.flatnonzero((request[order][1:] == request[order][:-1]) & (pause > 0))
+    gaps.append(pause[again])
     weights.append(np.ones(len(again), np.int64))
     return np.concatenate(gaps), np.concatenate(weights)

@@ -19,10 +19,10 @@ from hermesdsl.diagnostics import Diagnostic, SpecError, error, nearest
 from hermesdsl.graph.types import Spec
 from hermesdsl.sim.cells import Amounts, BlockIds, Names, Reader, Times, Tokens, convert
 from hermesdsl.sim.datafile import MAX_BYTES, Table, open_table, trace_error
+from hermesdsl.sim.requests import Blocks
 
 __all__ = [
     "FORMATS",
-    "Blocks",
     "Column",
     "Format",
     "Trace",
@@ -96,22 +96,6 @@ FORMATS: tuple[Format, ...] = (
 
 
 @dataclass(frozen=True, eq=False)
-class Blocks:
-    """Prefix-chained block ids: row r has `ids[starts[r]:starts[r + 1]]`, of `size` tokens each."""
-
-    ids: Ints
-    starts: Ints
-    size: int
-
-    def rows(self, order: NDArray[np.intp]) -> Blocks:
-        """The rows of these numbers, in this order."""
-        counts = np.diff(self.starts)[order]
-        starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
-        source = np.repeat(self.starts[order] - starts[:-1], counts)
-        return Blocks(self.ids[source + np.arange(len(source))], starts, self.size)
-
-
-@dataclass(frozen=True, eq=False)
 class Trace:
     """A trace in arrival order, columns of shape (n,), absent ones None.
 
@@ -163,7 +147,8 @@ def trace_of(
 ) -> Trace:
     """The trace that a spec ``trace(file, time = column(…), …, speed)`` names.
 
-    Raises SpecError: HMS603 for a bad file, HMS601 for bad arguments, HMS506 for closed replay.
+    How it is replayed does not matter here. Raises SpecError: HMS603 for a bad file, HMS601 for bad
+    arguments.
     """
     args = {name: value for name, value in spec.args.items() if value is not None}
     file = args.pop("file", None)
@@ -173,8 +158,9 @@ def trace_of(
         raise SpecError([error("HMS601", "`trace` needs the name of a file")])
     if isinstance(speed, bool) or not isinstance(speed, int | float):
         raise SpecError([error("HMS601", "`speed` of `trace` is not a number")])
-    if replay != "open":
-        raise SpecError([error("HMS506", f"`replay = {replay}` is not executable yet")])
+    if replay not in ("open", "closed"):
+        message = f"`replay` of `trace` is {replay}, not open or closed"
+        raise SpecError([error("HMS601", message)])
     columns = {}
     for role, value in args.items():
         if role not in _ROLES:

@@ -147,6 +147,7 @@ def _engines(engines: Ordered[Engine], steps: Table) -> tuple[EngineSummary, ...
             busy_s=float(busy[engine.index]),
             preemptions=engine.preemptions,
             recomputed=engine.recomputed,
+            swapped=engine.host.out if engine.host is not None else 0,
             steps=int(number[engine.index]),
         )
         for engine in engines

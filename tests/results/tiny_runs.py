@@ -81,7 +81,7 @@ def tiny(**changes: Any) -> Run:
         ),
         residences=columns(RESIDENCE_COLUMNS, (0, 0, 0, 3, 1.0)),
         transfers=columns(TRANSFER_COLUMNS),
-        engines=(EngineSummary("llm[0]", 100, 16, 6.0, 0, 0, 5),),
+        engines=(EngineSummary("llm[0]", 100, 16, 6.0, 0, 0, 0, 5),),
         counts={"offered": 3, "admitted": 2, "completed": 2, "refused": 1, "unfinished": 0},
         makespan_s=6.0,
         end_s=6.0,

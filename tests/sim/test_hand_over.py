@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hand_built import MODEL, AffineCost, batch, chat, generate, run, system, wires
 
 from hermesdsl.diagnostics import SpecError
 from hermesdsl.graph.types import Client, Group, Part, Spec
+from hermesdsl.sim.pairing import local_groups
 from hermesdsl.sim.transfer import Transfers
 
 #: 1000 byte/token over links of 4000 byte/s: 4 tokens take 1 s, and 2 × 0.25 s of latency.
@@ -68,6 +71,102 @@ def test_a_request_too_long_for_the_decode_client_is_refused_and_frees_its_kv():
     # The prompt fits the prefill client; with its output it holds 4 + 4 - 1 = 7 of 6.
     done = run(split(), AffineCost(base=1.0, kv_tokens=6), batch([0.0], 4, 4))
     assert done.counts["refused"] == 1
+
+
+def layered(graph=None, **more):
+    """As `split`, moving KV layer by layer: the last of four layers leaves when the step ends."""
+    graph = graph or chat("p", "d")
+    graph.graph["options"] = {"transfer": "layerwise"}
+    built = split(graph, **more)
+    node = built.placement.nodes["p[0]"]
+    node["client"] = replace(node["client"], model=replace(MODEL, layers=4))
+    return built
+
+
+def test_layerwise_moves_kv_while_it_is_read():
+    # 0-1 read 4 tokens; the whole takes 0.5 s of latency + 1 s from 0 on: 1.5; the last quarter
+    # 0.5 + 0.25 s from 1 on: 1.75. Then two decodes.
+    done = run(layered(), AffineCost(base=1.0), batch([0.0], 4, 3))
+    assert done.requests["first_token_s"].tolist() == [1.0]
+    assert done.requests["chat.decode.enter_s"].tolist() == [1.0]
+    assert done.requests["chat.decode.start_s"].tolist() == [1.75]
+    assert done.requests["finish_s"].tolist() == [3.75]
+    assert (done.transfers["start_s"][0], done.transfers["end_s"][0]) == (0.0, 1.75)
+
+
+def test_layerwise_ends_no_sooner_than_the_whole_at_its_rate():
+    # A step of 0.25 s hides little: 0.5 + 1 s from 0 on is later than 0.25 + 0.75.
+    done = run(layered(), AffineCost(base=0.25), batch([0.0], 4, 2))
+    assert done.transfers["end_s"].tolist() == [1.5]
+    assert done.requests["finish_s"].tolist() == [1.75]
+
+
+def test_layerwise_opens_with_the_last_step_of_a_prompt():
+    # Slices of 3 and 1: the second step starts at 1 and ends at 2; 2 + 0.75 is after 1 + 1.5.
+    options = {"batching": Spec("chunked", {"budget": 3})}
+    done = run(layered(**options), AffineCost(base=1.0), batch([0.0], 4, 2))
+    assert (done.transfers["start_s"][0], done.transfers["end_s"][0]) == (1.0, 2.75)
+
+
+def test_layerwise_waits_for_room_as_any_transfer_does():
+    # Seven blocks. a is read 0-1, there at 1.75, and has its 4 tokens at 4.75. b is read when the
+    # prefill client has room, 1.75-2.75; the decode client has none before a leaves: 4.75 + 1.5.
+    done = run(layered(), AffineCost(base=1.0, kv_tokens=7), batch([0.0, 0.5], 4, [4, 2]))
+    assert done.transfers["start_s"].tolist() == [0.0, 4.75]
+    assert done.requests["finish_s"].tolist() == [4.75, 7.25]
+
+
+def test_layerwise_refuses_what_is_too_long_when_it_is_read():
+    built = layered()
+    done = run(built, AffineCost(base=1.0, kv_tokens=6), batch([0.0, 0.5, 1.5], 4, [4, 1, 3]))
+    assert done.counts["refused"] == 1
+    assert done.counts["completed"] == 2
+    assert done.requests["finish_s"][1:].tolist() == [2.0, 5.75]
+
+
+def test_one_layer_is_the_transfer_of_the_whole():
+    load = batch([0.0, 0.2, 0.9, 3.0], [4, 2, 7, 1], [3, 5, 2, 4])
+    graph = chat("p", "d")
+    graph.graph["options"] = {"transfer": "layerwise"}
+    one = run(split(graph), AffineCost(base=1.0), load)
+    other = run(split(), AffineCost(base=1.0), load)
+    np.testing.assert_array_equal(one.requests["finish_s"], other.requests["finish_s"])
+
+
+@pytest.mark.parametrize(
+    ("sources", "targets", "groups"),
+    [
+        ((0, 1, 2, 3), (4, 5), {0: (4,), 1: (4,), 2: (5,), 3: (5,)}),
+        ((0, 1), (2, 3, 4, 5), {0: (2, 3), 1: (4, 5)}),
+        ((0, 1, 2), (3, 4, 5), {0: (3,), 1: (4,), 2: (5,)}),
+        ((0,), (1, 2), {0: (1, 2)}),
+        ((0, 1, 2), (3, 4), {0: (3,), 1: (3,), 2: (4,)}),
+    ],
+)
+def test_local_groups(sources, targets, groups):
+    assert local_groups(sources, targets) == groups
+
+
+def test_local_pairing_keeps_kv_within_its_group():
+    # Both prefill clients get every other request; with a global pool, decode clients take turns
+    # too, whatever was read where; locally, what client 0 reads can only go to decode client 0.
+    ends = [(f"{pool}[{i}].gpu", "sw", 4000.0, 0.25) for pool in "pd" for i in range(2)]
+    load = batch([0.0, 0.1, 0.2, 0.3, 5.0, 5.1], 4, [2, 2, 1, 2, 2, 2])
+    targets = {}
+    for pairing in ("global", "local"):
+        graph = chat("p", "d")
+        graph.graph["options"] = {"pairing": pairing}
+        built = system(
+            graph, engines={"p": 2, "d": 2}, contention="none",
+            options={"batching": Spec("chunked", {"budget": 99}), "block_size": 1},
+            hardware=wires(*ends, switches=["sw"]),
+        )  # fmt: skip
+        done = run(built, AffineCost(base=1.0), load)
+        assert done.requests["chat.prefill.client"].tolist() == [0, 1, 0, 1, 0, 1]
+        targets[pairing] = done.requests["chat.decode.client"].tolist()
+    # Request 2 has its one token and goes nowhere.
+    assert targets["local"] == [2, 3, -1, 3, 2, 3]
+    assert targets["global"] == [2, 3, -1, 2, 3, 2]
 
 
 def clients(**devices: tuple[str, ...]) -> dict[str, Client]:

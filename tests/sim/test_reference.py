@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import networkx as nx
 import numpy as np
 from hand_built import AffineCost, KneeCost, batch, chat, generate, reading, run, system, wires
+from hosts import classed, hosted, with_classes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hermesdsl.graph.types import Spec
+from hermesdsl.sim.order import ORDERS
 from hermesdsl.sim.record import Run
 from hermesdsl.sim.tokens import token_gaps
 
@@ -29,6 +32,8 @@ policies = st.sampled_from(
     [
         Spec("continuous"),
         Spec("prefill_first"),
+        Spec("mixed"),
+        Spec("static", {"n": 3}),
         Spec("chunked", {"budget": 8}),
         Spec("chunked", {"budget": 24}),
         Spec("chunked", {"budget": 2048}),
@@ -52,6 +57,16 @@ offers = st.one_of(
 )
 
 
+#: Host memories that KV is swapped to: slow or fast, plenty or for a few tokens of 1000 bytes.
+hosts = st.fixed_dictionaries(
+    {
+        "capacity": st.sampled_from([1e9, 9e4]),
+        "bandwidth": st.sampled_from([1e6, 1000.0 / TICK, 3.3e7]),
+        "latency": st.sampled_from([0.0, TICK]),
+    }
+)
+
+
 @st.composite
 def settings_of_engines(draw: st.DrawFn) -> dict[str, Any]:
     batching = draw(policies)
@@ -59,6 +74,8 @@ def settings_of_engines(draw: st.DrawFn) -> dict[str, Any]:
         "batching": batching,
         "max_batch": draw(st.sampled_from([1, 2, 5, 256])),
         "block_size": draw(st.sampled_from([1, 4, 16])),
+        "order": draw(st.sampled_from(["fcfs", *ORDERS])),
+        "preemption": draw(st.sampled_from(["recompute", "swap"])),
     }
     if "budget" not in batching.args:
         options["max_tokens"] = draw(st.sampled_from([None, 16, 64]))
@@ -91,9 +108,15 @@ def test_both_forms_agree(offer: Any, cost: Any, options: Any, route: Any, n: in
     tight = data.draw(st.sampled_from([40, 70, 72, 90, 120, 1 << 30]), "KV tokens")
     horizon = data.draw(st.sampled_from([{}, {"horizon": "cut", "duration": 60 * TICK}]))
     graph = data.draw(st.sampled_from([chat(), generate(), reading()]))
-    built = system(graph, engines={"llm": n}, route=route, options=options, **horizon)
+    hardware = hosted(nx.MultiDiGraph(), [f"llm[{i}].gpu" for i in range(n)], **data.draw(hosts))
+    built = system(
+        graph, engines={"llm": n}, route=route, options=options, hardware=hardware,
+        contention="none", **horizon,
+    )  # fmt: skip
     cost = type(cost)(**{**vars(cost), "kv_tokens": tight})
-    both(built, cost, batch(np.array(arrival) * TICK, prompt, output))
+    load = batch(np.array(arrival) * TICK, prompt, output)
+    klass = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=5))
+    both(with_classes(built), cost, classed(load, *klass))
 
 
 @given(offers, costs, settings_of_engines(), st.integers(1, 2), st.integers(1, 3), st.data())
@@ -107,10 +130,15 @@ def test_both_forms_agree_when_prefill_and_decode_are_apart(
     horizon = data.draw(st.sampled_from([{}, {"horizon": "cut", "duration": 60 * TICK}]))
     ends = [(f"p[{i}].gpu", "sw", bandwidth, TICK) for i in range(p)]
     ends += [(f"d[{i}].gpu", "sw", bandwidth, TICK) for i in range(d)]
+    hardware = hosted(wires(*ends, switches=["sw"]), [end for end, *_ in ends], **data.draw(hosts))
     graph = data.draw(st.sampled_from([chat("p", "d"), generate("d", prefill="p")]))
+    graph.graph["options"] = {
+        "transfer": data.draw(st.sampled_from(["full", "layerwise"])),
+        "pairing": data.draw(st.sampled_from(["global", "local"])),
+    }
     built = system(
         graph, engines={"p": p, "d": d}, options=options, contention="none",
-        hardware=wires(*ends, switches=["sw"]), **horizon,
+        hardware=hardware, **horizon,
     )  # fmt: skip
     cost = type(cost)(**{**vars(cost), "kv_tokens": tight})
     both(built, cost, batch(np.array(arrival) * TICK, prompt, output))

@@ -43,8 +43,6 @@ def branched() -> nx.DiGraph:
          "`repeat = times(n = 3)` of stage `a` cannot be executed yet"),
         (generate(tokens=Spec("fixed", {"value": 9})),
          "`tokens = fixed(value = 9)` of stage `chat.answer` cannot be executed yet"),
-        (generate(transfer="layerwise"),
-         "`transfer = layerwise` of stage `chat.answer` cannot be executed yet"),
         (pipeline("chat", StageNode("a", "Decode", "llm")),
          "pipeline `chat` (Decode) cannot be executed yet"),
         (pipeline("chat"), "pipeline `chat` (without stages) cannot be executed yet"),
@@ -59,9 +57,9 @@ def test_pipelines(graph: nx.DiGraph, message: str):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batching": Spec("static", {"n": 8})}, "`batching = static(n = 8)`"),
-        ({"order": "sjf"}, "`order = sjf`"),
-        ({"preemption": "swap"}, "`preemption = swap`"),
+        ({"batching": Spec("eager", {"n": 8})}, "`batching = eager(n = 8)`"),
+        ({"order": "lifo"}, "`order = lifo`"),
+        ({"preemption": "drop"}, "`preemption = drop`"),
         ({"prefix_cache": True}, "`prefix_cache = True`"),
         ({"speculate": Spec("mtp", {"depth": 1})}, "`speculate = mtp(depth = 1)`"),
         ({"role": "decode"}, "`role = decode`"),
@@ -87,10 +85,10 @@ def test_defaults_of_the_schema_are_fine():
 
 
 def test_every_problem_is_named_at_once():
-    built = system(chat(), engines={"llm": 2}, route=Spec("power_of_two"), options={"order": "edf"})
+    built = system(chat(), engines={"llm": 2}, route=Spec("power_of_two"), options={"order": "new"})
     assert refusal(built) == [
         "HMS506: `route = power_of_two` of pool `llm` cannot be executed yet",
-        "HMS506: `order = edf` of client `llm[*]` cannot be executed yet",
+        "HMS506: `order = new` of client `llm[*]` cannot be executed yet",
     ]
 
 
@@ -111,11 +109,15 @@ def test_sharing_links_needs_saying_that_it_does_not_happen():
     assert refusal(built) == [f"HMS506: {message} cannot be executed yet"]
 
 
-def test_settings_of_a_pipeline_itself():
+@pytest.mark.parametrize(("option", "value"), [("transfer", "layerwise"), ("pairing", "local")])
+def test_settings_of_a_hand_over_where_there_is_none(option: str, value: str):
+    moves = "moves nothing: prompts are read where the answer is written"
     graph = chat()
-    graph.graph["options"] = {"transfer": "layerwise", "pairing": "global"}
-    expected = "`transfer = layerwise` of pipeline `chat` cannot be executed yet"
-    assert refusal(system(graph)) == [f"HMS506: {expected}"]
+    graph.graph["options"] = {"transfer": "full", "pairing": "global"} | {option: value}
+    expected = f"HMS505: `{option} = {value}` of pipeline `chat` {moves}"
+    assert refusal(system(graph)) == [expected]
+    expected = f"HMS505: `{option} = {value}` of stage `chat.answer` {moves}"
+    assert refusal(system(generate(**{option: value}))) == [expected]
 
 
 def test_a_pool_that_is_nowhere():

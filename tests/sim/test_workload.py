@@ -141,11 +141,8 @@ def test_mean_rates_for_the_capacity_bound():
          "the share of class `gold` in workload `chat` is 150%"),
         ({"class_mix": (("golden", 1.0),)}, "HMS601",
          "workload `chat` mixes a class `golden` that does not exist"),
-        ({"options": {"turns": Spec("geometric", {"mean": 3})}}, "HMS506",
-         "`chat.turns` is not executable yet"),
-        ({"sessions": True}, "HMS506", "arrivals of sessions in `chat` are not executable yet"),
-        ({"arrivals": Spec("closed", {"users": 3})}, "HMS506",
-         "arrivals `closed` are not executable yet"),
+        ({"arrivals": Spec("clsoed", {"users": 3})}, "HMS506",
+         "arrivals `clsoed` are not executable yet"),
     ],
     ids=lambda value: str(value)[:30],
 )  # fmt: skip

@@ -39,4 +39,7 @@ def lower(tree: Tree, sink: Sink) -> CompiledSystem | None:
     shown = views.views(tree)
     if not keep(found):
         return None
-    return CompiledSystem(graph, placement, graphs, offered, experiments, groups, shown)
+    indexes = serving.indexes(tree)
+    return CompiledSystem(
+        graph, placement, graphs, offered, experiments, groups, views=shown, indexes=indexes
+    )

@@ -143,7 +143,7 @@ def _class_named(builder: Builder, instance: Instance, key: str) -> str | None:
 
 def _check(workload: Workload, definition: Definition) -> list[Diagnostic]:
     """Lengths must come from somewhere."""
-    if workload.arrivals.name == "trace":
+    if _brings_lengths(workload.arrivals):
         return []
     span = definition.span
     return [
@@ -151,6 +151,25 @@ def _check(workload: Workload, definition: Definition) -> list[Diagnostic]:
               notes=[f"help: such as `{name} = lognormal(median = 300 tok, sigma = 0.9)`"])
         for name in ("prompt", "output") if getattr(workload, name) is None
     ]  # fmt: skip
+
+
+def _brings_lengths(arrivals: Value) -> bool:
+    if not isinstance(arrivals, Spec):
+        return False
+    if arrivals.name == "merge":
+        parts = arrivals.args.get("parts")
+        return isinstance(parts, tuple) and all(map(_brings_lengths, parts))
+    return arrivals.name == "trace" or arrivals.args.get("lengths") is not None
+
+
+def _ends(arrivals: Value) -> bool:
+    """True for traces, which end by themselves."""
+    if not isinstance(arrivals, Spec):
+        return False
+    parts = arrivals.args.get("parts")
+    if arrivals.name == "merge":
+        return isinstance(parts, tuple) and all(map(_ends, parts))
+    return arrivals.name == "trace"
 
 
 # --- experiments ---------------------------------------------------------------------------
@@ -178,7 +197,7 @@ def experiments(
             )  # fmt: skip
     local = {n: w for n, w in offered.items() if "." not in n}
     if not found and local:
-        traced = any(w.arrivals.name == "trace" or w.requests for w in local.values())
+        traced = any(_ends(w.arrivals) or w.requests for w in local.values())
         duration = None if traced else DEFAULT_DURATION
         found["default"] = Experiment("default", tuple(local), duration)
         length = "until every request is served" if traced else "10 minutes"

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from hermesdsl.model.build import Builder
 
 
+#: Arguments that name a file, looked up beside the one that writes them.
+_FILES = ("file", "lengths")
+
+
 def plain(builder: Builder, value: Any) -> Value:
     """A language value in SI units, things replaced by their paths."""
     if isinstance(value, Quantity):
@@ -46,7 +50,7 @@ def plain(builder: Builder, value: Any) -> Value:
 
 
 def _argument(builder: Builder, key: str, value: Any, span: Span | None) -> Value:
-    if key == "file" and isinstance(value, SourcedText):
+    if key in _FILES and isinstance(value, SourcedText):
         return file_path(builder, value, span)
     return plain(builder, value)
 

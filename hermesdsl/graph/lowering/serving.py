@@ -11,7 +11,15 @@ import networkx as nx
 from hermesdsl.diagnostics import Diagnostic, error
 from hermesdsl.graph import placement
 from hermesdsl.graph.lowering.plain import options, plain
-from hermesdsl.graph.types import Client, HardwareGraph, LlmModel, PlacementGraph, Pool, Spec
+from hermesdsl.graph.types import (
+    Client,
+    HardwareGraph,
+    LlmModel,
+    PlacementGraph,
+    Pool,
+    Spec,
+    VectorIndex,
+)
 from hermesdsl.model import flows
 from hermesdsl.model.instance import Instance
 from hermesdsl.model.values import Fail, text
@@ -23,12 +31,14 @@ if TYPE_CHECKING:
     from hermesdsl.model.elaborate import Tree
 
 _SHOWN = {
-    "LlmEngine": ("tp", "pp", "dp", "ep", "batching", "max_batch"),
+    "LlmEngine": ("tp", "pp", "dp", "ep", "batching", "max_batch", "order", "preemption"),
     "BatchEngine": ("max_wait",),
     "WorkerPool": ("workers",),
     "Delay": ("latency",),
     "KvTier": ("scope", "capacity"),
 }
+#: Values that say nothing special.
+_NOT_SHOWN = {"tp": 1, "pp": 1, "dp": 1, "ep": 1, "order": "fcfs", "preemption": "recompute"}
 
 
 def lower(tree: Tree, hardware: HardwareGraph) -> tuple[PlacementGraph, list[Diagnostic]]:
@@ -147,7 +157,7 @@ def _client(builder: Builder, instance: Instance, request: placement.ClientReque
     shown = []
     for name in _SHOWN.get(_type(instance), ()):
         value = builder.get(instance, name) if name in instance.properties else None
-        if value is not None and not (name in ("tp", "pp", "dp", "ep") and value == 1):
+        if value is not None and value != _NOT_SHOWN.get(name):
             shown.append((name, text(value)))
     return Client(
         instance.path, _type(instance), None, model, instance.vector, instance.doc, values,
@@ -200,6 +210,29 @@ def llm_model(builder: Builder, instance: Instance, client: Instance) -> LlmMode
         kind=get(instance, "kind"),
         doc=instance.doc,
     )
+
+
+def indexes(tree: Tree) -> dict[str, VectorIndex]:
+    """Every index of the specification's files, by the path that stages name it by."""
+    builder = tree.builder
+    found = {}
+    for definition in tree.singles("index").values():
+        try:
+            instance = definition.instance(builder)
+            kind = plain(builder, builder.get(instance, "kind"))
+            assert isinstance(kind, Spec)
+            found[instance.path] = VectorIndex(
+                instance.path,
+                kind,
+                float(builder.number(instance, "vectors")),
+                int(builder.number(instance, "dim")),
+                int(builder.number(instance, "shards")),
+                builder.get(instance, "dtype"),
+                instance.doc,
+            )
+        except Fail as problem:
+            builder.report(problem)
+    return found
 
 
 def pool(builder: Builder, clients: flows.Clients) -> Pool:

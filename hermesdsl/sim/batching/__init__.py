@@ -1,8 +1,12 @@
 """Batching policies: what one step of an engine holds. One policy per file, found by name.
 
 A policy is asked when a step is to begin and answers with prompt slices and whether the decodes
-come along; no slices means decodes only. It acts on the engine through `make_room`, `fill`,
-`seats` and reads `decoding.count`; it knows no time, cost or record.
+come along; no slices means decodes only. It acts on the engine through `make_room` and
+`fill` and reads `seated` and `decoding.count`; it knows no time, cost or record.
+
+With no slices, decodes run on until one finishes, memory runs out, or something comes that may
+join; only then is the policy asked again. So it may leave a prompt for lack of seats, memory or
+budget, but not merely for a while.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from hermesdsl.graph.types import Spec, Value
-from hermesdsl.sim.batching import chunked, continuous
+from hermesdsl.sim.batching import chunked, continuous, mixed, static
 
 if TYPE_CHECKING:
     from hermesdsl.sim.engine import Engine, Slice
@@ -30,7 +34,9 @@ POLICIES: Mapping[str, Callable[[Spec, Mapping[str, Value]], Batching]] = Mappin
     {
         "chunked": chunked.make,
         "continuous": continuous.make,
+        "mixed": mixed.make,
         "prefill_first": continuous.make,
+        "static": static.make,
     }
 )
 
