@@ -17,7 +17,7 @@ class Source:
     """One text that was read: `name` is what diagnostics print, `path` where it lies (or None)."""
 
     name: str
-    text: str
+    text: str = field(repr=False)
     path: str | None = None
     #: True for files of the standard library, whose own warnings are not the reader's business.
     library: bool = field(default=False)

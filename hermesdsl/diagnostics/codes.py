@@ -47,7 +47,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "HMS410": "topology budget exceeded",
         "HMS411": "precision without a peak",
         # 5xx: pipelines
-        "HMS501": "pipeline is not a graph from input to output",
+        "HMS501": "stages or tiers form no way from input to output",
         "HMS502": "bad branch",
         "HMS503": "ambiguous join",
         "HMS504": "stage without the KV it reads",

@@ -146,11 +146,18 @@ def kind_of(value: Any) -> str:
     if isinstance(value, Interval):
         return f"`{value}`"
     kind = getattr(getattr(value, "kind", None), "name", None)
+    if kind == "client" and not hasattr(value, "parent"):
+        return f"the type `{value}`"
     if kind is not None:
         return f"the {kind} `{value}`"
     if value is None:
         return "nothing"
     return f"the {type(value).__name__.lower()} `{value}`"
+
+
+def with_article(noun: str) -> str:
+    """``a chip``, ``an index``, ``an LlmEngine`` (read out letter by letter)."""
+    return f"an {noun}" if noun[:1] in "aeioAEIO" or noun.startswith("Ll") else f"a {noun}"
 
 
 def _text(value: str) -> str:

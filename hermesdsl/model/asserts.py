@@ -33,6 +33,8 @@ def failed(builder: Builder, statement: ast.Assert, scope: Scope) -> Diagnostic 
     explanation.of(statement.condition)
     message = f": {statement.message}" if statement.message else ""
     notes = dict.fromkeys(_origins(builder, statement.condition, scope))
+    if scope.owner.decl is not None:
+        notes[f"note: of `{scope.owner}`"] = None
     return error("HMS401", f"assertion failed{message}", statement.condition.span,
                  labels=explanation.labels, notes=notes)  # fmt: skip
 

@@ -40,7 +40,7 @@ from hermesdsl.model.instance import (
 )
 from hermesdsl.model.values import Fail
 from hermesdsl.schema import KINDS
-from hermesdsl.schema.types import BRANCH, CONNECT, FLOW, INSTANCE, REQUIRE, SWEEP
+from hermesdsl.schema.types import BRANCH, CONNECT, FLOW, INSTANCE, REQUIRE, SWEEP, MapType
 from hermesdsl.source import Span
 from hermesdsl.syntax import ast
 
@@ -246,7 +246,7 @@ def _settle(builder: Builder, owner: Instance, statement: ast.Statement, scope: 
     elif not isinstance(statement, ast.Import):
         form, word = _FORMS[type(statement)]
         if form not in owner.kind.statements:
-            raise Fail(error("HMS106", f"`{word}` does not belong into a {owner.kind.name}",
+            raise Fail(error("HMS106", f"`{word}` does not belong in a {owner.kind.name}",
                              statement.span,
                              notes=[f"help: it stands in {_FORM_HOMES[form]}"]))  # fmt: skip
         owner.wirings.append(Wiring(statement, scope))
@@ -305,7 +305,7 @@ def loop(builder: Builder, block: ast.For, scope: Scope) -> Iterator[dict[str, A
             yield {block.names[0]: value}
             continue
         if not isinstance(value, list | tuple) or len(value) != len(block.names):
-            raise Fail(error("HMS303", f"{len(block.names)} names for {kind_of(value)}",
+            raise Fail(error("HMS303", f"{len(block.names)} names, but an item is {kind_of(value)}",
                              block.values.span))  # fmt: skip
         yield dict(zip(block.names, value, strict=True))
 
@@ -340,16 +340,22 @@ def _check_config(builder: Builder, instance: Instance, name: str, config: Confi
         builder.add(resolve.unknown_property(instance, name, span))
     elif config.steps[0].index is not None:
         builder.add(error("HMS303", f"`{name}` of {instance} is a value, not a vector", span))
+    elif len(config.steps) > 1 and instance.map_property(name) is None:
+        maps = [p.name for p in instance.properties.values() if isinstance(p.type, MapType)]
+        notes = [f"note: dotted names are allowed below {', '.join(f'`{m}`' for m in maps)}"]
+        builder.add(
+            error(
+                "HMS303",
+                f"`{name}` is a value and has no members",
+                config.steps[1].span,
+                notes=notes if maps else (),
+            )
+        )
     elif name in instance.properties:
         _check_derived(builder, instance, name, config.span)
-        if len(config.steps) > 1 and instance.map_property(name) is None:
-            builder.add(error("HMS303", f"`{name}` of {instance} has no members", config.span))
-    elif len(config.steps) > 1:
-        builder.add(error("HMS303", f"`{name}` of {instance} has no members", config.span))
 
 
 def _check_derived(builder: Builder, instance: Instance, name: str, span: Span | None) -> None:
     prop = instance.properties.get(name.partition(".")[0])
     if prop is not None and prop.derived:
-        builder.add(error("HMS210", f"`{name}` is derived and cannot be set", span,
-                          notes=[f"note: {prop.doc}"]))  # fmt: skip
+        builder.add(resolve.derived(prop, span))

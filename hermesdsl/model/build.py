@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hermesdsl.diagnostics import Diagnostic, Sink
+from hermesdsl.diagnostics import Diagnostic, Sink, error
 from hermesdsl.model import bodies, definitions, members, resolve, slots
 from hermesdsl.model.arithmetic import MISSING, is_number
 from hermesdsl.model.evaluate import Evaluator
@@ -24,7 +24,7 @@ from hermesdsl.model.instance import (
     Scope,
     Slot,
 )
-from hermesdsl.model.values import Fail
+from hermesdsl.model.values import Fail, Stop
 from hermesdsl.schema import BUILTINS, KINDS
 from hermesdsl.source import Source, Span
 from hermesdsl.syntax import ast
@@ -33,6 +33,10 @@ from hermesdsl.units.quantity import si
 if TYPE_CHECKING:
     from hermesdsl.model.coerce import WantedType
     from hermesdsl.schema.types import PropertyType
+
+
+#: Most diagnostics of one compilation.
+DIAGNOSTIC_BUDGET = 1000
 
 
 class Builder:
@@ -71,12 +75,15 @@ class Builder:
     # --- diagnostics ---
 
     def report(self, problem: Fail) -> None:
-        """Keep the diagnostic of a failure, unless it was kept already."""
+        """Keep the diagnostic of a failure, unless it was kept already. Raises `Stop`."""
         if problem.diagnostic is not None:
-            self.sink.add(problem.diagnostic)
+            self.add(problem.diagnostic)
 
     def add(self, diagnostic: Diagnostic) -> None:
-        """Keep a diagnostic."""
+        """Keep a diagnostic. Raises `Stop` when there are more than anyone reads."""
+        if len(self.sink.items) >= DIAGNOSTIC_BUDGET:
+            raise Stop(error("HMS105", f"more than {DIAGNOSTIC_BUDGET} problems; the rest is not "
+                             "looked at"))  # fmt: skip
         self.sink.add(diagnostic)
 
     # --- files ---

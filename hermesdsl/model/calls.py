@@ -91,7 +91,7 @@ def _applied(compute_it: Callable[[], Any], span: Span) -> Any:
         raise Fail(error("HMS303", str(problem), span)) from None
     except ZeroDivisionError:
         raise Fail(error("HMS304", "division by zero", span)) from None
-    except (OverflowError, ValueError):
+    except (ArithmeticError, ValueError):
         raise Fail(error("HMS304", "the result is not a finite number", span)) from None
 
 

@@ -33,7 +33,8 @@ def check(tree: Tree) -> None:
     for instance in list(walk(tree)):
         _asserts(builder, instance)
     _cases(tree)
-    _unused(tree)
+    if not builder.sink.failed:
+        _unused(tree)
 
 
 def walk(tree: Tree) -> Iterator[Instance]:
@@ -143,9 +144,8 @@ def _unused(tree: Tree) -> None:
     builder, root = tree.builder, tree.root
     statements = list(every_statement(root.file.statements))
     words = set(resolve.words_in(root.file.statements))
-    for name, (target, inner, span) in root.imports.items():
-        known = inner is None or resolve.exporter(target, inner) is not None
-        if known and name not in words:
+    for name, (_, _, span) in root.imports.items():
+        if name not in words:
             builder.add(warning("HMS211", f"import `{name}` is not used", span))
     members = [m for m in root.instance.members.values() if isinstance(m, Definition)]
     if not any(m.kind.name == "workload" for m in members):

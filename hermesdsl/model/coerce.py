@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hermesdsl.diagnostics import Diagnostic, error
 from hermesdsl.diagnostics.nearest import suggestion
-from hermesdsl.model.arithmetic import described, is_number, kind_of
+from hermesdsl.model.arithmetic import described, is_number, kind_of, with_article
 from hermesdsl.model.instance import Definition, Instance, Selection, Vector
-from hermesdsl.model.messages import usual_unit
-from hermesdsl.model.values import ComputedValue, Fail, Formula, text
+from hermesdsl.model.messages import unit_notes
+from hermesdsl.model.values import ComputedValue, Fail, Formula
 from hermesdsl.schema import KINDS
 from hermesdsl.schema.types import (
     AnyType,
@@ -32,7 +32,7 @@ from hermesdsl.schema.types import (
 )
 from hermesdsl.source import Span
 from hermesdsl.units import dimension as d
-from hermesdsl.units.quantity import article, dimension_of, number_text, si
+from hermesdsl.units.quantity import Quantity, article, dimension_of, number_text, si
 
 if TYPE_CHECKING:
     from hermesdsl.model.build import Builder
@@ -120,7 +120,7 @@ def _number(value: Any, wanted: NumberType, span: Span) -> Any:
     number = si(value)
     if wanted.integer and number != int(number):
         raise Fail(error("HMS303", f"expected a whole number, found {number_text(number)}", span))
-    problem = _bounds(number, wanted)
+    problem = _bounds(value, wanted)
     if problem:
         raise Fail(error("HMS306", f"{value} is out of range: {problem}", span))
     return value
@@ -131,9 +131,7 @@ def dimension_error(value: Any, wanted: d.Dimension, span: Span) -> Diagnostic:
     found = dimension_of(value)
     notes = []
     if found.is_number:
-        unit = usual_unit(wanted)
-        if unit:
-            notes.append(f"help: give it a unit, such as `{text(value)} {unit}`")
+        notes = unit_notes(value, wanted)
     return error(
         "HMS301",
         f"expected {article(wanted)}, found {article(found)}",
@@ -143,13 +141,21 @@ def dimension_error(value: Any, wanted: d.Dimension, span: Span) -> Diagnostic:
     )
 
 
-def _bounds(number: float, wanted: NumberType) -> str | None:
+def _bounds(value: Any, wanted: NumberType) -> str | None:
+    """Which bound a value breaks, in the unit it is written in."""
+    number = si(value)
+
+    def shown(bound: float) -> str:
+        if isinstance(value, Quantity) and value.unit is not None:
+            return str(Quantity(bound, value.dimension, value.unit))
+        return number_text(bound)
+
     if wanted.above is not None and number <= wanted.above:
-        return f"it must be above {number_text(wanted.above)}"
+        return f"it must be above {shown(wanted.above)}"
     if wanted.minimum is not None and number < wanted.minimum:
-        return f"it must be at least {number_text(wanted.minimum)}"
+        return f"it must be at least {shown(wanted.minimum)}"
     if wanted.maximum is not None and number > wanted.maximum:
-        return f"it must be at most {number_text(wanted.maximum)}"
+        return f"it must be at most {shown(wanted.maximum)}"
     return None
 
 
@@ -171,7 +177,7 @@ def _request(value: Any, wanted: RequestType, span: Span) -> Any:
 def _computed(builder: Builder, value: Any, wanted: ComputedType, span: Span) -> Any:
     if isinstance(value, ComputedValue):
         if value.family != wanted.family:
-            return _fail(value, f"a {wanted.family} setting", span)
+            return _fail(value, with_article(f"{wanted.family} setting"), span)
         return _checked_dimension(value, wanted, span)
     if wanted.literal and wanted.family == "distribution" and is_number(value):
         number = _number(value, NumberType(wanted.dimension, minimum=0), span)
@@ -179,7 +185,7 @@ def _computed(builder: Builder, value: Any, wanted: ComputedType, span: Span) ->
     if wanted.literal and wanted.family == "mix":
         single = _reference(builder, value, ReferenceType(("class",)), span)
         return ComputedValue("mix", "mix", {single.name: 1.0}, span)
-    return _fail(value, f"a {wanted.family} setting", span)
+    return _fail(value, with_article(f"{wanted.family} setting"), span)
 
 
 def _checked_dimension(value: ComputedValue, wanted: ComputedType, span: Span) -> Any:
@@ -201,7 +207,7 @@ def _tuple(builder: Builder, value: Any, wanted: TupleType, span: Span) -> Any:
 def _definition(builder: Builder, value: Any, wanted: DefinitionType, span: Span) -> Any:
     if isinstance(value, Definition) and value.kind.name == wanted.kind:
         return value
-    return _fail(value, f"a {wanted.kind}", span)
+    return _fail(value, with_article(wanted.kind), span)
 
 
 def _reference(builder: Builder, value: Any, wanted: ReferenceType, span: Span) -> Any:
@@ -219,7 +225,7 @@ def _reference(builder: Builder, value: Any, wanted: ReferenceType, span: Span) 
     if isinstance(value, list) and wanted.many:
         items = [i for v in value for i in _flat(_reference(builder, v, wanted, span))]
         return Selection(items, ", ".join(str(v) for v in value))
-    return _fail(value, f"a {wanted}", span)
+    return _fail(value, with_article(str(wanted)), span)
 
 
 def _flat(value: Any) -> list[Instance]:
@@ -229,13 +235,13 @@ def _flat(value: Any) -> list[Instance]:
 def _fits_definition(value: Definition, wanted: ReferenceType) -> bool:
     """A single thing, or a type of which one default instance is as good as any other."""
     kind = value.kind
-    if kind.name == "pool" and wanted.many:
-        return True
+    if kind.name == "pool":
+        return wanted.pools
     return kind.name in wanted.kinds and (kind.single or kind.name == "pipeline")
 
 
 def _fits(value: Instance, wanted: ReferenceType) -> bool:
-    return value.kind.name in wanted.kinds or (value.kind.name == "pool" and wanted.many)
+    return value.kind.name in wanted.kinds or (value.kind.name == "pool" and wanted.pools)
 
 
 def _member(builder: Builder, value: Any, wanted: MemberType, span: Span) -> Any:
@@ -251,7 +257,7 @@ def _member(builder: Builder, value: Any, wanted: MemberType, span: Span) -> Any
             notes = []
             if isinstance(value, Definition):
                 notes = [f"help: declare one and name that, as in `x: {value} …`"]
-            return _fail(thing, f"a {wanted}", span, tuple(notes))
+            return _fail(thing, with_article(str(wanted)), span, tuple(notes))
     return value
 
 

@@ -241,9 +241,7 @@ def _to_import(builder: Builder, owner: Instance, config: Config) -> None:
         following = config.steps[1]
         home = resolve.exporter(target, following.name)
         if home is None:
-            raise Fail(error("HMS201", f"module `{target.name}` has no `{following.name}`",
-                             following.span, notes=suggestion(
-                                 following.name, resolve.export_names(target))))  # fmt: skip
+            raise Fail(resolve.not_exported(target, following.name, following.span))
         steps = config.steps[1:]
     else:
         home = resolve.exporter(target, inner)

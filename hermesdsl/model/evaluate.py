@@ -10,16 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from hermesdsl.diagnostics import Diagnostic, Label, error
-from hermesdsl.diagnostics.nearest import suggestion
-from hermesdsl.model import arithmetic, calls
+from hermesdsl.diagnostics import Label, error
+from hermesdsl.model import arithmetic, calls, resolve
 from hermesdsl.model.arithmetic import MISSING
 from hermesdsl.model.coerce import WantedType, coerce
-from hermesdsl.model.functions import FUNCTIONS, LIST_BUDGET
+from hermesdsl.model.functions import LIST_BUDGET
 from hermesdsl.model.instance import Definition, Instance, Scope, Selection, Vector
 from hermesdsl.model.messages import outside, unit_help, unknown_unit
 from hermesdsl.model.values import Fail, Formula, SourcedText
-from hermesdsl.schema import COMPUTED, family, words_beside
+from hermesdsl.schema import COMPUTED, words_beside
 from hermesdsl.schema.pipeline import REQUEST_ATTRIBUTES
 from hermesdsl.schema.types import (
     ComputedType,
@@ -65,6 +64,8 @@ class Evaluator:
         """The value of `expr`, converted to `wanted`; raises `Fail`."""
         if isinstance(wanted, RequestType) and not context.formula:
             context = replace(context, formula=True)
+        if isinstance(wanted, ListType) and isinstance(expr, ast.ListExpr):
+            return self._sized([self.value(e, context, wanted.item) for e in expr.items], expr.span)
         found = self._value(expr, context, wanted)
         if wanted is None:
             return found
@@ -129,7 +130,11 @@ class Evaluator:
         computed = calls.any_family(expr.name)
         if computed is not None and not any(p.required for p in computed.parameters):
             return calls.compute(self, computed, (), expr.span, context, None)
-        raise Fail(self._unknown_name(expr, context, wanted))
+        raise Fail(
+            resolve.unknown_name(
+                self.builder, expr, context.scope, context.exclude, wanted, formula=context.formula
+            )
+        )
 
     def _word(self, name: str, wanted: WantedType | None) -> Any:
         """A word that the wanted type gives meaning to before any other name."""
@@ -143,25 +148,6 @@ class Evaluator:
             if computed is not None and not any(p.required for p in computed.parameters):
                 return calls.compute(self, computed, (), None, None, wanted)
         return None
-
-    def _unknown_name(self, expr: ast.Name, context: Context, wanted: Any) -> Diagnostic:
-        name = expr.name
-        words: list[str] = []
-        if isinstance(wanted, SymbolType):
-            words = list(wanted.values)
-        elif isinstance(wanted, ComputedType):
-            words = [c.name for c in family(wanted.family)]
-        unset = self.builder.unset_property(context.scope, name)
-        if unset is not None:
-            if context.exclude == (unset, name):
-                note = f"note: `{name}` of {unset} is what is being set here"
-                return error("HMS201", f"unknown name `{name}`", expr.span, notes=[note])
-            return error("HMS207", f"`{name}` of {unset} has no value", expr.span)
-        known = words or [*self.builder.visible(context.scope), *FUNCTIONS]
-        notes = suggestion(name, known)
-        if words:
-            notes = (*notes, f"help: one of {', '.join(words)}")
-        return error("HMS201", f"unknown name `{name}`", expr.span, notes=notes)
 
     # --- lists ---
 
@@ -280,8 +266,10 @@ class Evaluator:
             raise Fail(error("HMS301", str(problem), span, labels=labels)) from None
         except ZeroDivisionError:
             raise Fail(error("HMS304", "division by zero", b.span)) from None
-        except (OverflowError, ValueError):
+        except OverflowError:
             raise Fail(error("HMS304", "the result is too large", span)) from None
+        except ArithmeticError as problem:
+            raise Fail(error("HMS304", str(problem), span)) from None
         except arithmetic.ExponentError as problem:
             raise Fail(error("HMS307", str(problem), b.span)) from None
         except TypeError as problem:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hermesdsl.diagnostics import error
+from hermesdsl.diagnostics import Label, error
 from hermesdsl.diagnostics.nearest import suggestion
 from hermesdsl.model import resolve, twins
-from hermesdsl.model.arithmetic import is_number, kind_of
+from hermesdsl.model.arithmetic import MISSING, is_number, kind_of
 from hermesdsl.model.evaluate import Context
 from hermesdsl.model.instance import Definition, Instance, Scope, Selection, Vector, Wiring
 from hermesdsl.model.values import Fail
@@ -18,11 +18,13 @@ from hermesdsl.schema.pipeline import REQUEST_ATTRIBUTES
 from hermesdsl.schema.values import Guard
 from hermesdsl.source import Span
 from hermesdsl.syntax import ast
-from hermesdsl.units.quantity import Quantity, si
+from hermesdsl.units import dimension as d
+from hermesdsl.units.quantity import Quantity, article, dimension_of, si
 
 if TYPE_CHECKING:
     from hermesdsl.model.build import Builder
 
+VERDICTS = ("pass", "fail")
 ENDS = ("input", "output", "refused", "recompute")
 
 
@@ -145,29 +147,49 @@ def guard_of(builder: Builder, expr: ast.Expr, context: Context) -> Guard:
         return Guard("is", (expr.name,), shown)
     if isinstance(expr, ast.Comparison):
         pairs = zip(expr.operands, expr.ops, expr.operands[1:], strict=False)
-        parts = tuple(
-            Guard(op, (_operand(builder, a, context), _operand(builder, b, context)), shown)
-            for a, op, b in pairs
-        )
+        parts = tuple(_compared(builder, a, op, b, context, shown) for a, op, b in pairs)
         return parts[0] if len(parts) == 1 else Guard("and", parts, shown)
-    raise Fail(error("HMS502", "this is not a condition on the request", expr.span))
+    raise Fail(
+        error("HMS502", "this is not a condition on the request", expr.span,
+              notes=["help: compare " + ", ".join(REQUEST_ATTRIBUTES)])
+    )  # fmt: skip
 
 
-def _operand(builder: Builder, expr: ast.Expr, context: Context) -> str | float | bool:
+def _compared(
+    builder: Builder, a: ast.Expr, op: str, b: ast.Expr, context: Context, shown: str
+) -> Guard:
+    """One comparison; both sides must be of one dimension, and words are equal or not."""
+    left, first = _operand(builder, a, context)
+    right, second = _operand(builder, b, context)
+    if first is None or second is None:
+        if first is not second or op not in ("==", "!="):
+            raise Fail(error("HMS502", "a class, a model and a verdict are compared with a name, "
+                             "by == or !=", b.span))  # fmt: skip
+    elif not d.comparable(first, second):
+        labels = [Label(b.span, d.describe(second)), Label(a.span, d.describe(first))]
+        raise Fail(error("HMS301", f"cannot compare {article(first)} with {article(second)}",
+                         b.span, labels=labels))  # fmt: skip
+    return Guard(op, (left, right), shown)
+
+
+def _operand(
+    builder: Builder, expr: ast.Expr, context: Context
+) -> tuple[str | float | bool, d.Dimension | None]:
+    """A side of a comparison, and its dimension; None for what has only a name."""
     if isinstance(expr, ast.Name) and expr.name in REQUEST_ATTRIBUTES:
-        return expr.name
+        return expr.name, REQUEST_ATTRIBUTES[expr.name]
     if isinstance(expr, ast.Name):
         found = builder.lookup(context.scope, expr.name)
         if isinstance(found, Definition):
-            return f"={found.name}"
-        if not is_number(found):
-            return f"={expr.name}"
+            return f"={found.name}", None
+        if found is MISSING and expr.name in VERDICTS:
+            return f"={expr.name}", None
     value = builder.evaluator.value(expr, context)
     if isinstance(value, str):
-        return f"={value}"
+        return f"={value}", None
     if isinstance(value, bool) or not is_number(value):
         raise Fail(error("HMS502", f"cannot compare a request with {kind_of(value)}", expr.span))
-    return float(si(value))
+    return float(si(value)), dimension_of(value)
 
 
 # --- clients -------------------------------------------------------------------------------

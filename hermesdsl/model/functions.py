@@ -32,7 +32,10 @@ class BudgetError(ValueError):
 
 
 def _numbers(name: str, args: Sequence[Any]) -> list[Numeric]:
-    values = list(args[0]) if len(args) == 1 and isinstance(args[0], list | tuple) else list(args)
+    values = list(args)
+    if len(args) == 1:  # a list, or a selection of which nothing is left
+        only = args[0] if isinstance(args[0], list | tuple) else getattr(args[0], "items", None)
+        values = list(only) if isinstance(only, list | tuple) else values
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | float | Quantity):
             raise FunctionError(f"`{name}` takes numbers or quantities")

@@ -8,6 +8,7 @@ from hermesdsl.diagnostics import Label, error
 from hermesdsl.diagnostics.nearest import suggestion
 from hermesdsl.model.arithmetic import is_number, kind_of
 from hermesdsl.model.evaluate import Context
+from hermesdsl.model.functions import FUNCTIONS
 from hermesdsl.model.instance import Definition, Instance, Scope, Selection, Vector
 from hermesdsl.model.messages import unit_help
 from hermesdsl.model.values import Fail
@@ -44,7 +45,7 @@ def _requirement(builder: Builder, statement: ast.Require, scope: Scope) -> Requ
     dimensions: list[tuple[d.Dimension, ast.Expr]] = []
     unit, scale = "", 1.0
     for expr in condition.operands:
-        if _is_metric(expr):
+        if is_metric(expr):
             metric, dimension = metric_of(builder, expr, scope)
             operands.append(metric)
             dimensions.append((dimension, expr))
@@ -80,11 +81,18 @@ def _same_dimension(dimensions: list[tuple[d.Dimension, ast.Expr]]) -> None:
             )  # fmt: skip
 
 
-def _is_metric(expr: ast.Expr) -> bool:
-    name = expr.function if isinstance(expr, ast.Call) else expr
-    return isinstance(name, ast.Name) and (
-        name.name in METRICS or isinstance(expr, ast.Call) or name.name in SERIES
-    )
+def is_metric(expr: ast.Expr) -> bool:
+    """True for a metric, or what looks like one: a call that is of no built-in function.
+
+    `max` is both: of a series it is the metric.
+    """
+    if isinstance(expr, ast.Name):
+        return expr.name in METRICS or expr.name in SERIES
+    if not isinstance(expr, ast.Call) or not isinstance(expr.function, ast.Name):
+        return False
+    name, arguments = expr.function.name, expr.arguments
+    of_series = any(isinstance(a.value, ast.Name) and a.value.name in SERIES for a in arguments)
+    return name not in FUNCTIONS or (name in METRICS and (of_series or not arguments))
 
 
 def metric_of(builder: Builder, expr: ast.Expr, scope: Scope) -> tuple[Metric, d.Dimension]:

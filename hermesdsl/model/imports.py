@@ -121,9 +121,7 @@ class Loader:
             return
         module.imports[name] = (target, inner, span)
 
-    def _target(
-        self, module: ModuleFile, path: Path, statement: ast.Import
-    ) -> ModuleFile | None:
+    def _target(self, module: ModuleFile, path: Path, statement: ast.Import) -> ModuleFile | None:
         found = self._find(path, statement)
         if found is None:
             return None
@@ -176,13 +174,16 @@ class Loader:
     def _allowed(
         self, candidate: Path, library: bool, statement: ast.Import
     ) -> tuple[Path, bool] | None:
-        real = candidate.resolve()
+        try:
+            real = candidate.resolve()
+        except (OSError, RuntimeError):
+            message = f"module `{statement.module}` cannot be read: its links form a circle"
+            self.sink.add(error("HMS104", message, statement.module_span))
+            return None
         if not any(real.is_relative_to(a) for a in self.builder.readable):
-            self.sink.add(
-                error("HMS205", f"module `{statement.module}` leads out of the folders that may "
-                      "be read", statement.module_span,
-                      notes=["help: allow its folder with --path"])
-            )  # fmt: skip
+            message = f"module `{statement.module}` leads out of the folders that may be read"
+            self.sink.add(error("HMS205", message, statement.module_span,
+                                notes=["help: allow its folder with --path"]))  # fmt: skip
             return None
         return real, library
 
@@ -206,9 +207,12 @@ class Loader:
 
 
 def _is_file(path: Path) -> bool:
-    """False too for names that no file system takes and folders that may not be read."""
+    """False too for names that no file system takes and folders that may not be read.
+
+    A link counts wherever it leads: that is looked at next.
+    """
     try:
-        return path.is_file()
+        return path.is_file() or path.is_symlink()
     except (OSError, ValueError):
         return False
 

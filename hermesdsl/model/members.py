@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -90,21 +91,23 @@ def _vector(
     """A vector; members that the same configurations reach are twins of the first of them."""
     path = f"{owner.path}.{declared.name}" if owner.path else declared.name
     passed = [c for c in passed if _in_range(builder, c, size)]
+    reached = list(_reached(passed, size))
+    alike = Counter(reached)
     items: list[Instance] = []
-    prototypes: dict[tuple[int, ...], tuple[Instance, int]] = {}
-    for index, reached in enumerate(_reached(passed, size)):
-        known = prototypes.get(reached)
+    prototypes: dict[tuple[int, ...], Instance] = {}
+    for index, chosen in enumerate(reached):
         here = f"{path}[{index}]"
-        if known is None:
-            before = builder.parts
-            chosen = [passed[i] for i in reached]
-            made = _make(builder, owner, declared, definition, here, chosen, index, path)
-            prototypes[reached] = (made, builder.parts - before)
-        else:
-            builder.parts += known[1]
-            made = clone(known[0], here, owner, index, path)
+        twin = prototypes.get(chosen)
+        if twin is not None:
+            items.append(clone(twin, here, owner, index, path))
+            continue
+        before = builder.parts
+        configs = [passed[i] for i in chosen]
+        made = _make(builder, owner, declared, definition, here, configs, index, path)
+        prototypes[chosen] = made
         items.append(made)
-        if size - index > PART_BUDGET - builder.parts:
+        builder.parts += (alike[chosen] - 1) * (builder.parts - before)
+        if builder.parts > PART_BUDGET:
             _over_budget(declared.statement.target.span)
     return Vector(declared.name, path, items, declared.statement.target.span)
 
@@ -257,7 +260,7 @@ def _vector_size(builder: Builder, target: ast.Index, context: Context) -> int:
                          notes=["help: such as `gpu[8]: H100`"]))  # fmt: skip
     size = builder.evaluator.whole(target.item, context)
     if size < 0:
-        raise Fail(error("HMS306", f"a vector of {size}", target.item.span))
+        raise Fail(error("HMS306", f"a vector cannot have {size} parts", target.item.span))
     if size > PART_BUDGET:
         raise Fail(error("HMS410", f"a vector of {size} parts; the most is {PART_BUDGET}",
                          target.item.span))  # fmt: skip

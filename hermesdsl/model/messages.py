@@ -14,7 +14,7 @@ from hermesdsl.source import Span
 from hermesdsl.syntax import ast
 from hermesdsl.units import dimension as d
 from hermesdsl.units.quantity import Quantity
-from hermesdsl.units.table import AMBIGUOUS, PREFERRED, UNITS, find
+from hermesdsl.units.table import AMBIGUOUS, SPELLED, UNITS, find
 
 
 def outside(index: int, size: int, span: Span) -> Diagnostic:
@@ -42,27 +42,40 @@ def unknown_unit(expr: ast.QuantityLiteral) -> Any:
         best_bottom = below if below in UNITS else nearest(below, known)
         guess = f"{best_top}/{best_bottom}" if best_top and best_bottom else None
     else:
-        guess = nearest(expr.unit, known)
+        guess = SPELLED.get(expr.unit.lower()) or nearest(expr.unit, known)
     notes = [f"help: did you mean `{guess}`?"] if guess else []
     return error("HMS302", f"unknown unit `{expr.unit}`", expr.unit_span, notes=notes)
 
 
-def usual_unit(dimension: d.Dimension) -> str | None:
-    """A unit people use for a dimension, from the middle of their range; None if there is none."""
-    units = PREFERRED.get(dimension) or PREFERRED.get(d.Dimension(*dimension[:5])) or ()
-    return units[len(units) // 2] if units else None
+#: What people write most for a dimension.
+_USUAL = {
+    d.BYTE: "GB", d.SECOND: "ms", d.FLOP: "TFLOP", d.FLOPS: "TFLOPS", d.BANDWIDTH: "GB/s",
+    d.WATT: "W", d.JOULE: "J", d.DOLLAR: "$", d.PRICE: "$/hr", d.TOKEN: "tok", d.REQUEST: "req",
+    d.SESSION: "session", d.PER_SECOND: "req/s",
+}  # fmt: skip
+
+
+def unit_notes(value: Any, dimension: d.Dimension, unit: str | None = None) -> list[str]:
+    """The help for a bare number where a quantity of `dimension` is wanted."""
+    unit = unit or _USUAL.get(dimension) or _USUAL.get(d.Dimension(*dimension[:5]))
+    if unit is None:
+        return []
+    number = text(value)
+    written = f"${number}{unit[1:]}" if unit.startswith("$") else f"{number} {unit}"
+    return [f"help: give it a unit, such as `{written}`"]
 
 
 def unit_help(left: Any, right: ast.Expr) -> list[str]:
     """Offers the right unit where only the unit of a literal is wrong."""
     if not isinstance(right, ast.QuantityLiteral) or not isinstance(left, Quantity):
         if isinstance(right, ast.Number) and isinstance(left, Quantity):
-            unit = left.unit.text if left.unit else usual_unit(left.dimension)
-            return [f"help: give it a unit, such as `{text(right.value)} {unit}`"] if unit else []
+            unit = left.unit.text if left.unit else None
+            return unit_notes(right.value, left.dimension, unit)
         return []
     top = right.unit.partition("/")[0]
     for choice in (top, f"{right.unit}/s", f"{right.unit}/tok"):
         found = find(choice)
-        if found is not None and d.comparable(found.dimension, left.dimension):
+        fits = found is not None and d.comparable(found.dimension, left.dimension)
+        if fits and not left.dimension.is_number:
             return [f"help: did you mean `{text(right.value)} {choice}`?"]
     return []

@@ -59,8 +59,7 @@ def _check_settable(
         return
     prop = instance.properties[name.partition(".")[0]]
     if prop.derived:
-        raise Fail(error("HMS210", f"`{name}` is derived and cannot be set", span,
-                         notes=[f"note: {prop.doc}"]))  # fmt: skip
+        raise Fail(resolve.derived(prop, span))
     inside = [s for s in sites if s.rank.stage < BY_CASE]
     if not inside or inside[-1].expr is None or inside[-1].scope is None:
         return
@@ -226,9 +225,14 @@ def _by_name(builder: Builder, scope: Scope, step: Step) -> tuple[Instance, str]
     if found is MISSING:
         raise Fail(error("HMS201", f"unknown name `{step.name}`", step.span,
                          notes=suggestion(step.name, builder.visible(scope))))  # fmt: skip
-    raise Fail(error("HMS210", f"`{step.name}` is {kind_of(found)}; it has no value to set",
-                     step.span, notes=["help: set one of its properties, such as "
-                                       f"`{step.name}.… = …`"]))  # fmt: skip
+    raise Fail(_without_value(step, found))
+
+
+def _without_value(step: Step, found: Any) -> Diagnostic:
+    what = "a vector" if isinstance(found, Vector) else kind_of(found)
+    return error("HMS210", f"`{step.name}` is {what}; it has no value to set", step.span,
+                 notes=["help: set one of its properties, such as "
+                        f"`{step.name}.… = …`"])  # fmt: skip
 
 
 def _member(builder: Builder, thing: Any, step: Step) -> Any:
@@ -259,8 +263,10 @@ def _owner(builder: Builder, thing: Any, step: Step) -> Instance:
         home = resolve.exporter(thing, step.name)
         if home is not None and home[1] in home[0].instance.params:
             return home[0].instance
-        raise Fail(error("HMS201", f"module `{thing.name}` has no param `{step.name}`", step.span,
-                         notes=suggestion(step.name, resolve.export_names(thing))))  # fmt: skip
+        if home is None:
+            raise Fail(resolve.not_exported(thing, step.name, step.span))
+        found = builder.own(home[0].instance, home[1])
+        raise Fail(_without_value(step, found))
     if not isinstance(thing, Instance):
         raise Fail(error("HMS210", f"{kind_of(thing)} has no values to set", step.span))
     if step.name not in thing.params and step.name not in thing.properties:

@@ -9,6 +9,7 @@ from hermesdsl.model.arithmetic import compare, equal, is_number, kind_of, type_
 from hermesdsl.model.coerce import MemberType, WantedType, coerce, named_type
 from hermesdsl.model.evaluate import Context
 from hermesdsl.model.instance import Definition, ParamDecl
+from hermesdsl.model.messages import unit_notes
 from hermesdsl.model.values import Fail, Interval, text
 from hermesdsl.schema import KINDS
 from hermesdsl.source import Span
@@ -76,8 +77,7 @@ def _same_sort(
         wanted, found = dimension_of(usual), dimension_of(value)
         notes = []
         if found.is_number:
-            unit = getattr(getattr(usual, "unit", None), "text", "")
-            notes = [f"help: give it a unit, such as `{text(value)} {unit}`"] if unit else []
+            notes = unit_notes(value, wanted, getattr(getattr(usual, "unit", None), "text", None))
         raise Fail(
             error("HMS301", f"`{declared.name}` takes {article(wanted)}, found {article(found)}",
                   span, labels=labels, notes=notes)

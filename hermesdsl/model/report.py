@@ -1,10 +1,14 @@
-"""At most one error per statement: the first, for what follows is often only its echo."""
+"""Diagnostics as they are shown: one error per statement, in the order of the text.
+
+The first error of a statement is kept: what follows is often only its echo.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
+from hermesdsl.model.instance import FILE_OUTERNESS
 from hermesdsl.source import Source, Span
 from hermesdsl.syntax import ast
 from hermesdsl.syntax.checks import every_statement
@@ -14,9 +18,10 @@ if TYPE_CHECKING:
 
 
 def once_per_statement(builder: Builder) -> None:
-    """Drops errors from the sink that stand in a statement with an earlier error.
+    """Drops errors from the sink that stand in a statement with an earlier error; sorts the rest.
 
-    A statement with a block is only its own head: what stands inside has errors of its own.
+    A statement with a block is only its own head: what stands inside has errors of its own. The
+    root file comes first, what has no place last.
     """
     seen: set[tuple[int, int]] = set()
     maps: dict[int, _Statements] = {}
@@ -29,7 +34,16 @@ def once_per_statement(builder: Builder) -> None:
             kept.append(item)
         if place is not None:
             seen.add(place)
-    builder.sink.items[:] = kept
+    builder.sink.items[:] = sorted(kept, key=lambda item: _order(builder, item.span))
+
+
+def _order(builder: Builder, span: Span | None) -> tuple[int, int]:
+    if span is None:
+        return (FILE_OUTERNESS, 0)
+    module = builder.by_source.get(id(span.source))
+    if module is None:
+        return (-1, 0)  # the command line
+    return (FILE_OUTERNESS - module.instance.outerness, span.start)
 
 
 def _place(builder: Builder, span: Span, maps: dict[int, _Statements]) -> tuple[int, int] | None:

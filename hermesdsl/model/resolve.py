@@ -5,21 +5,28 @@ Functions over the builder's data: they connect files and members, and never exp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from hermesdsl import resources
 from hermesdsl.diagnostics import Diagnostic, error
 from hermesdsl.diagnostics.nearest import nearest, suggestion
 from hermesdsl.model.arithmetic import MISSING, kind_of
+from hermesdsl.model.functions import FUNCTIONS
 from hermesdsl.model.instance import (
     Definition,
     Instance,
     ModuleFile,
+    Scope,
     Selection,
     Vector,
 )
 from hermesdsl.model.values import ComputedValue, Fail
-from hermesdsl.schema.types import MapType
+from hermesdsl.schema import family
+from hermesdsl.schema.pipeline import REQUEST_ATTRIBUTES
+from hermesdsl.schema.types import ComputedType, MapType, Property, SymbolType
 from hermesdsl.source import Span
 from hermesdsl.syntax import ast
 
@@ -93,11 +100,27 @@ def missing_imports(builder: Builder) -> Iterator[Diagnostic]:
         for target, inner, span in module.imports.values():
             if inner is None or exporter(target, inner) is not None:
                 continue
-            notes = list(suggestion(inner, export_names(target)))
-            if inner in target.imports:
-                notes = ["note: it is imported there; only an index file passes names on",
-                         f"help: import it from `{target.imports[inner][0].name}`"]  # fmt: skip
-            yield error("HMS201", f"module `{target.name}` has no `{inner}`", span, notes=notes)
+            yield not_exported(target, inner, span)
+
+
+def not_exported(module: ModuleFile, name: str, span: Span) -> Diagnostic:
+    """The diagnostic for a name that cannot be had from a module."""
+    own = sorted(export_names(module))
+    notes: Iterable[str] = suggestion(name, own)
+    if name in module.imports:
+        notes = ["note: it is imported there; only an index file passes names on",
+                 f"help: import it from `{dotted(module.imports[name][0])}`"]  # fmt: skip
+    elif not notes and own:
+        notes = [f"note: it has {', '.join(own[:12])}{', …' if len(own) > 12 else ''}"]
+    return error("HMS201", f"module `{dotted(module)}` has no `{name}`", span, notes=notes)
+
+
+def dotted(module: ModuleFile) -> str:
+    """How an import names a module: ``std.nvidia.hopper``, ``parts``."""
+    path = PurePosixPath(module.name)
+    parts = path.with_suffix("").parts if module.library else (path.stem,)
+    inner = parts[:-1] if parts[-1] == "index" and len(parts) > 1 else parts
+    return ".".join(("std", *inner[1:]) if module.library else inner)
 
 
 # --- members -------------------------------------------------------------------------------
@@ -114,10 +137,15 @@ def member(builder: Builder, base: Any, name: str, span: Span, expr: ast.Expr) -
     if isinstance(base, ModuleFile):
         return _of_module(builder, base, name, span)
     if isinstance(base, Vector):
+        shown = expr.base.span.text if isinstance(expr, ast.Attribute) else base.name
         raise Fail(
-            error("HMS303", f"`{base.path}` is a vector of {len(base.items)}", span,
-                  notes=[f"help: write `{base.name}[*].{name}` for all, or pick one by index"])
-        )  # fmt: skip
+            error(
+                "HMS303",
+                f"`{shown}` is a vector of {len(base.items)}",
+                span,
+                notes=[f"help: write `{shown}[*].{name}` for all, or pick one by index"],
+            )
+        )
     if isinstance(base, Selection) or (
         isinstance(base, list) and all(isinstance(x, Instance | Selection) for x in base)
     ):
@@ -135,8 +163,7 @@ def member(builder: Builder, base: Any, name: str, span: Span, expr: ast.Expr) -
 def _of_module(builder: Builder, base: ModuleFile, name: str, span: Span) -> Any:
     home = exporter(base, name)
     if home is None:
-        raise Fail(error("HMS201", f"module `{base.name}` has no `{name}`", span,
-                         notes=suggestion(name, export_names(base))))  # fmt: skip
+        raise Fail(not_exported(base, name, span))
     return builder.own(home[0].instance, home[1])
 
 
@@ -146,17 +173,17 @@ def _of_instance(builder: Builder, base: Instance, name: str, span: Span) -> Any
         return found
     if name in base.properties:
         raise Fail(error("HMS207", f"`{name}` of {base} has no value", span))
-    known = {*base.params, *base.decls, *base.members, *base.properties}
-    raise Fail(
-        error("HMS201", f"{base.kind.name} `{base}` has no `{name}`", span,
-              notes=suggestion(name, known))
-    )  # fmt: skip
+    own = [*base.params, *base.decls, *base.members]
+    notes = suggestion(name, [*own, *base.properties])
+    if not notes and own:
+        notes = (f"note: it has {', '.join(own[:12])}{', …' if len(own) > 12 else ''}",)
+    raise Fail(error("HMS201", f"{base.kind.name} `{base}` has no `{name}`", span, notes=notes))
 
 
 def _of_selection(builder: Builder, base: Any, name: str, span: Span, expr: ast.Expr) -> Any:
     items = base.items if isinstance(base, Selection) else _flat(base)
     found = [_of_instance(builder, item, name, span) for item in items]
-    if found and all(isinstance(x, Instance | Vector) for x in found):
+    if all(isinstance(x, Instance | Vector) for x in found):
         vectors = [x for x in found if isinstance(x, Vector)]
         whole = vectors if len(vectors) == len(found) else None
         return Selection(_flat(found), expr.span.text, whole)
@@ -176,13 +203,75 @@ def instances(builder: Builder, value: Any, span: Span) -> list[Instance]:
         return [value]
     if isinstance(value, Vector | Selection):
         if not value.items:
-            raise Fail(error("HMS402", "the selection is empty", span))
+            shown = value.text if isinstance(value, Selection) else value.path
+            raise Fail(error("HMS402", f"`{shown}` selects nothing", span))
         return value.items
     if isinstance(value, list) and value:
         return [i for v in value for i in instances(builder, v, span)]
-    if isinstance(value, Definition) and value.kind.single:
-        return [value.instance(builder)]
+    if isinstance(value, Definition):
+        if value.kind.single:
+            return [value.instance(builder)]
+        note = f"help: declare one, as in `x: {value}`, and name that"
+        raise Fail(error("HMS303", f"`{value}` is a type, not a thing", span, notes=[note]))
     raise Fail(error("HMS303", f"expected parts, found {kind_of(value)}", span))
+
+
+def unknown_name(
+    builder: Builder,
+    expr: ast.Name,
+    scope: Scope,
+    exclude: tuple[Instance, str] | None,
+    wanted: Any,
+    *,
+    formula: bool = False,
+) -> Diagnostic:
+    """The diagnostic for a name that means nothing where it stands.
+
+    `wanted` is the type of the value it should be, `formula` that it may be of the request.
+    """
+    name = expr.name
+    unset = builder.unset_property(scope, name)
+    if unset is not None and exclude != (unset, name):
+        return error("HMS207", f"`{name}` of {unset} has no value", expr.span)
+    words: tuple[str, ...] = ()
+    if isinstance(wanted, SymbolType):
+        words = wanted.values
+    elif isinstance(wanted, ComputedType):
+        words = tuple(c.name for c in family(wanted.family))
+    closed = words and not getattr(wanted, "literal", False)
+    notes = suggestion(name, words if closed else [*words, *builder.visible(scope), *FUNCTIONS])
+    if formula:
+        notes = (f"help: of the request a formula reads {', '.join(REQUEST_ATTRIBUTES)}",)
+    if unset is not None:
+        notes = (f"note: `{name}` of {unset} is what is being set here",)
+    elif closed:
+        notes = (*notes, f"help: one of {', '.join(words)}")
+    elif not formula:
+        home = library_home(name)
+        notes = (f"help: write `from {home} import {name}`",) if home else notes
+    return error("HMS201", f"unknown name `{name}`", expr.span, notes=notes)
+
+
+def library_home(name: str) -> str | None:
+    """The module of the standard library that defines `name`, such as ``std.nvidia.hopper``."""
+    folder = resources.folder("stdlib")
+    defines = re.compile(rf"^[a-z]+ {re.escape(name)}\b", re.MULTILINE)
+    for path in sorted(folder.rglob("*.hms")):
+        if path.name != "prelude.hms" and defines.search(path.read_text(encoding="utf-8")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            inner = parts[:-1] if parts[-1] == "index" else parts
+            return ".".join(("std", *inner))
+    return None
+
+
+def parts_inside(container: Instance, kinds: tuple[str, ...]) -> str | None:
+    """A path of parts of one of these kinds inside a container, the first kind that it has."""
+    for kind in kinds:
+        for name, child in container.children.items():
+            first = child.items[:1] if isinstance(child, Vector) else [child]
+            if any(item.kind.name == kind for item in first):
+                return f"{container}.{name}[*]" if isinstance(child, Vector) else str(child)
+    return None
 
 
 # --- texts and places ----------------------------------------------------------------------
@@ -231,6 +320,13 @@ def unknown_property(instance: Instance, name: str, span: Span | None) -> Diagno
     if maps and nearest(name, instance.properties) is None and "." in name:
         notes = [f"help: dotted names are allowed under {', '.join(maps)}"]
     return error("HMS206", f"{what} has no property `{name}`", span, notes=notes)
+
+
+def derived(prop: Property, span: Span | None) -> Diagnostic:
+    """The diagnostic for setting a value that the schema computes."""
+    inputs = ", ".join(f"`{name}`" for name in prop.inputs)
+    return error("HMS210", f"`{prop.name}` is derived and cannot be set", span,
+                 notes=[f"help: set what it is computed from: {inputs}"])  # fmt: skip
 
 
 def place_of(instance: Instance) -> Span | None:

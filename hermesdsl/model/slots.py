@@ -161,9 +161,9 @@ def _equal_sites(instance: Instance, slot: Slot) -> Diagnostic:
     pair = sorted(slot.sites[-2:], key=lambda s: s.span.start if s.span else 0)
     labels = [Label(pair[0].span, "set here too")] if pair[0].span else []
     where = f"`{slot.name}` of {instance}" if str(instance) else f"`{slot.name}`"
-    return error("HMS209", f"{where} is set twice with equal right", pair[1].span, labels=labels,
-                 notes=["help: keep one; a narrower path such as `[0]`, or an outer scope, "
-                        "would win"])  # fmt: skip
+    note = "help: keep one; a narrower index such as `[0]`, or an outer scope, would win"
+    return error("HMS209", f"{where} is set twice, and neither wins", pair[1].span, labels=labels,
+                 notes=[note])  # fmt: skip
 
 
 def _absent(builder: Builder, instance: Instance, slot: Slot) -> Any:
@@ -233,7 +233,7 @@ def _circle(builder: Builder, instance: Instance, slot: Slot) -> Diagnostic:
     """The diagnostic for a value that is needed to compute itself."""
     start = next(i for i, (_, busy) in enumerate(builder.busy) if busy is slot)
     circle = builder.busy[start:]
-    if all(o is instance and s.name in o.params and _by_default(s) for o, s in circle):
+    if all(o is instance and _is_default(o, s) for o, s in circle):
         return _none_given(instance, [s.name for _, s in circle])
     names = [_path(o, s) for o, s in circle]
     shown = " -> ".join([*names, names[0]]) if len(names) > 1 else ""
@@ -244,7 +244,11 @@ def _circle(builder: Builder, instance: Instance, slot: Slot) -> Diagnostic:
     return error("HMS208", f"`{names[0]}` depends on itself", span, notes=notes)
 
 
-def _by_default(slot: Slot) -> bool:
+def _is_default(instance: Instance, slot: Slot) -> bool:
+    """True for a param that nobody gave a value."""
+    declared = instance.params.get(slot.name)
+    if declared is None or isinstance(declared.statement, ast.Let):
+        return False
     return slot.winner is not None and slot.winner.rank.stage == BY_DEFAULT
 
 
@@ -259,6 +263,6 @@ def _none_given(instance: Instance, names: list[str]) -> Diagnostic:
     declared = [instance.params[n].statement.name_span for n in names]
     labels = [Label(span, "declared here") for span in declared]
     what = f"`{instance}` needs" if instance.path else "the specification needs"
-    notes = ["help: each is the default of the other; set one of them"] if listed else []
+    notes = ["help: each follows from the other; set one of them"] if listed else []
     return error("HMS207", f"{what} a value for {either}", place_of(instance) or declared[0],
                  labels=labels if place_of(instance) else labels[1:], notes=notes)  # fmt: skip

@@ -99,7 +99,7 @@ def source_text(value: Any) -> str:
         if unit is None or unit.text.startswith("$"):
             return text(value)
         blank = "" if unit.text == "%" else " "
-        return f"{value.value / unit.factor!r}{blank}{unit.text}"
+        return f"{unit.from_base(value.value)!r}{blank}{unit.text}"
     if isinstance(value, tuple):
         return f"({', '.join(source_text(v) for v in value)})"
     if isinstance(value, float):

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from hermesdsl.diagnostics import error
 from hermesdsl.model import resolve, twins
 from hermesdsl.model.arithmetic import kind_of
+from hermesdsl.model.coerce import coerce
 from hermesdsl.model.configure import flatten_block
 from hermesdsl.model.evaluate import Context
 from hermesdsl.model.instance import IN_BLOCK, Definition, Instance, Scope
 from hermesdsl.model.values import Fail
-from hermesdsl.schema.types import NumberType
+from hermesdsl.schema.types import ListType, NumberType
 from hermesdsl.source import Span
 from hermesdsl.syntax import ast
 from hermesdsl.units.quantity import si
@@ -37,7 +38,7 @@ class WireValue:
 
     groups: tuple[tuple[str, ...], ...]
     pattern: str | None
-    options: dict[str, int]
+    options: dict[str, int | tuple[int, ...]]
     both: bool
     link: Instance | None
     lanes: int
@@ -47,6 +48,8 @@ class WireValue:
 def wires(builder: Builder, instance: Instance) -> list[WireValue]:
     """The wires of one instance's body; problems go to the builder's sink."""
     proto = instance.twin or instance
+    if not proto.wirings:
+        return []
     known = builder.wire_values.get(id(proto))
     if known is None:
         known = builder.wire_values[id(proto)] = list(_evaluate(builder, proto))
@@ -91,7 +94,7 @@ def _wire(builder: Builder, statement: ast.Connect, scope: Scope) -> WireValue:
 
 def _pattern(
     builder: Builder, expr: ast.Expr, context: Context
-) -> tuple[str, tuple[tuple[str, ...], ...], dict[str, int]]:
+) -> tuple[str, tuple[tuple[str, ...], ...], dict[str, int | tuple[int, ...]]]:
     if not isinstance(expr, ast.Call) or not isinstance(expr.function, ast.Name):
         raise Fail(
             error("HMS404", "a connection has two ends", expr.span,
@@ -102,8 +105,17 @@ def _pattern(
         if argument.name is None:
             groups.append(_ends(builder, argument.value, context))
         else:
-            options[argument.name] = builder.evaluator.whole(argument.value, context)
+            options[argument.name] = _option(builder, argument.value, context)
     return expr.function.name, tuple(groups), options
+
+
+def _option(builder: Builder, expr: ast.Expr, context: Context) -> int | tuple[int, ...]:
+    """A setting of a pattern: a whole number, or a list of them (``shape = [4, 2]``)."""
+    value = builder.evaluator.value(expr, context)
+    if not isinstance(value, list):
+        return builder.evaluator.whole(expr, context)
+    whole = coerce(builder, value, ListType(NumberType(integer=True)), expr.span)
+    return tuple(int(si(number)) for number in whole)
 
 
 def _ends(builder: Builder, expr: ast.Expr, context: Context) -> tuple[str, ...]:
@@ -111,10 +123,10 @@ def _ends(builder: Builder, expr: ast.Expr, context: Context) -> tuple[str, ...]
     parts = resolve.instances(builder, value, expr.span)
     for part in parts:
         if part.kind.name not in PARTS:
-            raise Fail(
-                error("HMS404", f"a wire ends at a part, not at {kind_of(part)}", expr.span,
-                      notes=[f"help: name a part inside it, such as `{part}.nic[0]`"])
-            )  # fmt: skip
+            inside = resolve.parts_inside(part, ("nic", "switch", "cpu", "chip", "memory"))
+            notes = [f"help: name a part inside it, such as `{inside}`"] if inside else []
+            raise Fail(error("HMS404", f"a wire ends at a part, not at {kind_of(part)}", expr.span,
+                             notes=notes))  # fmt: skip
     return tuple(part.path for part in parts)
 
 

@@ -78,7 +78,7 @@ STAGES = (
     _stage("Prefill", "Computes the KV of everything new in the context."),
     _stage("Decode", "Produces tokens from KV that is there.", _TOKENS, _HIDDEN),
     _stage("Generate", "Prefills what is new, then decodes.", _TOKENS, _HIDDEN,
-           Property("prefill", ReferenceType(("client", "pool"), many=True),
+           Property("prefill", ReferenceType(("client",), many=True, pools=True),
                     "Where the prompt is read, if elsewhere."),
            Property("transfer", SymbolType(("full", "layerwise")), "How KV moves.", "full")),
     _stage("Classify", "Sorts requests; leaves a verdict.", _PASS),

@@ -106,9 +106,12 @@ MODEL = Kind(
         Property("max_context", NumberType(d.TOKEN, integer=True, minimum=1),
                  "Longest context it was trained for."),
         Property("kind", SymbolType(("decoder", "encoder")), "Causal or bidirectional.", "decoder"),
-        Property("weights", NumberType(d.BYTE), "Bytes of all weights.", _weights, derived=True),
+        Property("weights", NumberType(d.BYTE), "Bytes of all weights.", _weights, derived=True,
+                 inputs=("parameters", "dtype")),
         Property("kv_per_token", NumberType(d.Dimension(byte=1, token=-1)),
-                 "Bytes of KV per token, all layers.", _kv_per_token, derived=True),
+                 "Bytes of KV per token, all layers.", _kv_per_token, derived=True,
+                 inputs=("layers", "kv_heads", "head_dim", "kv_lora_rank", "rope_head_dim",
+                         "kv_dtype")),
     ),
 )  # fmt: skip
 

@@ -84,10 +84,11 @@ class ComputedType:
 
 @dataclass(frozen=True)
 class ReferenceType:
-    """A thing of one of these kinds or built-in types; `many` allows vectors and selections."""
+    """A thing of one of these kinds; `many` allows vectors and selections, and `pools` pools."""
 
     kinds: tuple[str, ...]
     many: bool = False
+    pools: bool = False
 
     def __str__(self) -> str:
         return " or ".join(self.kinds)
@@ -156,7 +157,7 @@ class Property:
     """One named value of a kind.
 
     `default` is the value in base units, or a function of the other values. `derived` values
-    are computed and cannot be set. A property that is neither set nor defaulted is absent;
+    are computed from their `inputs` and cannot be set. A property that is neither set nor defaulted is absent;
     `required` makes that an error.
     """
 
@@ -166,6 +167,7 @@ class Property:
     default: Any | Callable[[Getter], Any] = None
     required: bool = False
     derived: bool = False
+    inputs: tuple[str, ...] = ()
 
 
 #: Statement forms that a kind's body may hold beside params, lets, settings and asserts.

@@ -30,7 +30,7 @@ class Quantity:
         if unit is None:
             text = d.symbol(self.dimension)
             return f"{number_text(self.value)} {text}".rstrip()
-        number = number_text(self.value / unit.factor)
+        number = number_text(unit.from_base(self.value))
         if unit.text == "%":
             return f"{number}%"
         if unit.text.startswith("$"):
@@ -53,7 +53,7 @@ def number_text(value: float) -> str:
 def make(value: float, text: str) -> Quantity | None:
     """The quantity written as `value` and unit `text`; None if the unit is unknown."""
     unit = find(text)
-    return None if unit is None else Quantity(value * unit.factor, unit.dimension, unit)
+    return None if unit is None else Quantity(unit.to_base(value), unit.dimension, unit)
 
 
 def dimension_of(value: Numeric) -> Dimension:
@@ -124,7 +124,10 @@ def modulo(a: Numeric, b: Numeric) -> Numeric:
 
 
 def power(a: Numeric, exponent: Numeric) -> Numeric:
-    """a ** exponent; a quantity takes whole exponents only."""
+    """a ** exponent; a quantity takes whole exponents only.
+
+    Raises `UnitError`, and ArithmeticError if the result is no real number.
+    """
     if isinstance(exponent, Quantity):
         if not exponent.dimension.is_countlike:
             raise UnitError(f"an exponent must be a number, not {article(exponent.dimension)}")
@@ -155,7 +158,7 @@ def article(dimension: Dimension) -> str:
 
 def _real(value: complex | float) -> float:
     if isinstance(value, complex):
-        raise UnitError("the result is not a real number")
+        raise ArithmeticError("the result is not a real number")
     return value
 
 

@@ -22,6 +22,20 @@ class Unit(NamedTuple):
     factor: float
     dimension: Dimension
 
+    def to_base(self, number: float) -> float:
+        """`number` of this unit in base units, rounded once: ``35 %`` is 0.35 to the last bit."""
+        inverse = round(1 / self.factor)
+        if inverse > 1 and abs(inverse * self.factor - 1) < 1e-12:
+            return number / inverse
+        return number * self.factor
+
+    def from_base(self, value: float) -> float:
+        """`value` in base units as a number of this unit."""
+        inverse = round(1 / self.factor)
+        if inverse > 1 and abs(inverse * self.factor - 1) < 1e-12:
+            return value * inverse
+        return value / self.factor
+
 
 _DECIMAL = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50}
@@ -81,6 +95,16 @@ AMBIGUOUS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     | {f"{p}b/s": (f"{p}B/s", f"{p}bit/s") for p in ("k", "K", "M", "G", "T")}
     | {"b": ("B", "bit"), "b/s": ("B/s", "bit/s")}
 )
+
+#: Units that people spell out, by what is written in small letters.
+SPELLED: Mapping[str, str] = MappingProxyType(
+    {
+        "byte": "B", "bytes": "B", "bits": "bit", "second": "s", "seconds": "s", "secs": "s",
+        "minute": "min", "minutes": "min", "mins": "min", "hours": "hr", "hrs": "hr",
+        "days": "day", "watt": "W", "watts": "W", "joule": "J", "joules": "J", "flop": "FLOP",
+        "flops": "FLOPS", "dollar": "$", "dollars": "$", "percent": "%",
+    }
+)  # fmt: skip
 
 #: For printing values that nobody wrote a unit for: largest unit not above the value wins.
 PREFERRED: Mapping[Dimension, tuple[str, ...]] = MappingProxyType(

