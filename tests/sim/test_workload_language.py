@@ -135,7 +135,7 @@ def test_a_table_of_clients_with_lengths(tmp_path):
         (LENGTHS + "arrivals = diurnal(2 req/s, peak = 0.5)", "HMS306",
          "0.5 is out of range: it must be at least 1"),
         (LENGTHS + "arrivals = bursty(2 req/s, swing = 120%)", "HMS306",
-         "120% is out of range: it must be at most 1"),
+         "120% is out of range: it must be at most 100%"),
         (LENGTHS + "arrivals = bursty(2 req/s, shape = square)", "HMS201",
          "unknown name `square`"),
         (LENGTHS + "arrivals = closed()", "HMS305", "`closed` needs `users`"),
