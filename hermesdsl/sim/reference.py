@@ -79,6 +79,10 @@ class ListedDecoding:
         """See `Decoding`."""
         return self._entries.pop().sequence
 
+    def drop(self, sequence: Sequence) -> None:
+        """See `Decoding`."""
+        self._entries = [entry for entry in self._entries if entry.sequence is not sequence]
+
     def live(self) -> list[Sequence]:
         """See `Decoding`."""
         return [entry.sequence for entry in self._entries]
