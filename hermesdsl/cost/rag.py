@@ -101,6 +101,17 @@ def tree(*, vectors: float, codes: int, fan_out: int, levels: int, scanned: floa
     return work
 
 
+def hand_over_bytes(
+    documents: int, *, text: float = 0.0, dim: int = 0, value: float = 0.0
+) -> float:
+    """Bytes of found documents on their way to a prompt: `text` bytes each, and embeddings.
+
+    An embedding has `dim` values of `value` bytes, each: a document of 4096 fp32 values takes
+    16 KiB, not 16 bytes.
+    """
+    return documents * (text + dim * value)
+
+
 @dataclass(frozen=True)
 class Machine:
     """What searches: `peak` FLOP/s and `bandwidth` byte/s that searching reaches in all.

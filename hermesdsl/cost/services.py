@@ -62,6 +62,18 @@ def bind_services(system: CompiledSystem) -> dict[Place, ServiceCost]:
     }
 
 
+def work_of(stage: StageNode, tokens: int, candidates: int = 0) -> tuple[int, int]:
+    """What one request adds to the (`requests`, `tokens`) of a batch of this stage.
+
+    `tokens` that the stage reads of the request: its query, its text. A reranker reads each of
+    `candidates` passages of `chunk` tokens together with the query.
+    """
+    if stage.type_name != "Rerank":
+        return 1, tokens
+    chunk = _whole(stage.options.get("chunk"), 0)
+    return candidates, candidates * (tokens + chunk)
+
+
 def diagnose_services(system: CompiledSystem) -> list[Diagnostic]:
     """Why a stage has no cost on its client, each reason once per vector of clients.
 

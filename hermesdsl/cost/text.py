@@ -51,6 +51,11 @@ CONSTANTS: Mapping[str, tuple[float, float]] = MappingProxyType(
 )
 
 
+#: Bytes of UTF-8 per token, to size what is handed over as text: English in cl100k has four to
+#: five characters per token. [assumed]
+TEXT_BYTES = 4.5
+
+
 def text_cost(stage_type: str, cores: float = 1.0) -> TextCost:
     """The cost of a stage type of `CONSTANTS`. Raises KeyError for any other."""
     per_token, per_request = CONSTANTS[stage_type]

@@ -68,10 +68,11 @@ class Engine:
     """
 
     __slots__ = (
-        "_cancelled", "_decoded_at", "_fetch", "_free_from", "_incoming", "_kernel", "_leave", "_limit", "_reading", "_ready",
-        "_recorder", "_run", "_run_start", "_slices", "_state", "_step_decodes", "_step_start",
-        "_version", "accepted", "batching", "cost", "decoding", "holds", "host", "index", "kept",
-        "kv", "max_batch", "path", "preemptions", "prompts_done", "recomputed", "waiting",
+        "_cancelled", "_decoded_at", "_fetch", "_free_from", "_incoming", "_interrupted", "_kernel",
+        "_leave", "_limit", "_reading", "_ready", "_recorder", "_run", "_run_start", "_slices",
+        "_state", "_step_decodes", "_step_start", "_version", "accepted", "batching", "cost",
+        "decoding", "holds", "host", "index", "kept", "kv", "max_batch", "path", "preemptions",
+        "prompts_done", "recomputed", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -127,6 +128,7 @@ class Engine:
         self._run = DecodeRun((), 1, 0.0)
         self._run_start = 0.0
         self._limit = 0
+        self._interrupted = False
         self._version = 0
 
     def _make_decoding(self, block_size: int) -> Decoding:
@@ -169,7 +171,7 @@ class Engine:
         stepping = self._state == _STEPPING and any(s is sequence for s, _ in self._slices)
         if sequence.place == QUEUED and not stepping:
             self._discard(sequence, now)
-            self._poke(now, nextafter(now, inf))
+            self._given_back(now)
         elif sequence.place != GONE:
             self._cancelled = True
             self._poke(now, nextafter(now, inf))
@@ -205,7 +207,7 @@ class Engine:
     def release(self, hold: Hold, now: float) -> None:
         """Drop one reference to kept KV; without any, its blocks are free."""
         if self._drop(hold):
-            self._poke(now, nextafter(now, inf))
+            self._given_back(now)
 
     def give_up(self, now: float) -> bool:
         """Free KV for whoever waits, when nothing else can happen; False if there is none.
@@ -237,6 +239,12 @@ class Engine:
         self._lose(last)
         self._poke(now, nextafter(now, inf))
         return True
+
+    def _given_back(self, now: float) -> None:
+        if self._state == _RUNNING:
+            self._extend()
+        if self.waiting:
+            self._poke(now, nextafter(now, inf))
 
     def _drop(self, hold: Hold) -> int:
         hold.refs -= 1
@@ -456,6 +464,7 @@ class Engine:
         self._plan_run()
 
     def _plan_run(self) -> None:
+        self._interrupted = False
         self._end_run_after(self.decoding.horizon(self.kv.free))
 
     def _end_run_after(self, steps: int) -> None:
@@ -471,8 +480,16 @@ class Engine:
             self._end_sequences(self.decoding.finished(), now)
             self._next(now)
 
+    def _extend(self) -> None:
+        """Blocks were given back: memory may end the run later, unless it was interrupted."""
+        if not self._interrupted:
+            steps = self.decoding.horizon(self.kv.free)
+            if steps > self._limit:
+                self._end_run_after(steps)
+
     def _interrupt(self, earliest: float) -> None:
         """End the run with its first step that ends at `earliest` or later."""
+        self._interrupted = True
         limit = self._limit
         if limit > 1:
             steps = first_step_at(self._run, earliest, self._run_start, limit)
@@ -540,6 +557,8 @@ class Engine:
         self._leave(self, sequence, now)
 
     def _end_sequences(self, finished: list[Sequence], now: float) -> None:
+        # The step is over: what happens now is seen when the next one is put together.
+        self._state = _STEPPING
         clock, blocks = self.decoding.clock, self.kv.blocks
         for sequence in finished:
             self._record_residence(sequence)

@@ -39,12 +39,12 @@ class Hold:
 
     `blocks` are its own; below them lie `shared` full blocks of its `parent`. `refs` counts who
     refers to it, `children` those among them that lie on top of it. `lost`: given up under
-    pressure; whoever reads it must compute it again. `moving`: copies under way. `ready`: when it is
-    complete, seconds. `freed`: called with the engine's index when nobody refers to it any more.
+    pressure; whoever reads it must compute it again. `moving`: copies under way. `ready`: when it
+    is complete, seconds. `freed`: called with the engine's index when nobody refers to it any more.
     """
 
-    __slots__ = ("blocks", "children", "engine", "freed", "lost", "moving", "parent", "ready", "refs",
-                 "shared", "tokens")  # fmt: skip
+    __slots__ = ("blocks", "children", "engine", "freed", "lost", "moving", "parent", "ready",
+                 "refs", "shared", "tokens")  # fmt: skip
 
     def __init__(
         self, engine: Engine, tokens: int, blocks: int, shared: int, parent: Hold | None

@@ -240,6 +240,7 @@ class Planner:
             return Onward((self._mark(Fetch(onward, stage), scene),))
         pool = self._pools[str(stage.pool)]
         client: Client = self._system.placement.nodes[pool.members[0]]["client"]
+        visit: EngineVisit | ServerVisit
         if client.type_name == "LlmEngine":
             visit = self._engine(stage, also, scene, onward, member)
         else:

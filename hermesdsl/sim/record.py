@@ -34,7 +34,8 @@ VISIT_COLUMNS = ("request", "stage", "client", "pass", "enter_s", "start_s", "en
 SERVICE_COLUMNS = ("client", "start_s", "end_s", "requests", "share")
 TRANSFER_COLUMNS = ("request", "source", "target", "bytes", "start_s", "end_s")
 _INTEGERS = frozenset({"client", "steps", "batch", "tokens", "prefill_tokens", "kv_blocks",
-                       "request", "requests", "stage", "pass", "critical", "first_step", "last_step", "source", "target"})  # fmt: skip
+                       "request", "requests", "stage", "pass", "critical", "first_step",
+                       "last_step", "source", "target"})  # fmt: skip
 
 
 class Recorder:

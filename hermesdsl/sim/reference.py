@@ -150,6 +150,9 @@ class SteppedEngine(Engine):
         else:
             self._plan_step()
 
+    def _extend(self) -> None:
+        """Nothing to do: memory is looked at after every step."""
+
     def _interrupt(self, earliest: float) -> None:
         self._stop = True
 

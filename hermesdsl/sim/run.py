@@ -27,7 +27,7 @@ from hermesdsl.sim.router import ClientLoad, Routers
 from hermesdsl.sim.servers import server
 from hermesdsl.sim.store import KvStore
 from hermesdsl.sim.supported import raise_unless_supported
-from hermesdsl.sim.swap import host_memories
+from hermesdsl.sim.swap import host_memories, swaps
 from hermesdsl.sim.transfer import Transfers
 from hermesdsl.sim.writing import records
 
@@ -74,9 +74,7 @@ def simulate(
     for name in dict.fromkeys(system.workloads[w].pipeline for w in chosen.workloads):
         planner.add(name)
     plan = planner.plan
-    interpreter.entries.extend(
-        plan.entries[system.workloads[w].pipeline] for w in chosen.workloads
-    )
+    interpreter.entries.extend(plan.entries[system.workloads[w].pipeline] for w in chosen.workloads)
     interpreter.start()
     if chosen.horizon == "cut" and chosen.duration is not None:
         interpreter.run(chosen.duration)
@@ -150,11 +148,7 @@ def _make_clients(
 def _swapping(system: CompiledSystem, paths: Iterable[str]) -> dict[str, tuple[Client, int]]:
     """The engines that swap, and their tokens per KV block."""
     clients: dict[str, Client] = {path: system.placement.nodes[path]["client"] for path in paths}
-    return {
-        path: (client, block_size(client))
-        for path, client in clients.items()
-        if client.options.get("preemption") == "swap"
-    }
+    return {path: (client, block_size(client)) for path, client in clients.items() if swaps(client)}
 
 
 def _transfer(

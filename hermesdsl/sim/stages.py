@@ -108,9 +108,10 @@ def hand_overs(graph: PipelineGraph, pools: Mapping[str, Pool]) -> list[HandOver
         elif stage.type_name == "Prefill" and fused(graph, path, pools) is None:
             after = list(graph.successors(path))
             following = graph.nodes[after[0]].get("stage") if len(after) == 1 else None
-            if following is not None and following.type_name == "Decode":
-                if pools[str(following.pool)].members != pools[str(stage.pool)].members:
-                    found.append(HandOver(str(stage.pool), str(following.pool), path, own))
+            if following is None or following.type_name != "Decode":
+                continue
+            if pools[str(following.pool)].members != pools[str(stage.pool)].members:
+                found.append(HandOver(str(stage.pool), str(following.pool), path, own))
     return found
 
 

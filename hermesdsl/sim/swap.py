@@ -4,7 +4,8 @@ Each device of an engine copies its share of a block to the DRAM of its nearest 
 links between them; a link that several devices use carries their shares together. A copy takes
 latency + blocks × bytes per block / rate; out and back are one queue each. The DRAM is taken as
 empty otherwise, and divided evenly among the engines that swap to it. Copies of different engines
-do not slow each other. Knows no sequence and no policy.
+do not slow each other, which the experiment must say (``contention = none``). Knows no sequence
+and no policy.
 """
 
 from __future__ import annotations
@@ -67,6 +68,11 @@ class HostMemory:
         end = max(start, self._back_until) + (self._latency + blocks * self._per_block)
         self._back_until = end
         return end
+
+
+def swaps(client: Client) -> bool:
+    """True if preempted KV of this engine goes to host memory."""
+    return client.options.get("preemption") == "swap"
 
 
 def host_path(hardware: HardwareGraph, client: Client) -> HostPath | None:

@@ -86,23 +86,16 @@ class EngineVisits:
         node.count(thread)
         thread.node = node
         if node.judges:
-            turn = node.turn(thread)
-            text = ledger.reads(node.stage, thread, self._offered.prompts[thread.request])
-            engine = self._choose(thread, node, None, turn)
-            if not engine.fits(text):
-                self._refuse(thread, TOO_LONG, now)
-                return False
-            sequence = Sequence(thread.request, thread, text, 1)
-            sequence.visible = False
-            thread.produces, thread.owed = 0, 1
-            self._admit(thread, engine, sequence, now)
+            self._judge(thread, node, now)
             return False
         hold = self._hold(thread, node.model, now)
         resident = hold.tokens if hold is not None else 0
         left = thread.context - resident
+        # The last token of a decode has no KV yet: the next decode begins with it.
+        goes_on = left == 1 and hold is not None
         primed = not left and thread.primed == node.model
         if node.produce is None:
-            if not left or (node.opens and left == 1 and hold is not None):
+            if not left or (node.opens and goes_on):
                 self._skip(thread, node, now)
                 return True
             tokens, owed = 0, 1
@@ -116,25 +109,32 @@ class EngineVisits:
                 self._produced(thread, node, now)
                 self._skip(thread, node, now)
                 return True
-            if left == 1 and hold is not None:
-                left = 0
+            left = 0 if goes_on else left
+        thread.produces, thread.owed = tokens, owed
+        self._send(thread, node, hold, left, now)
+        return False
+
+    def _send(
+        self, thread: Thread, node: EngineVisit, hold: Hold | None, left: int, now: float
+    ) -> None:
+        """To the engine that will serve it, with `left` tokens of its context to be read."""
         engine = self._choose(thread, node, hold, node.turn(thread))
-        if not self._fits(engine, thread.context + max(tokens - 1, 0), hold):
+        if not self._fits(engine, thread.context + max(thread.produces - 1, 0), hold):
             if node.roles is not None:
                 node.roles.read(thread.request)
                 node.roles.moved(engine.index)
             self._refuse(thread, TOO_LONG, now)
-            return False
+            return
+        resident = hold.tokens if hold is not None else 0
         prompt = thread.context if left else resident
-        sequence = Sequence(thread.request, thread, prompt, owed)
+        sequence = Sequence(thread.request, thread, prompt, thread.owed)
         sequence.left = left - min(thread.cached, left - 1) if left and thread.cached else left
         thread.cached = 0
         sequence.visible, sequence.keeps = node.visible, node.keeps
         sequence.layerwise = node.layerwise
         if not left:
             sequence.fresh, sequence.again = False, True
-            sequence.since = now if primed else nan
-        thread.produces, thread.owed = tokens, owed
+            sequence.since = now if thread.primed == node.model else nan
         if hold is not None:
             assert thread.holds is not None
             del thread.holds[node.model]
@@ -143,7 +143,18 @@ class EngineVisits:
             else:
                 sequence.source = hold
         self._admit(thread, engine, sequence, now)
-        return False
+
+    def _judge(self, thread: Thread, node: EngineVisit, now: float) -> None:
+        """A check by an engine's model: it reads a text of its own, and answers with one token."""
+        text = ledger.reads(node.stage, thread, self._offered.prompts[thread.request])
+        engine = self._choose(thread, node, None, node.turn(thread))
+        if not engine.fits(text):
+            self._refuse(thread, TOO_LONG, now)
+            return
+        sequence = Sequence(thread.request, thread, text, 1)
+        sequence.visible = False
+        thread.produces, thread.owed = 0, 1
+        self._admit(thread, engine, sequence, now)
 
     def _hold(self, thread: Thread, model: str, now: float) -> Hold | None:
         """The KV of a model that can be used; what was lost or cut off is forgotten."""
@@ -179,9 +190,7 @@ class EngineVisits:
             tokens += engine.kv.size
         return engine.fits(tokens)
 
-    def _admit(
-        self, thread: Thread, engine: Engine, sequence: Sequence, now: float
-    ) -> None:
+    def _admit(self, thread: Thread, engine: Engine, sequence: Sequence, now: float) -> None:
         thread.sequence = sequence
         thread.enter, thread.moved = now, 0.0
         self._charge(thread, engine.index)
@@ -189,9 +198,7 @@ class EngineVisits:
 
     def _charge(self, thread: Thread, client: int) -> None:
         thread.client = client
-        thread.charges = thread.context + (
-            thread.produces or self._offered.outputs[thread.request]
-        )
+        thread.charges = thread.context + (thread.produces or self._offered.outputs[thread.request])
         self._load.requests[client] += 1
         self._load.tokens[client] += thread.charges
 

@@ -12,10 +12,12 @@ from hermesdsl.cost.rag import (
     Machine,
     SearchCost,
     flat,
+    hand_over_bytes,
     hnsw,
     ivf_pq,
     tree,
 )
+from hermesdsl.cost.text import TEXT_BYTES
 
 GB = 1e9
 #: fp32 at 80 % of the peaks of test_forward; bandwidth in full, as the published tool counts it.
@@ -155,3 +157,10 @@ def test_a_device_without_cores_has_no_limit_per_core():
     index = flat(vectors=1e6, dim=768, value=4)
     assert Machine(1e15, 1e12).cores == inf
     assert SearchCost(index, Machine(1e15, 1e12)).seconds(1) == pytest.approx(3.072e-3)
+
+
+def test_documents_are_handed_over_as_bytes():
+    # 20 documents of 512 tokens: 46 kB as text of 4.5 bytes per token; 320 KiB as embeddings of
+    # 4096 fp32 values. A published tool counts the latter a thousand times too small.
+    assert hand_over_bytes(20, text=512 * TEXT_BYTES) == 46_080
+    assert hand_over_bytes(20, dim=4096, value=4) == 320 * 2**10

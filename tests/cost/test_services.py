@@ -5,10 +5,10 @@ import pytest
 import hermesdsl
 from hermesdsl.cost.forward import ForwardCost
 from hermesdsl.cost.rag import SCAN_PER_CORE, SearchCost
-from hermesdsl.cost.services import bind_services, diagnose_services, index_bytes
+from hermesdsl.cost.services import bind_services, diagnose_services, index_bytes, work_of
 from hermesdsl.cost.text import CONSTANTS, TextCost
 from hermesdsl.diagnostics import SpecError
-from hermesdsl.graph.types import Spec, VectorIndex
+from hermesdsl.graph.types import Spec, StageNode, VectorIndex
 
 PROGRAM = """
 from std.nvidia.hopper import H100
@@ -114,6 +114,12 @@ def test_a_gpu_searches_at_its_own_bandwidth():
     assert seconds == pytest.approx(3.072e9 / (0.8 * 3.35e12) + 3.7e-6)
 
 
+def test_a_reranker_reads_every_candidate_with_the_query():
+    rank = StageNode("rag.rank", "Rerank", "judge", {"keep": 8, "chunk": 512})
+    assert work_of(rank, 60, candidates=16 * 20) == (320, 320 * 572)
+    assert work_of(StageNode("rag.embed", "Embed", "embedder"), 60, candidates=320) == (1, 60)
+
+
 def test_sizes_of_indexes():
     ivf = VectorIndex("i", Spec("ivf_pq", {"centroids": 1000, "bytes_per_vector": 96}), 1e6, 768)
     assert index_bytes(ivf) == 1e6 * 96 + 1000 * 768 * 4
@@ -134,6 +140,8 @@ def test_sizes_of_indexes():
          "rag.search searches on `shards[0]`, which has no memory"),
         ("peak.fp32 = 4 TFLOPS", "peak.int8 = 4 TOPS", {}, "HMS411",
          "`Xeon` has no peak for bf16 (the model of `embedder`)"),
+        # 0.9 GB runtime + 1.14 GB weights + 5e6 tokens of 2 (4·1024 + 3·4096) B of activations
+        # and 4096 B of KV in one layer.
         ("model = BGE_Reranker", "model = BGE_Reranker; max_tokens = 5e6", {}, "HMS407",
          "`judge` needs 173.6 GiB per device for its weights and the largest batch, "
          "but a device holds 80.0 GiB"),

@@ -121,9 +121,7 @@ def simulated(
     if service is not None:
         for pipeline in built.pipelines.values():
             services |= _services(pipeline, built, service)
-    return simulate(
-        built, "main", seed=seed, costs=costs, load=batches, services=services, **more
-    )
+    return simulate(built, "main", seed=seed, costs=costs, load=batches, services=services, **more)
 
 
 def _services(pipeline: nx.DiGraph, built: CompiledSystem, service: Any) -> dict[Any, Any]:

@@ -29,6 +29,9 @@ CLOSED_FORMS = [
     # Straight lines: half of the draws uniform on 0..100, half on 100..1000.
     (Spec("quantiles", {"points": QUARTERS}), 0.5 * 50 + 0.5 * 550,
      sqrt(0.5 * 100**2 / 3 + 0.5 * (1000**3 - 100**3) / 3 / 900 - 300**2)),
+    # E X^2 is half of 2 · 100^2 and half of 400^2.
+    (Spec("mixture", {"parts": ((0.5, Spec("exponential", {"mean": 100})), (0.5, 400))}), 250,
+     sqrt(0.5 * 2 * 100**2 + 0.5 * 400**2 - 250**2)),
 ]  # fmt: skip
 
 

@@ -32,7 +32,13 @@ joins = st.sampled_from(
      Spec("first", {"k": 1, "which": "pass"}), Spec("best", {"k": 1}), Spec("majority")]
 )  # fmt: skip
 conditions = st.sampled_from(
-    [0.3, 0.6, Guard(">", ("prompt", 8.0)), Guard("is", ("verdict",)), Guard("<", ("context", 20.0))]
+    [
+        0.3,
+        0.6,
+        Guard(">", ("prompt", 8.0)),
+        Guard("is", ("verdict",)),
+        Guard("<", ("context", 20.0)),
+    ]
 )
 
 
@@ -64,7 +70,9 @@ class Shapes:
             return stage(path, kind, pool, repeat=repeat, service=draw(services), appends=appends)
         pool = draw(st.sampled_from(["work", "judge"]))
         service = draw(services) if pool == "work" else draw(st.sampled_from([None, 2 * TICK]))
-        return stage(path, kind, pool, service=service, **{"pass": draw(st.sampled_from([1.0, 0.5]))})
+        return stage(
+            path, kind, pool, service=service, **{"pass": draw(st.sampled_from([1.0, 0.5]))}
+        )
 
     def element(self, prefix: str, depth: int) -> Any:
         if depth == 0 or self.draw(st.integers(0, 2)):
@@ -112,7 +120,12 @@ def systems(draw: st.DrawFn) -> Any:
     made = Shapes(draw).pipeline("w", 2)
     batching = draw(
         st.sampled_from(
-            [Spec("chunked", {"budget": 24}), Spec("continuous"), Spec("mixed"), Spec("static", {"n": 3})]
+            [
+                Spec("chunked", {"budget": 24}),
+                Spec("continuous"),
+                Spec("mixed"),
+                Spec("static", {"n": 3}),
+            ]
         )
     )
     engine = {

@@ -110,8 +110,9 @@ def test_both_forms_agree(offer: Any, cost: Any, options: Any, route: Any, n: in
     graph = data.draw(st.sampled_from([chat(), generate(), reading()]))
     hardware = hosted(nx.MultiDiGraph(), [f"llm[{i}].gpu" for i in range(n)], **data.draw(hosts))
     built = system(
-        graph, engines={"llm": n}, route=route, options=options, hardware=hardware, **horizon
-    )
+        graph, engines={"llm": n}, route=route, options=options, hardware=hardware,
+        contention="none", **horizon,
+    )  # fmt: skip
     cost = type(cost)(**{**vars(cost), "kv_tokens": tight})
     load = batch(np.array(arrival) * TICK, prompt, output)
     klass = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=5))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hand_built import AffineCost, batch, chat, run, system, wires
+from hosts import hosted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_reference import TICK, both, costs, offers, settings_of_engines
@@ -29,9 +30,11 @@ def split(
     ends += [(f"d[{i}].gpu", "sw", 4000.0, 0.0) for i in range(d)]
     graph = chat("p", "d")
     graph.graph["options"] = pipeline
+    devices = [end for end, *_ in ends]
+    wired = hosted(wires(*ends, switches=["sw"]), devices, bandwidth=9e6, latency=TICK)
     built = system(
         graph, engines={"p": p, "d": d}, options=options or WHOLE, contention="none",
-        hardware=wires(*ends, switches=["sw"]),
+        hardware=wired,
     )  # fmt: skip
     pools = built.placement.graph["pools"]
     spec = Spec("threshold", {"tokens": tokens, "back": back})
@@ -111,7 +114,6 @@ def test_both_forms_agree_when_roles_change(
     offer: Any, cost: Any, options: Any, p: int, d: int, data: Any
 ):
     arrival, prompt, output = zip(*sorted(offer), strict=True)
-    options["preemption"] = "recompute"
     built = split(
         data.draw(st.sampled_from([13, 20, 40])), data.draw(st.sampled_from([0, 12])), p=p, d=d,
         options=options, transfer=data.draw(st.sampled_from(["full", "layerwise"])),
@@ -119,6 +121,18 @@ def test_both_forms_agree_when_roles_change(
     tight = data.draw(st.sampled_from([70, 72, 90, 120, 1 << 30]), "KV tokens")
     cost = type(cost)(**{**vars(cost), "kv_tokens": tight})
     both(built, cost, batch(np.array(arrival) * TICK, prompt, output))
+
+
+def test_blocks_given_back_during_a_run_let_it_go_on():
+    # d[2] is lent for the fifth prompt (30 tokens above 18 pending) and keeps its KV until 7685
+    # ticks; at 7683 it begins to decode the third, with 70 - 2 · 30 = 10 blocks for 17 steps.
+    # The KV leaves during the third step: all 17 are one run, as they are step by step.
+    options = {"batching": Spec("continuous"), "max_batch": 2, "block_size": 1}
+    built = split(40, d=3, options=options, transfer="layerwise")
+    arrival, prompt = np.array([0, 0, 2, 3, 4, 5]) * TICK, [1, 25, 30, 12, 30, 3]
+    load = batch(arrival, prompt, [2, 18, 18, 2, 18, 2])
+    steps = both(built, AffineCost(base=TICK, kv_tokens=70), load).steps
+    assert steps["steps"][steps["client"] == 3].tolist() == [1, 17]
 
 
 def refusal(built: Any) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import networkx as nx
@@ -11,7 +12,7 @@ from hand_built import AffineCost, batch, chat, run, system
 from hosts import hosted
 
 from hermesdsl.diagnostics import SpecError
-from hermesdsl.graph.types import Spec
+from hermesdsl.graph.types import Experiment, Spec
 from hermesdsl.sim.swap import HostMemory, HostPath, host_memories, host_path
 from hermesdsl.sim.tokens import token_gaps
 
@@ -103,6 +104,17 @@ def test_swapping_needs_a_host_memory():
         run(built, TEN, batch([0.0]))
     message = "HMS405: client `llm[*]` has `preemption = swap` but reaches no host memory"
     assert [f"{d.code}: {d.message}" for d in caught.value.diagnostics] == [message]
+
+
+def test_engines_that_swap_to_one_memory_share_no_links_yet():
+    message = "sharing of the links to `dram` by engines that swap to it cannot be executed yet"
+    with pytest.raises(SpecError, match=message):
+        run(swapping(2), TEN, batch([0.0]))
+    built = replace(
+        swapping(2), experiments={"main": Experiment("main", ("w",), contention="none")}
+    )
+    done = run(built, TEN, batch([0.0] * 4, 3, 5))
+    assert [engine.swapped for engine in done.engines] == [5, 5]
 
 
 def client_on(*devices: str) -> Any:

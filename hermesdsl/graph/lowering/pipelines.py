@@ -27,7 +27,18 @@ if TYPE_CHECKING:
     from hermesdsl.model.elaborate import Tree
 
 _SKIPPED = {"repeat", "join", "spread"}
-_LABELS = ("service", "tokens", "appends", "top_k", "keep", "pass", "index", "cache", "hidden")
+_LABELS = (
+    "service",
+    "tokens",
+    "appends",
+    "top_k",
+    "keep",
+    "length",
+    "pass",
+    "index",
+    "cache",
+    "hidden",
+)
 
 
 def lower(

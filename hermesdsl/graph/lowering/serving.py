@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from hermesdsl.model.elaborate import Tree
 
 _SHOWN = {
-    "LlmEngine": ("tp", "pp", "dp", "ep", "batching", "max_batch"),
+    "LlmEngine": ("tp", "pp", "dp", "ep", "batching", "max_batch", "order", "preemption"),
     "BatchEngine": ("max_wait",),
     "WorkerPool": ("workers",),
     "Delay": ("latency",),
     "KvTier": ("scope", "capacity"),
 }
+#: Values that say nothing special.
+_NOT_SHOWN = {"tp": 1, "pp": 1, "dp": 1, "ep": 1, "order": "fcfs", "preemption": "recompute"}
 
 
 def lower(tree: Tree, hardware: HardwareGraph) -> tuple[PlacementGraph, list[Diagnostic]]:
@@ -155,7 +157,7 @@ def _client(builder: Builder, instance: Instance, request: placement.ClientReque
     shown = []
     for name in _SHOWN.get(_type(instance), ()):
         value = builder.get(instance, name) if name in instance.properties else None
-        if value is not None and not (name in ("tp", "pp", "dp", "ep") and value == 1):
+        if value is not None and value != _NOT_SHOWN.get(name):
             shown.append((name, text(value)))
     return Client(
         instance.path, _type(instance), None, model, instance.vector, instance.doc, values,

@@ -36,12 +36,14 @@ def _clients(args: Arguments, stream: Stream, _: float) -> Sequence[Source]:
 
 
 def _stationary(shape: str, cv: float, rate: float, stream: Stream) -> Source:
-    last = first_gap(shape, cv, stream) / rate
-    for block in count():
-        gaps = unit_gaps(shape, cv, stream, BLOCK, block * BLOCK) / rate
+    last, offset, size = first_gap(shape, cv, stream) / rate, 0, 16
+    while True:
+        gaps = unit_gaps(shape, cv, stream, size, offset) / rate
         times = last + np.concatenate([np.zeros(1), np.cumsum(gaps)])
         last = float(times[-1])
         yield times[:-1]
+        offset += size
+        size = min(2 * size, BLOCK)  # most of many clients have few requests
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,10 @@
 A policy is asked when a step is to begin and answers with prompt slices and whether the decodes
 come along; no slices means decodes only. It acts on the engine through `make_room` and
 `fill` and reads `seated` and `decoding.count`; it knows no time, cost or record.
+
+With no slices, decodes run on until one finishes, memory runs out, or something comes that may
+join; only then is the policy asked again. So it may leave a prompt for lack of seats, memory or
+budget, but not merely for a while.
 """
 
 from __future__ import annotations
