@@ -179,7 +179,7 @@ class Engine:
     # --- KV that outlives a sequence ---------------------------------------------------------
 
     def keep(self, sequence: Sequence, tokens: int, hold: Hold | None = None) -> Hold:
-        """The KV of `tokens` tokens with which a sequence has just left; as `hold`, if it exists."""
+        """The KV of `tokens` tokens that a sequence has just left; as `hold`, if it exists."""
         if hold is None:
             hold = Hold(self, tokens, sequence.held, sequence.shared, sequence.parent)
         else:

@@ -68,7 +68,7 @@ def amount(value: Value, path: str, chance: Chance) -> Amount:
 def whole(value: Value, path: str, chance: Chance, least: int) -> Callable[[Thread, int], int]:
     """The same in whole tokens, rounded half up, at least `least`."""
     if isinstance(value, int | float):
-        constant = max(int(floor(value + 0.5)), least)
+        constant = max(floor(value + 0.5), least)
         return lambda thread, turn: constant
     exact = amount(value, path, chance)
     return lambda thread, turn: max(floor(exact(thread, turn) + 0.5), least)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import networkx as nx
@@ -55,9 +56,9 @@ def graph(name: str, stages: Sequence[StageNode], *ways: Any) -> nx.DiGraph:
             for order, (condition, *chain) in enumerate(way.arms):
                 choice = Choice(order, **_choice(condition))
                 arrows.append(Arrow(way.source, chain[0], choice))
-                arrows += [Arrow(a, b) for a, b in zip(chain, chain[1:], strict=False)]
+                arrows += [Arrow(a, b) for a, b in pairwise(chain)]
             continue
-        for before, after in zip(way, way[1:], strict=False):
+        for before, after in pairwise(way):
             for a in before if isinstance(before, tuple) else (before,):
                 arrows += [Arrow(a, b) for b in (after if isinstance(after, tuple) else (after,))]
     made, found = build(name, name, stages, arrows)
@@ -115,8 +116,8 @@ def simulated(
     built: CompiledSystem, cost: Any, *batches: Any, seed: int = 1, service: Any = None, **more: Any
 ):
     """Every engine has the cost model `cost`, every stage without a time of its own `service`."""
-    nodes = built.placement.nodes
-    costs = {path: cost for path in nodes if nodes[path]["client"].type_name == "LlmEngine"}
+    clients_ = {p: d["client"] for p, d in built.placement.nodes(data=True) if "client" in d}
+    costs = {path: cost for path, c in clients_.items() if c.type_name == "LlmEngine"}
     services = {}
     if service is not None:
         for pipeline in built.pipelines.values():

@@ -58,7 +58,8 @@ def test_pipelines(graph: nx.DiGraph, message: str):
 @pytest.mark.parametrize(
     ("graph", "message"),
     [
-        (pipeline("chat", StageNode("a", "Step", None)), "stage `a` says on no client where it runs"),
+        (pipeline("chat", StageNode("a", "Step", None)),
+         "stage `a` says on no client where it runs"),
         (inside(replicas=2, join=Spec("best", {"k": 3})),
          "`join = best(k = 3)` of stage `a`, which has 2 replicas"),
         (pipeline("chat", StageNode("a", "Generate", "llm", replicas=2, spread="each")),
