@@ -37,6 +37,7 @@ class BatchEngine:
 
     __slots__ = ("_batch", "_due", "_gone", "_kernel", "_max_batch", "_max_tokens", "_max_wait",
                  "_queue", "_rank", "_recorder", "_served", "_tokens", "_turns", "index",
+        "key",
                  "path")  # fmt: skip
 
     def __init__(
@@ -53,6 +54,8 @@ class BatchEngine:
         max_wait: float,
     ) -> None:
         self.index = index
+        #: Places what happens at one instant among clients.
+        self.key = index
         self.path = path
         self._kernel = kernel
         self._recorder = recorder
@@ -99,7 +102,7 @@ class BatchEngine:
     def _look_at(self, time: float) -> None:
         if self._due < 0 or time < self._due:
             self._due = time
-            self._kernel.at(time, WAKE, self.index, self._look)
+            self._kernel.at(time, WAKE, self.key, self._look)
 
     def _look(self, now: float, _: int) -> None:
         if now != self._due:
@@ -131,7 +134,7 @@ class BatchEngine:
         self._tokens -= tokens
         end = now + _seconds(batch)
         self._recorder.services.extend((self.index, now, end, len(batch), 1.0))
-        self._kernel.at(end, DELIVERY, -1 - self.index, self._end)
+        self._kernel.at(end, DELIVERY, -1 - self.key, self._end)
 
     def _end(self, now: float, _: int) -> None:
         batch, self._batch = self._batch, []

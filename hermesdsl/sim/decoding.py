@@ -40,7 +40,8 @@ class Sequence:
 
     __slots__ = ("again", "base", "cancelled", "first", "fresh", "held", "joined", "keeps",
                  "layerwise", "left", "parent", "place", "prompt", "remaining", "request",
-                 "serial", "shared", "since", "source", "start", "started", "swapped", "turn", "visible", "visit")  # fmt: skip
+                 "serial", "shared", "since", "source", "start", "started",
+                 "swapped", "turn", "visible", "visit")  # fmt: skip
 
     def __init__(self, request: int, visit: Thread | None, prompt: int, remaining: int) -> None:
         self.request = request

@@ -71,8 +71,8 @@ class Engine:
         "_cancelled", "_decoded_at", "_fetch", "_free_from", "_incoming", "_interrupted", "_kernel",
         "_leave", "_limit", "_reading", "_ready", "_recorder", "_run", "_run_start", "_slices",
         "_state", "_step_decodes", "_step_start", "_version", "accepted", "batching", "cost",
-        "decoding", "holds", "host", "index", "kept", "kv", "max_batch", "path", "preemptions",
-        "prompts_done", "recomputed", "waiting",
+        "decoding", "holds", "host", "index", "kept", "key", "kv", "max_batch", "path",
+        "preemptions", "prompts_done", "recomputed", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +91,8 @@ class Engine:
     ) -> None:
         size = block_size(client)
         self.index = index
+        #: Places what happens at one instant among clients.
+        self.key = index
         self.path = client.path
         self.cost = cost
         self.batching: Batching = batching.make(client.options)
@@ -371,7 +373,7 @@ class Engine:
         if self._state == _IDLE:
             self._state = _STEPPING
             self._slices = []
-            self._kernel.at(now, WAKE, self.index, self._wake)
+            self._kernel.at(now, WAKE, self.key, self._wake)
         elif self._state == _RUNNING:
             self._interrupt(earliest)
 
@@ -430,7 +432,7 @@ class Engine:
         self._step_decodes = batch > 0
         self._step_start = start = max(now, self._free_from)
         end = start + self.cost.step(work)
-        self._kernel.at(end, STEP, self.index, self._end_step, prefill)
+        self._kernel.at(end, STEP, self.key, self._end_step, prefill)
         for sequence, take in slices:
             if sequence.layerwise and take == sequence.left:
                 self._reading(self, sequence, start, end)
@@ -471,7 +473,7 @@ class Engine:
         self._limit = steps
         self._version += 1
         end = self._run_start + self._run.seconds(steps)
-        self._kernel.at(end, STEP, self.index, self._end_run, self._version)
+        self._kernel.at(end, STEP, self.key, self._end_run, self._version)
 
     def _end_run(self, now: float, version: int) -> None:
         if version == self._version:
@@ -694,10 +696,14 @@ class Engine:
     def _record_run(self, steps: int) -> None:
         """Add the run's rows, one per piece of its step times that it has passed."""
         run, start = self._run, self._run_start
-        self._decoded_at = start + run.seconds(steps)
+        self._decoded_at = last = start + run.seconds(steps)
         batch, context, pieces = run.decodes, run.context, run.pieces
         used = self.kv.used
         extend = self._recorder.steps.extend
+        if len(pieces) == 1:
+            first = pieces[0].a + pieces[0].b * context
+            extend((self.index, start, last, steps, batch, steps * batch, 0, used, first))
+            return
         done = 0
         begin = start
         for index, piece in enumerate(pieces):

@@ -395,7 +395,8 @@ class Interpreter(EngineVisits):
             if thread.withheld:
                 self._show_all(thread, now)
         self._drop_all(thread, now)
-        self._flush(thread, 1.0)
+        if thread.rows is not None:
+            self._flush(thread, 1.0)
         del self._live[thread.key]
         recorder.status[request] = COMPLETED
         self._finish(request, thread.context, now)
@@ -420,6 +421,8 @@ class Interpreter(EngineVisits):
         recorder.ended += 1
         if self._progress is not None and recorder.ended % _PROGRESS_EVERY == 0:
             self._progress(now, recorder.ended, len(offered))
+        if not offered.followers:
+            return
         for following in offered.followers.get(request, ()):
             self._histories[request] = context
             time = now + offered.delays[following]

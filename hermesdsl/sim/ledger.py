@@ -38,8 +38,11 @@ def append(thread: Thread, tokens: int, part: int, documents: int = 0) -> None:
 
 def produced(thread: Thread, tokens: int, part: int) -> None:
     """A decode is over: its tokens join the context."""
-    append(thread, tokens, part)
+    thread.context += tokens
+    thread.primed = ""
     thread.text = tokens
+    if thread.parts is not None:
+        thread.parts[part] = (tokens, 0)
 
 
 def sequences(stage: StageNode, thread: Thread) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import TypeVar
 
 import networkx as nx
@@ -176,7 +177,8 @@ class Planner:
     ) -> Onward:
         arms: dict[int, tuple[Choice, list[Node]]] = {}
         plain: list[Node] = []
-        for target, edge in graph.succ[path].items():
+        # By name: the order of declarations must not matter.
+        for target, edge in sorted(graph.succ[path].items(), key=itemgetter(0)):
             choice: Choice | None = edge.get("choice")
             if choice is None:
                 plain += begin[target]

@@ -137,7 +137,7 @@ class SteppedEngine(Engine):
 
     def _plan_step(self) -> None:
         end = self._run_start + self._run.seconds(self._done + 1)
-        self._kernel.at(end, STEP, self.index, self._end_one)
+        self._kernel.at(end, STEP, self.key, self._end_one)
 
     def _end_one(self, now: float, _: int) -> None:
         self._advance(1)

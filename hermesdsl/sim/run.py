@@ -14,6 +14,7 @@ from hermesdsl.cost.types import EngineCost, ServiceCost
 from hermesdsl.diagnostics import SpecError, error, nearest
 from hermesdsl.graph.types import Client, CompiledSystem, Experiment
 from hermesdsl.sim import conservation
+from hermesdsl.sim.batch_engine import BatchEngine
 from hermesdsl.sim.engine import Engine, block_size
 from hermesdsl.sim.interpreter import Interpreter, Progress
 from hermesdsl.sim.kernel import Kernel
@@ -125,11 +126,15 @@ def _make_clients(
     recorder: Recorder,
     reference: bool,
 ) -> None:
-    """Every client in use, engines in one of their two forms."""
+    """Every client in use, engines in one of their two forms.
+
+    What they do at one instant is ordered by their names, not by who was declared first.
+    """
     system = point.system
     make = SteppedEngine if reference else Engine
     order = OrderContext(point.offered, system.classes)
     hosts = host_memories(system.hardware, _swapping(system, index))
+    by_name = {path: place for place, path in enumerate(sorted(index))}
     for path, place in index.items():
         client: Client = system.placement.nodes[path]["client"]
         if client.type_name == "LlmEngine":
@@ -139,10 +144,12 @@ def _make_clients(
                 reading=interpreter.reading, leave=interpreter.leave, fetch=interpreter.fetch,
                 host=hosts.get(path),
             )  # fmt: skip
+            interpreter.engines[place].key = by_name[path]
         else:
-            interpreter.servers[place] = server(
-                place, client, kernel, recorder, interpreter.served, order
-            )
+            made = server(place, client, kernel, recorder, interpreter.served, order)
+            if isinstance(made, BatchEngine):
+                made.key = by_name[path]
+            interpreter.servers[place] = made
 
 
 def _swapping(system: CompiledSystem, paths: Iterable[str]) -> dict[str, tuple[Client, int]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import nan
+from math import isnan, nan
 from typing import TypeAlias
 
 from hermesdsl.sim import ledger
@@ -166,21 +166,16 @@ class EngineVisits:
             return None
         return hold
 
-    def _choose(self, thread: Thread, node: Visit, hold: Hold | None, turn: int) -> Engine:
+    def _choose(self, thread: Thread, node: EngineVisit, hold: Hold | None, turn: int) -> Engine:
         """Where the KV is, if that is one of the pool's clients; else where its router says."""
         if node.fixed is not None:
             index = node.fixed
-        elif (
-            hold is not None
-            and hold.engine.index in node.members
-            and isinstance(node, EngineVisit)
-            and node.affine
-        ):
+        elif hold is None:
+            index = node.router.pick(thread.request, node.draw(turn))
+        elif node.affine and hold.engine.index in node.members:
             index = hold.engine.index
         else:
-            router = node.router
-            if isinstance(node, EngineVisit) and hold is not None:
-                router = node.paired.get(hold.engine.index, router)
+            router = node.paired.get(hold.engine.index, node.router)
             index = router.pick(thread.request, node.draw(turn))
         return self.engines[index]
 
@@ -403,16 +398,16 @@ class EngineVisits:
         if len(node.columns) == 1:
             self._write(thread, (*row, enter, start, end, moved))
             return
-        if first != first and end == end:  # noqa: PLR0124
-            first, then = enter, start
-            self._write(thread, (*row, enter, enter, enter, 0.0))
-        else:
-            then = first
+        # Two stages in one visit: they part when the prompt is read (at once, if there is none).
+        again = (thread.request, node.columns[1], thread.client, turn)
+        if not isnan(first):
             self._write(thread, (*row, enter, start, first, moved))
-            moved = 0.0
-        if first == first:  # noqa: PLR0124
-            row = (thread.request, node.columns[1], thread.client, turn)
-            self._write(thread, (*row, first, then, end, moved))
+            self._write(thread, (*again, first, first, end, 0.0))
+        elif isnan(end):
+            self._write(thread, (*row, enter, start, nan, moved))
+        else:
+            self._write(thread, (*row, enter, enter, enter, 0.0))
+            self._write(thread, (*again, enter, start, end, moved))
 
     def _write(self, thread: Thread, row: tuple[float, ...]) -> None:
         if thread.rows is None:
