@@ -29,6 +29,7 @@ def execute(
 ) -> Result:
     """One run of one experiment; see `hermesdsl.run`."""
     from hermesdsl.cost import bind
+    from hermesdsl.cost.services import bind_services
     from hermesdsl.results import summarise
     from hermesdsl.sim.run import simulate
     from hermesdsl.sim.supported import raise_unless_supported
@@ -38,7 +39,7 @@ def execute(
     raise_unless_supported(compiled, experiment)
     chosen = experiment.seeds[0] if seed is None else seed
     started = time.perf_counter()
-    costs = bind(compiled.placement)
+    costs, services = bind(compiled.placement), bind_services(compiled)
     loads = [
         offered(
             compiled.workloads[name],
@@ -49,7 +50,7 @@ def execute(
         for name in experiment.workloads
     ]
     record = simulate(
-        compiled, experiment.name, seed=chosen, costs=costs,
+        compiled, experiment.name, seed=chosen, costs=costs, services=services,
         load=[load.batch for load in loads], reference=reference, progress=progress,
     )  # fmt: skip
     notes = [note for load in loads for note in load.notes]

@@ -53,6 +53,9 @@ class DecodeRun:
 
     def seconds(self, steps: int) -> float:
         """S(steps): seconds from the run's start to the end of its `steps`-th step."""
+        if len(self.pieces) == 1:
+            piece = self.pieces[0]
+            return steps * (piece.a + piece.b * (self.context + 0.5 * (steps - 1) * self.decodes))
         total = 0.0
         done = 0
         last = len(self.pieces) - 1

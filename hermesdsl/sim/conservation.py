@@ -11,19 +11,17 @@ from itertools import pairwise
 import numpy as np
 
 from hermesdsl.sim.engine import Engine
-from hermesdsl.sim.record import COMPLETED, UNFINISHED, Column, Run
+from hermesdsl.sim.record import COMPLETED, UNFINISHED, Recorder, Run
 
 
 class ConservationError(RuntimeError):
     """The records of a run contradict each other; the message lists every contradiction."""
 
 
-def check(run: Run, engines: list[Engine], due: Column) -> None:
-    """Raise `ConservationError` unless requests, tokens and blocks of a finished run add up.
-
-    `due`: tokens that each request's pipeline produces for it, shape (n,).
-    """
-    problems = [*_requests(run), *_tokens(run, engines, due)]
+def check(run: Run, engines: Iterable[Engine], recorder: Recorder) -> None:
+    """Raise `ConservationError` unless requests, tokens and blocks of a finished run add up."""
+    engines = list(engines)
+    problems = [*_requests(run), *_tokens(run, engines, recorder)]
     for engine in engines:
         problems.extend(_engine(run, engine))
     if problems:
@@ -46,16 +44,19 @@ def _requests(run: Run) -> Iterable[str]:
             yield "a request goes back in time"
 
 
-def _tokens(run: Run, engines: list[Engine], due: Column) -> Iterable[str]:
+def _tokens(run: Run, engines: list[Engine], recorder: Recorder) -> Iterable[str]:
     steps = run.steps
     decoded = int((steps["steps"] * steps["batch"]).sum())
-    produced = decoded + sum(engine.prompts_done for engine in engines)
-    generated = int(run.requests["generated"].sum())
+    produced = decoded + sum(engine.prompts_done for engine in engines) + recorder.samples
+    generated = sum(recorder.generated)
     if produced != generated:
         yield f"steps produced {produced} tokens, requests got {generated}"
-    done = run.requests["status"] == COMPLETED
-    if (run.requests["generated"][done] != due[done]).any():
+    done = np.array(recorder.status) == COMPLETED
+    whole = done & (np.array(recorder.cut_short) == 0)
+    if (np.array(recorder.generated)[whole] != np.array(recorder.due)[whole]).any():
         yield "a completed request has more or fewer tokens than it asked for"
+    if (run.requests["visible"] > run.requests["generated"]).any():
+        yield "a request shows more tokens than were produced for it"
 
 
 def _engine(run: Run, engine: Engine) -> Iterable[str]:

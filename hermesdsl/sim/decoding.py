@@ -9,17 +9,21 @@ whenever the clock meets its residue modulo the block size. Knows no time, queue
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from math import ceil, sqrt
+from math import ceil, nan, sqrt
 from typing import TYPE_CHECKING, Protocol
 
 from hermesdsl.cost.types import DecodeRun
 
 if TYPE_CHECKING:
-    from hermesdsl.sim.plan import Visit
+    from hermesdsl.sim.kv import Hold
+    from hermesdsl.sim.walk import Thread
+
+#: Where a sequence is: in the queue, waiting for KV that is under way, decoding, gone.
+QUEUED, INCOMING, DECODING, GONE = 0, 1, 2, 3
 
 
 class Sequence:
-    """A request at one engine.
+    """A request at one engine; `visit` is what its pipeline makes of it (None in tests).
 
     `prompt`: tokens whose KV its prefill computes; `left`: of these, not computed yet;
     `remaining`: tokens still to be produced (frozen while it decodes). `held`: KV blocks, while it
@@ -27,13 +31,19 @@ class Sequence:
     tokens, as the `serial`-th; `since` is when its last token before that came. `started`: had
     its first step; `fresh`: has no token from this visit; `again`: was preempted with tokens.
     `turn`: its place among the sequences that came to this engine, 0 before it waits; `swapped`:
-    KV blocks it has in host memory.
+    KV blocks it has in host memory. `shared`: full KV blocks below its own, those of `parent`.
+    `source`: KV at another engine that must be moved here first. `keeps`: its KV outlives it;
+    `layerwise`: and begins to move with the last step of its prompt.
+    `visible`: its tokens are the user's. `place`: see `QUEUED` and its like; `cancelled`: to be
+    taken out at the next step boundary. `start`, `first`: times of its first step, first token.
     """
 
-    __slots__ = ("again", "base", "fresh", "held", "joined", "left", "prompt", "remaining",
-                 "request", "serial", "since", "started", "swapped", "turn", "visit")  # fmt: skip
+    __slots__ = ("again", "base", "cancelled", "first", "fresh", "held", "joined", "keeps",
+                 "layerwise", "left", "parent", "place", "prompt", "remaining", "request",
+                 "serial", "shared", "since", "source", "start", "started",
+                 "swapped", "turn", "visible", "visit")  # fmt: skip
 
-    def __init__(self, request: int, visit: Visit, prompt: int, remaining: int) -> None:
+    def __init__(self, request: int, visit: Thread | None, prompt: int, remaining: int) -> None:
         self.request = request
         self.visit = visit
         self.prompt = prompt
@@ -49,6 +59,16 @@ class Sequence:
         self.again = False
         self.turn = 0
         self.swapped = 0
+        self.shared = 0
+        self.parent: Hold | None = None
+        self.source: Hold | None = None
+        self.keeps = False
+        self.layerwise = False
+        self.visible = True
+        self.place = QUEUED
+        self.cancelled = False
+        self.start = nan
+        self.first = nan
 
 
 class Decoding(Protocol):
@@ -83,6 +103,9 @@ class Decoding(Protocol):
 
     def drop_last(self) -> Sequence:
         """Take out the sequence that joined last."""
+
+    def drop(self, sequence: Sequence) -> None:
+        """Take out one sequence that has not finished."""
 
     def live(self) -> list[Sequence]:
         """The sequences in the order in which they joined."""
@@ -173,6 +196,10 @@ class CountedDecoding:
         _, sequence = self._live.popitem()
         self._leave(sequence)
         return sequence
+
+    def drop(self, sequence: Sequence) -> None:
+        """See `Decoding`."""
+        self._leave(self._live.pop(sequence.serial))
 
     def live(self) -> list[Sequence]:
         """See `Decoding`."""

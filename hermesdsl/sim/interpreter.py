@@ -1,20 +1,39 @@
-"""Moves requests through their pipelines: from arrival to visit to visit to the end.
+"""Walks requests through their plans: from arrival to visit to visit to the end.
 
-Knows clients, routers and the order of visits; not how a client works, nor what results mean.
+Knows nodes, threads and where each kind of client takes them; not how a client works, nor what
+results mean. What happens at one instant after all steps that end at it comes as an event of its
+own (`DELIVERY`), ordered by thread, so that both forms of the engines see the same order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Mapping
+from math import nan
+from typing import TypeAlias
 
-from hermesdsl.sim.decoding import Sequence
-from hermesdsl.sim.engine import Engine
+from hermesdsl.sim import ledger
+from hermesdsl.sim.batch_engine import BatchEngine, Job
+from hermesdsl.sim.branch import Onward
+from hermesdsl.sim.fork import Gather
 from hermesdsl.sim.kernel import ARRIVAL, DELIVERY, Kernel
 from hermesdsl.sim.load import Offered
-from hermesdsl.sim.plan import Visit
+from hermesdsl.sim.nodes import (
+    Again,
+    End,
+    EngineVisit,
+    Fetch,
+    Node,
+    ReplicaEnd,
+    Replicas,
+    ServerVisit,
+    Wait,
+)
 from hermesdsl.sim.record import COMPLETED, REFUSED, Recorder
-from hermesdsl.sim.router import ClientLoad, Router
+from hermesdsl.sim.router import ClientLoad
+from hermesdsl.sim.servers import Server
+from hermesdsl.sim.store import KvStore
+from hermesdsl.sim.visiting import BY_PIPELINE, QUEUE_FULL, EngineVisits, Transfer
+from hermesdsl.sim.walk import Scope, Thread
 
 #: Called now and then with (simulated seconds, requests that have ended, requests offered).
 Progress: TypeAlias = Callable[[float, int, int], None]
@@ -22,23 +41,10 @@ Progress: TypeAlias = Callable[[float, int, int], None]
 _PROGRESS_EVERY = 512
 
 
-class _HandOver(NamedTuple):
-    """KV of a request on its way: from `source`, where it is complete at time `read` and then
-    holds `blocks`; `target` and the `sequence` there once known.
-    """
+class Interpreter(EngineVisits):
+    """Runs requests over `engines` and other `servers`, both by index of client.
 
-    source: Engine
-    read: float
-    blocks: int = 0
-    target: Engine | None = None
-    sequence: Sequence | None = None
-
-
-class Interpreter:
-    """Runs requests over engines; `routes` is the first visit of each workload.
-
-    `transfer(source, target, tokens, opened, read)` gives (bytes, end in seconds) of moving KV
-    between two clients from `opened` on, complete at the source since `read` or only then.
+    `entries`: where requests of each workload begin. `stores`: caches by name.
     """
 
     def __init__(
@@ -48,158 +54,397 @@ class Interpreter:
         recorder: Recorder,
         *,
         load: ClientLoad,
-        transfer: Callable[[Engine, Engine, int, float, float], tuple[float, float]],
+        transfer: Transfer,
         progress: Progress | None,
+        stores: Mapping[str, KvStore],
     ) -> None:
-        self.engines: list[Engine] = []
-        self.routes: list[Visit] = []
-        self._offered = offered
-        self._kernel = kernel
-        self._recorder = recorder
-        self._load = load
-        self._transfer = transfer
+        super().__init__(offered, kernel, recorder, load, transfer)
+        self.servers: dict[int, Server] = {}
+        self.entries: list[Onward] = []
         self._progress = progress
-        self._moving: dict[int, _HandOver] = {}
+        self._stores = stores
+        self._keys = len(offered)
+        #: Length of the conversation that a request left behind, where another follows it.
+        self._histories: dict[int, int] = {}
 
     def start(self) -> None:
         """Plan the first arrival; each plans the next."""
-        if len(self._offered):
+        if self._offered.first:
             self._kernel.at(self._offered.arrivals[0], ARRIVAL, 0, self._arrive, 0)
 
-    # --- arriving --------------------------------------------------------------------------
+    def run(self, until: float) -> None:
+        """Process events up to time `until`.
+
+        When nothing can happen any more though requests wait for KV memory, KV that is kept for
+        later stages is given up, the latest first, one client after the other.
+        """
+        while True:
+            self._kernel.run(until)
+            if self._kernel.pending:
+                return
+            now = self._kernel.now
+            stuck = [engine for engine in self.engines.values() if engine.waiting]
+            others = self.engines.values() if stuck else ()
+            if not any(engine.give_up(now) for engine in (*stuck, *others)):
+                return
+
+    def settle(self, until: float) -> None:
+        """Count what was done by `until`, when the run is cut there."""
+        for engine in self.engines.values():
+            engine.settle(until)
+        for thread in self._live.values():
+            if thread.client >= 0:
+                sequence = thread.sequence
+                start = thread.start if sequence is None else sequence.start
+                self._record(thread, start, nan, nan if sequence is None else sequence.first)
+            self._flush(thread, 1.0)
+
+    # --- arriving ----------------------------------------------------------------------------
 
     def _arrive(self, now: float, request: int) -> None:
         offered = self._offered
         following = request + 1
-        if following < len(offered.arrivals):
+        if following < offered.first:
             self._kernel.at(
                 offered.arrivals[following], ARRIVAL, following, self._arrive, following
             )
-        visit = self.routes[offered.workload_of[request]]
-        output = offered.outputs[request] if visit.decodes else 1
-        engine = self._choose(visit, visit.router, request, output, now)
-        if engine is None:
-            self._refuse(request)
-        else:
-            engine.submit(Sequence(request, visit, offered.prompts[request], output), now)
+        self._arriving = True
+        self._begin(request, 0, now)
+        self._arriving = False
 
-    def _choose(
-        self, visit: Visit, router: Router, request: int, output: int, now: float
-    ) -> Engine | None:
-        """Where the router sends a request that will produce `output` tokens; None: too long."""
-        engine = self.engines[router.pick(request)]
-        prompt = self._offered.prompts[request]
-        if not engine.fits(prompt + output - 1):
-            if visit.roles is not None:
-                visit.roles.read(request)
-                visit.roles.moved(engine.index)
-            return None
-        visit.times.enter[request] = now
-        visit.times.client[request] = engine.index
-        self._load.requests[engine.index] += 1
-        self._load.tokens[engine.index] += prompt + self._offered.outputs[request]
-        return engine
+    def _follow_up(self, now: float, request: int) -> None:
+        self._recorder.arrival[request] = now
+        before = self._offered.after[request]
+        history = self._histories.pop(before, 0) if self._offered.grows[request] else 0
+        self._begin(request, history, now)
 
-    def _refuse(self, request: int) -> None:
-        self._recorder.status[request] = REFUSED
-        self._recorder.reason[request] = 1
-        self._count()
+    def _begin(self, request: int, history: int, now: float) -> None:
+        offered = self._offered
+        context = offered.prompts[request] + history
+        if not history:
+            context += offered.prefixes[request]
+        thread = Thread(request, request, context)
+        self._live[request] = thread
+        self._recorder.context[request] = context
+        self._go(thread, self.entries[offered.workload_of[request]], 0, now)
 
-    # --- leaving ---------------------------------------------------------------------------
+    # --- walking -----------------------------------------------------------------------------
 
-    def leave(self, engine: Engine, sequence: Sequence, now: float) -> None:
-        """A visit is over: go on to the next, or out."""
-        request, visit = sequence.request, sequence.visit
-        offered, load = self._offered, self._load
-        visit.times.end[request] = now
-        load.requests[engine.index] -= 1
-        load.tokens[engine.index] -= offered.prompts[request] + offered.outputs[request]
-        if visit.following is None:
-            self._complete(request, now)
+    def _go_on(self, now: float, key: int) -> None:
+        thread = self._live.get(key)
+        if thread is not None and not thread.over:
+            node = thread.node
+            assert node is not None
+            self._go(thread, node.onward, node.turn(thread), now)
+
+    def _go(self, thread: Thread, onward: Onward, turn: int, now: float) -> None:
+        """Walk on until something takes time."""
+        while True:
+            targets = onward.targets or onward.decide(thread, turn)
+            if len(targets) > 1:
+                self._fork(thread, targets, now)
+                return
+            node = targets[0]
+            if thread.holds:
+                self._let_go(thread, node, now)
+            if thread.withheld and not thread.secret and not (node.writes or node.contested):
+                self._show_all(thread, now)
+            if isinstance(node, EngineVisit):
+                if not self._enter_engine(thread, node, now):
+                    return
+            elif isinstance(node, ServerVisit):
+                self._enter_server(thread, node, now)
+                return
+            elif isinstance(node, End):
+                self._end(thread, node, now)
+                return
+            elif isinstance(node, Replicas):
+                self._replicate(thread, node, now)
+                return
+            elif isinstance(node, ReplicaEnd):
+                self._come_back(thread, node, now)
+                return
+            elif isinstance(node, Wait):
+                joined = self._join(thread, node, now)
+                if joined is None:
+                    return
+                thread = joined
+            elif isinstance(node, Again) and self._repeats(thread, node):
+                onward, turn = node.back, 0
+                continue
+            elif isinstance(node, Fetch) and self._fetch_cached(thread, node, now):
+                return
+            onward, turn = node.onward, node.turn(thread)
+
+    def _repeats(self, thread: Thread, node: Again) -> bool:
+        request = thread.request
+        node.count(thread)
+        done = node.done[request] = node.done.get(request, 0) + 1
+        assert node.turns is not None
+        if node.repeat.again(request, done, node.turns[request]):
+            return True
+        del node.done[request]
+        return False
+
+    def _let_go(self, thread: Thread, node: Node, now: float) -> None:
+        """Free KV that no stage can read any more."""
+        holds = thread.holds
+        assert holds is not None
+        for model in [model for model in holds if model not in node.models]:
+            hold = holds.pop(model)
+            hold.engine.release(hold, now)
+
+    def _drop_all(self, thread: Thread, now: float) -> None:
+        if thread.holds:
+            for hold in thread.holds.values():
+                hold.engine.release(hold, now)
+            thread.holds = None
+
+    def _show_all(self, thread: Thread, now: float) -> None:
+        """The user sees at once what was held back."""
+        recorder, request = self._recorder, thread.request
+        recorder.show(request, thread.withheld, now)
+        recorder.last[request] = now
+        thread.withheld = 0
+
+    # --- servers -----------------------------------------------------------------------------
+
+    def _enter_server(self, thread: Thread, node: ServerVisit, now: float) -> None:
+        node.count(thread)
+        turn = node.turn(thread)
+        request = thread.request
+        index = node.fixed
+        if index is None:
+            index = node.router.pick(request, node.draw(turn))
+        thread.node, thread.enter, thread.start, thread.moved = node, now, nan, 0.0
+        thread.produces = 0
+        self._charge(thread, index)
+        server = self.servers[index]
+        count = ledger.sequences(node.stage, thread)
+        tokens = ledger.reads(node.stage, thread, self._offered.prompts[request])
+        seconds = None if node.seconds is None else node.seconds(thread, turn)
+        if isinstance(server, BatchEngine):
+            cost = node.costs[index] if seconds is None else seconds
+            server.submit(Job(thread, count, tokens, cost), now)
             return
-        if visit.roles is not None:
-            visit.roles.read(request)
-        opened = self._moving.get(request)
-        if opened is None:
-            self._moving[request] = _HandOver(engine, now, sequence.held)
-            self._kernel.at(now, DELIVERY, request, self._hand_over, request)
+        if seconds is None:
+            seconds = node.costs[index].seconds(count, tokens)
+        if not server.submit(thread, seconds, now):
+            self._discharge(thread)
+            self._refuse(thread, QUEUE_FULL, now)
+
+    def served(self, thread: Thread, now: float) -> None:
+        """A server has done its work for a thread."""
+        node = thread.node
+        assert isinstance(node, ServerVisit)
+        self._record(thread, thread.start, now, nan)
+        self._discharge(thread)
+        turn = node.turn(thread)
+        assert node.leaves is not None
+        node.leaves(thread, turn, self._part())
+        self._go(thread, node.onward, turn, now)
+
+    def _fetch_cached(self, thread: Thread, node: Fetch, now: float) -> bool:
+        """Look into a cache; True if that takes time."""
+        thread.node = node
+        found, seconds = self._stores[node.cache].fetch(thread.request, thread.context, now)
+        thread.cached = min(found, thread.context - 1)
+        self._recorder.cached[thread.request] += thread.cached
+        if not seconds:
+            return False
+        self._kernel.at(now + seconds, DELIVERY, thread.key, self._go_on, thread.key)
+        return True
+
+    # --- forks and joins -----------------------------------------------------------------------
+
+    def _child(self, thread: Thread, scope: Scope) -> Thread:
+        self._keys += 1
+        child = thread.child(self._keys)
+        child.scope = scope
+        child.rows = []
+        scope.threads[child] = None
+        self._live[child.key] = child
+        return child
+
+    def _sample(self, thread: Thread, count: int) -> None:
+        """`count` threads go on from one read prompt: each has a first token of its own."""
+        if thread.primed:
+            recorder, request = self._recorder, thread.request
+            recorder.generated[request] += count - 1
+            recorder.due[request] += count - 1
+            recorder.samples += count - 1
+
+    def _fork(self, thread: Thread, targets: tuple[Node, ...], now: float) -> None:
+        """All of `targets` at once, until a join."""
+        scope = thread.scope
+        if scope is None:
+            scope = Scope(None, 0)
         else:
-            self._moving[request] = opened._replace(blocks=sequence.held)
-            if opened.sequence is None:
-                self._free_source(request, now)
-                self._refuse(request)
+            del scope.threads[thread]
+        self._sample(thread, len(targets))
+        children = []
+        for _ in targets:
+            child = self._child(thread, scope)
+            child.parts = dict(thread.parts) if thread.parts is not None else {}
+            child.base = (
+                thread.base if thread.parts is not None else (thread.context, thread.documents)
+            )
+            children.append(child)
+        scope.rows += thread.rows or []
+        del self._live[thread.key]
+        self._drop_all(thread, now)
+        for child, target in zip(children, targets, strict=True):
+            if not child.over:
+                self._go(child, Onward((target,)), 0, now)
 
-    def _complete(self, request: int, now: float) -> None:
-        self._recorder.finish[request] = now
-        self._recorder.status[request] = COMPLETED
-        self._count()
+    def _join(self, thread: Thread, node: Wait, now: float) -> Thread | None:
+        """Wait for the other threads; the last to come goes on as all of them."""
+        scope = thread.scope
+        assert scope is not None
+        arrived = scope.arrived.setdefault(node, [])
+        if len(arrived) + 1 < node.count_in:
+            arrived.append(thread)
+            return None
+        del scope.arrived[node]
+        ledger.merge(thread, arrived)
+        for other in arrived:
+            self._take_holds(thread, other, now)
+            self._flush(other, 0.0)
+            del self._live[other.key]
+            del scope.threads[other]
+        if len(scope.threads) == 1:
+            thread.parts = None
+            thread.rows = [*scope.rows, *(thread.rows or [])]
+            scope.rows = []
+            if scope.gather is None:
+                thread.scope = None
+                self._flush(thread, 1.0)
+        return thread
 
-    def _count(self) -> None:
-        recorder = self._recorder
+    def _take_holds(self, thread: Thread, other: Thread, now: float) -> None:
+        """Of each model, the KV with most tokens."""
+        for model, hold in (other.holds or {}).items():
+            if thread.holds is None:
+                thread.holds = {}
+            mine = thread.holds.get(model)
+            if mine is None or hold.tokens > mine.tokens:
+                thread.holds[model], hold = hold, mine  # type: ignore[assignment]
+            if hold is not None:
+                hold.engine.release(hold, now)
+        other.holds = None
+
+    def _replicate(self, thread: Thread, node: Replicas, now: float) -> None:
+        """A thread for each replica; this one waits for them."""
+        node.count(thread)
+        turn = node.turn(thread)
+        thread.node = node
+        gather = thread.gather = Gather(thread, node.join, turn, [], [])
+        self._sample(thread, len(node.entries))
+        children = []
+        for index in range(len(node.entries)):
+            scope = Scope(gather, index)
+            gather.scopes.append(scope)
+            children.append(self._child(thread, scope))
+        for child, entry in zip(children, node.entries, strict=True):
+            if not child.over:
+                self._go(child, entry, turn, now)
+
+    def _come_back(self, thread: Thread, node: ReplicaEnd, now: float) -> None:
+        """A replica is done; with enough of them, what waits goes on and the others are over."""
+        scope = thread.scope
+        assert scope is not None
+        gather = scope.gather
+        assert gather is not None
+        thread.rows = [*scope.rows, *(thread.rows or [])]
+        thread.node = None
+        gather.done.append((scope.index, thread))
+        replicas, request = node.replicas, thread.request
+        first = gather.turn * len(gather.scopes)
+        chosen = gather.result(lambda index: replicas.scores(request, first + index))
+        if chosen is None:
+            return
+        parent = gather.parent
+        ledger.outcome(parent, *chosen, self._part())
+        self._drop_all(parent, now)
+        best = chosen[1]
+        parent.holds, best.holds = best.holds, None
+        for row in thread.rows:
+            self._write(parent, row)
+        thread.rows = []
+        for other in gather.scopes:
+            for loser in list(other.threads):
+                self._cancel(loser, now)
+        parent.gather = None
+        self._go(parent, replicas.onward, gather.turn, now)
+
+    def _flush(self, thread: Thread, critical: float) -> None:
+        for row in thread.rows or ():
+            self._recorder.visits.extend((*row, critical))
+        thread.rows = None
+
+    # --- ends --------------------------------------------------------------------------------
+
+    def _end(self, thread: Thread, node: End, now: float) -> None:
+        if not node.accepts:
+            self._refuse(thread, BY_PIPELINE, now)
+            return
+        recorder, request = self._recorder, thread.request
+        if not recorder.visible[request]:
+            if not thread.withheld and thread.primed:
+                thread.withheld = 1
+            if thread.withheld:
+                self._show_all(thread, now)
+        self._drop_all(thread, now)
+        if thread.rows is not None:
+            self._flush(thread, 1.0)
+        del self._live[thread.key]
+        recorder.status[request] = COMPLETED
+        self._finish(request, thread.context, now)
+
+    def _refuse(self, thread: Thread, reason: int, now: float) -> None:
+        """The whole request ends here, with everything that is under way for it."""
+        request = thread.request
+        self._recorder.status[request] = REFUSED
+        self._recorder.reason[request] = reason
+        context = thread.context
+        top = thread
+        while top.scope is not None and top.scope.gather is not None:
+            top = top.scope.gather.parent
+        for other in [top] if top.scope is None else list(top.scope.threads):
+            self._cancel(other, now)
+        self._finish(request, context, now)
+
+    def _finish(self, request: int, context: int, now: float) -> None:
+        recorder, offered = self._recorder, self._offered
+        if recorder.status[request] == COMPLETED:
+            recorder.finish[request] = now
         recorder.ended += 1
         if self._progress is not None and recorder.ended % _PROGRESS_EVERY == 0:
-            self._progress(self._kernel.now, recorder.ended, len(self._offered))
-
-    # --- handing KV over -------------------------------------------------------------------
-
-    def reading(self, source: Engine, sequence: Sequence, start: float, end: float) -> None:
-        """A prompt will be read at `end`, and its KV may move layer by layer from `start` on."""
-        request = sequence.request
-        if self._offered.outputs[request] > 1 and start < end:
-            self._moving[request] = _HandOver(source, end)
-            self._kernel.at(start, DELIVERY, request, self._hand_over, request)
-
-    def _hand_over(self, now: float, request: int) -> None:
-        """Queue for a decode client; KV stays where it is until that has room.
-
-        A request of one output token has it already, and needs no further client.
-        """
-        offered = self._offered
-        first = self.routes[offered.workload_of[request]]
-        visit = first.following
-        assert visit is not None
-        moving = self._moving[request]
-        output = offered.outputs[request]
-        times = visit.times
-        if output == 1:
-            times.enter[request] = times.start[request] = times.end[request] = now
-            self._free_source(request, now)
-            self._complete(request, now)
+            self._progress(now, recorder.ended, len(offered))
+        if not offered.followers:
             return
-        router = visit.paired.get(moving.source.index, visit.router)
-        engine = self._choose(visit, router, request, output, now)
-        if engine is None:
-            if moving.read <= now:
-                self._free_source(request, now)
-                self._refuse(request)
+        for following in offered.followers.get(request, ()):
+            self._histories[request] = context
+            time = now + offered.delays[following]
+            if time < offered.until:
+                self._kernel.at(time, DELIVERY, following, self._follow_up, following)
+
+    def _cancel(self, thread: Thread, now: float) -> None:
+        """A thread is over: it leaves its client and frees its KV, as do all below it."""
+        if thread.over:
             return
-        times.enter[request] = moving.read
-        sequence = Sequence(request, visit, offered.prompts[request], output - 1)
-        sequence.left = 0
-        sequence.fresh = False
-        sequence.again = True
-        sequence.since = moving.read
-        self._moving[request] = moving._replace(target=engine, sequence=sequence)
-        engine.submit(sequence, now, arrival=False)
-
-    def fetch(self, target: Engine, sequence: Sequence, now: float) -> None:
-        """`target` has blocks for a handed-over sequence: move its KV."""
-        request = sequence.request
-        source, read, *_ = self._moving[request]
-        size, end = self._transfer(source, target, sequence.prompt, now, read)
-        self._recorder.transfers.extend((request, source.index, target.index, size, now, end))
-        self._kernel.at(end, DELIVERY, request, self._delivered, request)
-
-    def _delivered(self, now: float, request: int) -> None:
-        moving = self._moving[request]
-        assert moving.target is not None
-        assert moving.sequence is not None
-        self._free_source(request, now)
-        moving.target.deliver(moving.sequence, now)
-
-    def _free_source(self, request: int, now: float) -> None:
-        moving = self._moving.pop(request)
-        moving.source.release(moving.blocks, now)
-        roles = self.routes[self._offered.workload_of[request]].roles
-        if roles is not None:
-            roles.moved(moving.source.index)
+        thread.over = True
+        self._live.pop(thread.key, None)
+        if thread.scope is not None:
+            thread.scope.threads.pop(thread, None)
+        if thread.gather is not None:
+            for scope in thread.gather.scopes:
+                for inner in list(scope.threads):
+                    self._cancel(inner, now)
+        if thread.sequence is not None:
+            self._withdraw(thread, now)
+        elif thread.client >= 0:
+            self.servers[thread.client].cancel(thread)
+            self._discharge(thread)
+        self._drop_all(thread, now)
+        self._flush(thread, 0.0)

@@ -35,6 +35,11 @@ class Kernel:
         self._planned += 1
         heappush(self._heap, (time, priority, key, self._planned, action, argument))
 
+    @property
+    def pending(self) -> bool:
+        """Something is still to happen."""
+        return bool(self._heap)
+
     def run(self, until: float = inf) -> None:
         """Process every event up to and including time `until`, the new ones among them."""
         heap = self._heap

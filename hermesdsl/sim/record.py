@@ -21,50 +21,64 @@ Table: TypeAlias = "dict[str, Column]"
 #: Codes of the column `status`.
 UNFINISHED, COMPLETED, REFUSED = 0, 1, 2
 #: Texts of the column `reason`.
-REASONS = ("", "needs more KV than the client has")
+REASONS = (
+    "", "needs more KV than the client has", "a queue was full", "refused by its pipeline"
+)  # fmt: skip
 
 #: Columns of the tables that are filled row by row (integers are exact as doubles below 2^53).
 STEP_COLUMNS = ("client", "start_s", "end_s", "steps", "batch", "tokens", "prefill_tokens",
                 "kv_blocks", "first_s")  # fmt: skip
 RESIDENCE_COLUMNS = ("request", "client", "first_step", "last_step", "since_s")
+VISIT_COLUMNS = ("request", "stage", "client", "pass", "enter_s", "start_s", "end_s", "moved_s",
+                 "critical")  # fmt: skip
+SERVICE_COLUMNS = ("client", "start_s", "end_s", "requests", "share")
 TRANSFER_COLUMNS = ("request", "source", "target", "bytes", "start_s", "end_s")
 _INTEGERS = frozenset({"client", "steps", "batch", "tokens", "prefill_tokens", "kv_blocks",
-                       "request", "first_step", "last_step", "source", "target"})  # fmt: skip
-
-
-class VisitColumns:
-    """Times in seconds (NaN: not yet) and client of every request's visit to one pool.
-
-    `enter` on arrival there, `start` of its first step, `first` end of the step that completes
-    its prompt, `end` when it leaves; `client` index or -1.
-    """
-
-    __slots__ = ("client", "end", "enter", "first", "start")
-
-    def __init__(self, n: int) -> None:
-        self.enter = array("d", [nan]) * n
-        self.start = array("d", [nan]) * n
-        self.first = array("d", [nan]) * n
-        self.end = array("d", [nan]) * n
-        self.client = array("i", [-1]) * n
+                       "request", "requests", "stage", "pass", "critical", "first_step",
+                       "last_step", "source", "target"})  # fmt: skip
 
 
 class Recorder:
-    """The columns of a run of `n` requests while they fill."""
+    """The columns of a run of `n` requests while they fill, and its tables of rows.
 
-    __slots__ = ("ended", "finish", "generated", "reason", "residences", "status", "steps",
-                 "transfers")  # fmt: skip
+    `context`: tokens on arrival; `first`, `last`: times of visible tokens (NaN: not yet, or only
+    to be told from the residences); `visible`: their number; `generated`: tokens produced, `due`:
+    those that its visits were to produce; `cut_short`: some visit was cancelled. `samples`: first
+    tokens drawn from a prompt that several branches go on from, beyond one each.
+    """
 
-    def __init__(self, n: int) -> None:
+    __slots__ = ("arrival", "cached", "context", "cut_short", "due", "ended", "finish", "first",
+                 "generated", "last", "reason", "residences", "samples", "services", "status",
+                 "steps", "transfers", "visible", "visits")  # fmt: skip
+
+    def __init__(self, arrival: array[float]) -> None:
+        n = len(arrival)
+        self.arrival = array("d", arrival)
+        self.context = array("q", [0]) * n
+        self.cached = array("q", [0]) * n
+        self.first = array("d", [nan]) * n
+        self.last = array("d", [nan]) * n
         self.finish = array("d", [nan]) * n
         self.status = array("b", [UNFINISHED]) * n
         self.reason = array("b", [0]) * n
+        self.visible = array("q", [0]) * n
         self.generated = array("q", [0]) * n
+        self.due = array("q", [0]) * n
+        self.cut_short = array("b", [0]) * n
+        self.samples = 0
         #: Requests that have completed or were refused.
         self.ended = 0
         self.steps = array("d")
         self.residences = array("d")
         self.transfers = array("d")
+        self.services = array("d")
+        self.visits = array("d")
+
+    def show(self, request: int, tokens: int, now: float) -> None:
+        """The user sees `tokens` more tokens, of which the first comes now."""
+        if not self.visible[request]:
+            self.first[request] = now
+        self.visible[request] += tokens
 
 
 @dataclass(frozen=True)
@@ -92,17 +106,26 @@ class Run:
 
     `requests`, one row per offered request in order of arrival: ``id``, ``number`` (place in its
     workload), ``workload``, ``class`` (index into `workloads`, `classes`), ``arrival_s``,
-    ``prompt_tokens``, ``cached_tokens``, ``output_tokens`` (asked for), ``generated`` (produced),
-    ``first_token_s``, ``last_token_s``, ``finish_s`` (NaN: never), ``status`` (`UNFINISHED`,
-    `COMPLETED`, `REFUSED`), ``reason`` (index into `reasons`); and per stage of `stages`
-    ``<stage>.enter_s``, ``.start_s``, ``.end_s``, ``.client`` (index into `clients` or -1).
+    ``prompt_tokens``, ``context_tokens`` (on arrival: prefix, history, prompt), ``cached_tokens``,
+    ``output_tokens`` (asked for), ``generated`` (produced), ``visible`` (to the user),
+    ``first_token_s``, ``last_token_s`` (visible ones), ``finish_s`` (NaN: never), ``status``
+    (`UNFINISHED`, `COMPLETED`, `REFUSED`), ``reason`` (index into `reasons`); and per stage of
+    `stages`, of the last pass that mattered: ``<stage>.enter_s``, ``.start_s``, ``.end_s``,
+    ``.client`` (index into `clients` or -1), and ``.passes`` that mattered.
+
+    `visits`, one row per visit of a stage: ``request``, ``stage``, ``client``, ``pass`` (from 0),
+    ``enter_s``, ``start_s`` (first served), ``end_s``, ``moved_s`` (seconds of the wait in which
+    its KV was on the way), ``critical``: 1 if the request waited for it, 0 if it ran beside what
+    the request waited for. `services`, one row per job of a worker pool or batch: ``client``,
+    ``start_s``, ``end_s``, ``requests``, ``share`` (of the client that it kept busy).
 
     `steps`, one row per run of equal steps: ``client``, ``start_s``, ``end_s``, ``steps``,
     ``batch`` (sequences decoding), ``tokens`` (through the linear layers, all steps together),
     ``prefill_tokens``, ``kv_blocks`` (held at its end), ``first_s`` (length of the first step;
     within a row, the others grow linearly, see `sim.tokens`).
 
-    `residences`, one row per uninterrupted stay of a request among a client's decoding sequences:
+    `residences`, one row per uninterrupted stay of a request among a client's decoding sequences
+    whose tokens are visible as they come:
     ``request``, ``client``, ``first_step``, ``last_step``, ``since_s``: the token before its
     stay came at `since_s`, and those of the stay at the ends of the client's decode steps
     ``first_step + 1 … last_step`` (counting rows of `steps` with ``batch`` > 0). From these
@@ -132,6 +155,8 @@ class Run:
     makespan_s: float
     end_s: float
     in_system: Table
+    visits: Table = field(default_factory=dict)
+    services: Table = field(default_factory=dict)
     reasons: tuple[str, ...] = field(default=REASONS)
 
 

@@ -79,6 +79,10 @@ class ListedDecoding:
         """See `Decoding`."""
         return self._entries.pop().sequence
 
+    def drop(self, sequence: Sequence) -> None:
+        """See `Decoding`."""
+        self._entries = [entry for entry in self._entries if entry.sequence is not sequence]
+
     def live(self) -> list[Sequence]:
         """See `Decoding`."""
         return [entry.sequence for entry in self._entries]
@@ -133,7 +137,7 @@ class SteppedEngine(Engine):
 
     def _plan_step(self) -> None:
         end = self._run_start + self._run.seconds(self._done + 1)
-        self._kernel.at(end, STEP, self.index, self._end_one)
+        self._kernel.at(end, STEP, self.key, self._end_one)
 
     def _end_one(self, now: float, _: int) -> None:
         self._advance(1)

@@ -23,7 +23,7 @@ no clock, step or transfer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -52,13 +52,13 @@ class _Picks:
         self._clients = clients
         self._known: dict[tuple[int, ...], Router] = {}
 
-    def pick(self, request: int) -> int:
+    def pick(self, request: int, draw: int = 0) -> int:
         """See `Router`."""
         clients = self._clients()
         router = self._known.get(clients)
         if router is None:
             router = self._known[clients] = self._make(clients)
-        return router.pick(request)
+        return router.pick(request, draw) if draw else router.pick(request)
 
 
 class Roles:
@@ -78,7 +78,7 @@ class Roles:
         make_writing: MakeRouter,
         prompts: Sequence[int],
         load: ClientLoad,
-        clients: Sequence[Waits],
+        clients: Mapping[int, Waits] | Sequence[Waits],
     ) -> None:
         tokens, back = spec.args["tokens"], spec.args.get("back", 0)
         assert isinstance(tokens, int | float)
@@ -99,12 +99,12 @@ class Roles:
         #: Requests sent to each client to be read, and not moved away.
         self._here: dict[int, int] = dict.fromkeys((*readers, *writers), 0)
 
-    def pick(self, request: int) -> int:
+    def pick(self, request: int, draw: int = 0) -> int:
         """The client that reads a prompt which comes now; one may be lent for it."""
         self._pending += self._prompts[request]
         if self._pending > self._tokens * len(self._readers + self._lent):
             self._lend()
-        client = self._reading.pick(request)
+        client = self._reading.pick(request, draw)
         self._here[client] += 1
         return client
 

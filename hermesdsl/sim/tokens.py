@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hermesdsl.sim.record import Column, Run
+from hermesdsl.sim.record import Column, Run, Table
 
 
 def step_ends(run: Run, client: int) -> Column:
@@ -19,7 +19,11 @@ def step_ends(run: Run, client: int) -> Column:
     Within a row, step j of k ends at start + j·first + c·j(j − 1)/2, with c such that step k ends
     where the row does (step times are affine in the summed context, and this grows evenly).
     """
-    table = run.steps
+    return ends_of_steps(run.steps, client)
+
+
+def ends_of_steps(table: Table, client: int) -> Column:
+    """The same, from a table of steps."""
     rows = (table["client"] == client) & (table["batch"] > 0)
     count = table["steps"][rows]
     if not len(count):

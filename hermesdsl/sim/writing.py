@@ -1,27 +1,30 @@
 """Turns what was recorded while a run went into a `Run`: whole columns at once, at its end.
 
-Times of stages follow from the times of the visits that they were part of.
+Requests that never came are left out, and those that came after others had ended are put in order
+of arrival.
 """
 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
 from collections.abc import Sequence as Ordered
 
 import numpy as np
 
-from hermesdsl.graph.types import Experiment, StageNode
+from hermesdsl.graph.types import Experiment
 from hermesdsl.sim.engine import Engine
-from hermesdsl.sim.interpreter import Interpreter
 from hermesdsl.sim.load import Offered
-from hermesdsl.sim.plan import Point, Visit, chain, route_of
+from hermesdsl.sim.plan import Point
 from hermesdsl.sim.record import (
     COMPLETED,
     REFUSED,
     RESIDENCE_COLUMNS,
+    SERVICE_COLUMNS,
     STEP_COLUMNS,
     TRANSFER_COLUMNS,
     UNFINISHED,
+    VISIT_COLUMNS,
     Column,
     EngineSummary,
     Recorder,
@@ -30,23 +33,33 @@ from hermesdsl.sim.record import (
     number_in_system,
     table,
 )
+from hermesdsl.sim.tokens import ends_of_steps
 
 
-def records(point: Point, recorder: Recorder, interpreter: Interpreter) -> Run:
-    """The `Run` of a simulation that has stopped."""
-    system, experiment, offered = point.system, point.experiment, point.offered
-    pipelines = [system.workloads[name].pipeline for name in experiment.workloads]
-    routes = dict(zip(pipelines, interpreter.routes, strict=True))
-    requests = _requests(offered, recorder, interpreter.routes)
-    stages = {}
-    for name, first in routes.items():
-        stages.update(_stage_columns(chain(system.pipelines[name]), route_of(first)))
-    for path, columns in stages.items():
-        for what, column in zip(("enter_s", "start_s", "end_s", "client"), columns, strict=True):
-            requests[f"{path}.{what}"] = column
-    status, finish = requests["status"], requests["finish_s"]
+def records(
+    point: Point,
+    recorder: Recorder,
+    stages: Ordered[str],
+    clients: Ordered[str],
+    engines: Iterable[Engine],
+) -> Run:
+    """The `Run` of a simulation that has stopped; `stages` and `clients` as rows number them."""
+    experiment, offered = point.experiment, point.offered
     steps = table(recorder.steps, STEP_COLUMNS)
-    let_in = status != REFUSED
+    residences = table(recorder.residences, RESIDENCE_COLUMNS)
+    visits = table(recorder.visits, VISIT_COLUMNS)
+    transfers = table(recorder.transfers, TRANSFER_COLUMNS)
+    requests = _requests(offered, recorder)
+    residences = _begun_by_decoding(residences, steps, requests)
+    for number, path in enumerate(stages):
+        for what, column in _stage_columns(visits, number, len(offered)).items():
+            requests[f"{path}.{what}"] = column
+    if offered.first < len(offered):
+        requests, place = _in_order(requests)
+        for rows in (residences, visits, transfers):
+            rows["request"] = place[rows["request"]]
+    status, finish = requests["status"], requests["finish_s"]
+    arrival, let_in = requests["arrival_s"], status != REFUSED
     ended = finish[status == COMPLETED]
     return Run(
         experiment=experiment.name,
@@ -55,73 +68,96 @@ def records(point: Point, recorder: Recorder, interpreter: Interpreter) -> Run:
         window=(experiment.warmup, experiment.duration),
         workloads=offered.workloads,
         classes=offered.classes,
-        clients=tuple(engine.path for engine in interpreter.engines),
+        clients=tuple(clients),
         stages=tuple(stages),
         requests=requests,
         steps=steps,
-        residences=table(recorder.residences, RESIDENCE_COLUMNS),
-        transfers=table(recorder.transfers, TRANSFER_COLUMNS),
-        engines=_engines(interpreter.engines, steps),
+        residences=residences,
+        transfers=transfers,
+        engines=_engines(engines, steps, len(clients)),
         counts=_counts(status),
-        makespan_s=float(ended.max() - offered.arrival[0]) if len(ended) else 0.0,
-        end_s=_end(experiment, offered, ended),
-        in_system=number_in_system(offered.arrival[let_in], finish[let_in]),
+        makespan_s=float(ended.max() - arrival[0]) if len(ended) else 0.0,
+        end_s=_end(experiment, arrival, ended),
+        in_system=number_in_system(arrival[let_in], finish[let_in]),
+        visits=visits,
+        services=table(recorder.services, SERVICE_COLUMNS),
     )
 
 
-def _requests(offered: Offered, recorder: Recorder, routes: Ordered[Visit]) -> Table:
-    n = len(offered)
-    first = np.full(n, np.nan)
-    last = np.full(n, np.nan)
-    finish = _floats(recorder.finish)
-    for index, visit in enumerate(routes):
-        mine = offered.workload == index
-        first[mine] = _floats(visit.times.first)[mine]
-        ends = _floats(route_of(visit)[-1].times.end)
-        decodes = visit.decodes or visit.following is not None
-        last[mine] = ends[mine] if decodes else first[mine]
+def _requests(offered: Offered, recorder: Recorder) -> Table:
     return {
-        "id": np.arange(n),
+        "id": np.arange(len(offered)),
         "number": offered.number,
         "workload": offered.workload,
         "class": offered.klass,
-        "arrival_s": offered.arrival,
+        "arrival_s": _floats(recorder.arrival),
         "prompt_tokens": offered.prompt,
-        "cached_tokens": np.zeros(n, np.int64),
+        "context_tokens": np.array(recorder.context, np.int64),
+        "cached_tokens": np.array(recorder.cached, np.int64),
         "output_tokens": offered.output,
         "generated": np.array(recorder.generated, np.int64),
-        "first_token_s": first,
-        "last_token_s": last,
-        "finish_s": finish,
+        "visible": np.array(recorder.visible, np.int64),
+        "first_token_s": _floats(recorder.first),
+        "last_token_s": _floats(recorder.last),
+        "finish_s": _floats(recorder.finish),
         "status": np.array(recorder.status, np.int8),
         "reason": np.array(recorder.reason, np.int8),
     }
 
 
-def _stage_columns(stages: list[StageNode], route: list[Visit]) -> dict[str, tuple[Column, ...]]:
-    """(enter, start, end, client) of each stage of a pipeline."""
-    here, there = route[0].times, route[-1].times
-    first, end = _floats(here.first), _floats(there.end)
-    client = np.array(here.client, np.int32)
-    reading = (_floats(here.enter), _floats(here.start), first, client)
-    if len(stages) == 1:
-        if stages[0].type_name == "Prefill":
-            return {stages[0].path: reading}
-        last_client = client if here is there else np.array(there.client, np.int32)
-        return {stages[0].path: (*reading[:2], end, last_client)}
-    if here is there:
-        client = np.where(np.isnan(first), np.int32(-1), client)
-        writing = (first, first, end, client)
-    else:
-        client = np.array(there.client, np.int32)
-        writing = (_floats(there.enter), _floats(there.start), end, client)
-    return {stages[0].path: reading, stages[1].path: writing}
+def _begun_by_decoding(residences: Table, steps: Table, requests: Table) -> Table:
+    """Stays whose first token no prompt brought: that token is the one they begin with.
+
+    Sets the time of the first visible token of their requests.
+    """
+    since, first, last = (residences[name] for name in ("since_s", "first_step", "last_step"))
+    fresh = np.isnan(since)
+    if not fresh.any():
+        return residences
+    fresh &= last > first
+    for client in np.unique(residences["client"][fresh]).tolist():
+        mine = np.flatnonzero(fresh & (residences["client"] == client))
+        times = ends_of_steps(steps, client)[first[mine]]
+        since[mine] = times
+        first[mine] += 1
+        request = residences["request"][mine]
+        np.fmin.at(requests["first_token_s"], request, times)
+    kept = ~np.isnan(since)
+    return {name: column[kept] for name, column in residences.items()}
 
 
-def _end(experiment: Experiment, offered: Offered, finish: Column) -> float:
+def _stage_columns(visits: Table, stage: int, n: int) -> Table:
+    """Enter, start, end, client and number of the visits to one stage that mattered, by request.
+
+    Times are those of the last of them.
+    """
+    rows = (visits["stage"] == stage) & (visits["critical"] > 0)
+    request = visits["request"][rows]
+    found: Table = {}
+    for name in ("enter_s", "start_s", "end_s"):
+        found[name] = np.full(n, np.nan)
+        found[name][request] = visits[name][rows]
+    found["client"] = np.full(n, -1, np.int32)
+    found["client"][request] = visits["client"][rows]
+    found["passes"] = np.bincount(request, minlength=n)
+    return found
+
+
+def _in_order(requests: Table) -> tuple[Table, Column]:
+    """Only requests that came, by arrival; and the new place of each old one (-1: never came)."""
+    came = np.flatnonzero(np.isfinite(requests["arrival_s"]))
+    order = came[np.argsort(requests["arrival_s"][came], kind="stable")]
+    place = np.full(len(requests["id"]), -1, np.int64)
+    place[order] = np.arange(len(order))
+    ordered = {name: column[order] for name, column in requests.items()}
+    ordered["id"] = np.arange(len(order))
+    return ordered, place
+
+
+def _end(experiment: Experiment, arrival: Column, finish: Column) -> float:
     if experiment.horizon == "cut" and experiment.duration is not None:
         return experiment.duration
-    return float(max(offered.arrival.max(initial=0.0), finish.max(initial=0.0)))
+    return float(max(arrival.max(initial=0.0), finish.max(initial=0.0)))
 
 
 def _counts(status: Column) -> dict[str, int]:
@@ -135,8 +171,7 @@ def _counts(status: Column) -> dict[str, int]:
     }
 
 
-def _engines(engines: Ordered[Engine], steps: Table) -> tuple[EngineSummary, ...]:
-    count = len(engines)
+def _engines(engines: Iterable[Engine], steps: Table, count: int) -> tuple[EngineSummary, ...]:
     busy = np.bincount(steps["client"], steps["end_s"] - steps["start_s"], count)
     number = np.bincount(steps["client"], steps["steps"], count)
     return tuple(

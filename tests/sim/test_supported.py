@@ -7,10 +7,10 @@ from typing import Any
 import networkx as nx
 import numpy as np
 import pytest
-from hand_built import AffineCost, batch, chat, generate, pipeline, run, system
+from hand_built import AffineCost, batch, chat, generate, pipeline, reading, run, system
 
 from hermesdsl.diagnostics import SpecError
-from hermesdsl.graph.types import Choice, Spec, StageNode, Workload
+from hermesdsl.graph.types import Choice, Guard, Spec, StageNode
 
 
 def refusal(built: Any, load: Any = None, **more: Any) -> list[str]:
@@ -19,39 +19,61 @@ def refusal(built: Any, load: Any = None, **more: Any) -> list[str]:
     return [f"{d.code}: {d.message}" for d in caught.value.diagnostics]
 
 
-def forked() -> nx.DiGraph:
-    graph = pipeline("chat", StageNode("a", "Prefill", "llm"), StageNode("b", "Decode", "llm"))
-    graph.add_edge("a", "output", choice=None)
-    return graph
-
-
-def branched() -> nx.DiGraph:
+def conditional(name: str) -> nx.DiGraph:
     graph = pipeline("chat", StageNode("a", "Prefill", "llm"))
-    graph.edges["a", "output"]["choice"] = Choice(0, share=0.5)
+    guard = Guard("==", (name, "=x"))
+    graph.edges["a", "output"]["choice"] = Choice(0, guard=guard)
     graph.add_edge("a", "refused", choice=Choice(1))
     return graph
+
+
+def inside(**node: Any) -> nx.DiGraph:
+    return pipeline("chat", StageNode("a", "Sub", inner=reading(), **node))
 
 
 @pytest.mark.parametrize(
     ("graph", "message"),
     [
-        (pipeline("chat", StageNode("chat.find", "Retrieve", "llm")),
-         "stage `chat.find` of type `Retrieve` cannot be executed yet"),
-        (pipeline("chat", StageNode("a", "Prefill", "llm", replicas=4)),
-         "stage `a` with 4 replicas cannot be executed yet"),
-        (pipeline("chat", StageNode("a", "Generate", "llm", repeat=Spec("times", {"n": 3}))),
-         "`repeat = times(n = 3)` of stage `a` cannot be executed yet"),
-        (generate(tokens=Spec("fixed", {"value": 9})),
-         "`tokens = fixed(value = 9)` of stage `chat.answer` cannot be executed yet"),
-        (pipeline("chat", StageNode("a", "Decode", "llm")),
-         "pipeline `chat` (Decode) cannot be executed yet"),
-        (pipeline("chat"), "pipeline `chat` (without stages) cannot be executed yet"),
-        (forked(), "the fork at `a` of pipeline `chat` cannot be executed yet"),
-        (branched(), "the branch at `a` of pipeline `chat` cannot be executed yet"),
+        (pipeline("chat", StageNode("chat.find", "KvFetch", "llm", {"cache": "kv"})),
+         "stage `chat.find` of type `KvFetch`"),
+        (pipeline("chat", StageNode("a", "Generate", "llm", repeat=Spec("until", {"n": 3}))),
+         "`repeat = until(n = 3)` of stage `a`"),
+        (pipeline("chat", StageNode("a", "Generate", "llm", replicas=2, join=Spec("any"))),
+         "`join = any` of stage `a`"),
+        (pipeline("chat", StageNode("a", "Prefill", "llm", {"hold": 2.0})),
+         "`hold = 2.0` of stage `a`"),
+        (pipeline("chat", StageNode("a", "Guard", "llm", {"service": 0.5})),
+         "a `service` time of stage `a` on an LlmEngine"),
+        (generate(tokens=Spec("formula", {"op": "attribute", "operands": ("model",)})),
+         "`model` of a request cannot be read in a formula yet"),
+        (conditional("model"), "a condition on `model` at the branch `a`"),
+        (inside(replicas=2, spread="each"), "`spread = each` of stage `a`, a pipeline,"),
     ],
 )  # fmt: skip
 def test_pipelines(graph: nx.DiGraph, message: str):
-    assert refusal(system(graph)) == [f"HMS506: {message}"]
+    rest = "" if message.endswith("yet") else " cannot be executed yet"
+    assert refusal(system(graph)) == [f"HMS506: {message}{rest}"]
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        (pipeline("chat", StageNode("a", "Step", None)),
+         "stage `a` says on no client where it runs"),
+        (inside(replicas=2, join=Spec("best", {"k": 3})),
+         "`join = best(k = 3)` of stage `a`, which has 2 replicas"),
+        (pipeline("chat", StageNode("a", "Generate", "llm", replicas=2, spread="each")),
+         "stage `a` puts replica i on member i: 2 replicas, and llm has 1"),
+    ],
+)  # fmt: skip
+def test_pipelines_that_make_no_sense(graph: nx.DiGraph, message: str):
+    assert refusal(system(graph)) == [f"HMS505: {message}"]
+
+
+def test_a_repetition_that_never_ends():
+    graph = inside(repeat=Spec("while", {"p": 1.0}))
+    expected = "`repeat = while(p = 1.0)` of stage `a` never ends"
+    assert refusal(system(graph)) == [f"HMS601: {expected}"]
 
 
 @pytest.mark.parametrize(
@@ -93,8 +115,18 @@ def test_every_problem_is_named_at_once():
 
 
 def test_other_clients():
-    expected = ["HMS506: client `llm[*]` of type `WorkerPool` cannot be executed yet"]
-    assert refusal(system(chat(), kind="WorkerPool")) == expected
+    assert refusal(system(chat(), kind="WorkerPool"))[:2] == [
+        "HMS505: stage `chat.prefill` is a Prefill and cannot run on a WorkerPool",
+        "HMS505: stage `chat.decode` is a Decode and cannot run on a WorkerPool",
+    ]
+    graph = pipeline("chat", StageNode("a", "Step", "llm"))
+    assert refusal(system(graph, kind="WorkerPool")) == [
+        "HMS505: stage `a` has no `service` time on llm[0]"
+    ]
+    graph = pipeline("chat", StageNode("a", "Step", "llm", {"service": 1.0}))
+    assert refusal(system(graph, kind="WorkerPool", options={"order": "least_work_left"})) == [
+        "HMS506: `order = least_work_left` of client `llm[*]` cannot be executed yet"
+    ]
 
 
 def test_two_values_for_one_knob():
@@ -122,14 +154,6 @@ def test_settings_of_a_hand_over_where_there_is_none(option: str, value: str):
 
 def test_a_pool_that_is_nowhere():
     assert refusal(system(chat("lm"))) == ["HMS505: unknown pool `lm`"]
-
-
-def test_sessions_and_closed_loops():
-    closed = Workload("w", "chat", Spec("closed", {"users": 3}), sessions=True)
-    assert refusal(system(chat(), workloads=[closed])) == [
-        "HMS506: arrivals of sessions in workload `w` cannot be executed yet",
-        "HMS506: closed-loop arrivals in workload `w` cannot be executed yet",
-    ]
 
 
 def test_experiments():

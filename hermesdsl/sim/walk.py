@@ -1,0 +1,103 @@
+"""One way of a request through its pipeline: where it is and what the ledger says of it.
+
+A request is one thread, except between a fork and its join. Knows no client and no clock; what
+stages do to a thread is in `sim.ledger`, where it goes in `sim.interpreter`.
+"""
+
+from __future__ import annotations
+
+from math import nan
+from typing import TYPE_CHECKING
+
+from hermesdsl.sim.decoding import Sequence
+
+if TYPE_CHECKING:
+    from hermesdsl.sim.fork import Gather
+    from hermesdsl.sim.kv import Hold
+    from hermesdsl.sim.nodes import Node
+    from hermesdsl.sim.visiting import Ahead
+
+
+class Thread:
+    """What the request ledger says of one way of a request.
+
+    `context` tokens so far, `cached` of them found in a cache; `holds`: KV by model name; `primed`:
+    the model that has read all of the context and sampled the next token, "" if none; `text`:
+    tokens that the last decode produced; `documents` found; `verdict` of the last check.
+    `withheld`: tokens of the last decode that the user has not seen; `secret`: it was `hidden`.
+
+    At a client: `node` it visits there, the client's index `client` (-1: none), when it came
+    (`enter`), was first served (`start`), seconds its KV was on its way (`moved`), tokens it will
+    have produced (`produces`, `owed` of them by steps), load it `charges`, its `sequence` or None.
+    `opened`: (enter, start, moved) of a visit whose second half is still to come; `ahead`: the
+    next visit, if it has begun before this one is over.
+
+    While forked: the `scope` it belongs to; `parts`: what it added to the context since the fork,
+    as part number → (tokens, documents), on top of `base`; `rows`: its visits, kept back until it
+    is known whether they matter; `gather`: the replicas it waits for; `over`: cancelled.
+    """
+
+    __slots__ = (
+        "ahead", "base", "cached", "charges", "client", "context", "documents", "enter", "gather",
+        "holds", "key", "moved", "node", "opened", "over", "owed", "parts", "primed", "produces",
+        "request", "rows", "scope", "secret", "sequence", "start", "text", "verdict", "withheld",
+    )  # fmt: skip
+
+    def __init__(self, request: int, key: int, context: int) -> None:
+        self.request = request
+        self.key = key
+        self.context = context
+        self.cached = 0
+        self.holds: dict[str, Hold] | None = None
+        self.primed = ""
+        self.text = 0
+        self.documents = 0
+        self.verdict = ""
+        self.withheld = 0
+        self.secret = False
+        self.node: Node | None = None
+        self.client = -1
+        self.enter = nan
+        self.start = nan
+        self.moved = 0.0
+        self.produces = 0
+        self.owed = 0
+        self.charges = 0
+        self.sequence: Sequence | None = None
+        self.opened: tuple[float, float, float] | None = None
+        self.ahead: Ahead | None = None
+        self.scope: Scope | None = None
+        self.parts: dict[int, tuple[int, int]] | None = None
+        self.base = (0, 0)
+        self.rows: list[tuple[float, ...]] | None = None
+        self.gather: Gather | None = None
+        self.over = False
+
+    def child(self, key: int) -> Thread:
+        """Another thread of the same request that goes on from here, with KV shared."""
+        made = Thread(self.request, key, self.context)
+        made.cached, made.primed, made.text = self.cached, self.primed, self.text
+        made.documents, made.verdict = self.documents, self.verdict
+        made.withheld, made.secret = self.withheld, self.secret
+        if self.holds:
+            made.holds = dict(self.holds)
+            for hold in made.holds.values():
+                hold.refs += 1
+        return made
+
+
+class Scope:
+    """The threads that live between a fork and its join, or in one replica.
+
+    `gather` and `index`: the replica it is; None outside replicas. `arrived`: threads that wait
+    at a join, by its node; `rows`: visits made before its threads parted.
+    """
+
+    __slots__ = ("arrived", "gather", "index", "rows", "threads")
+
+    def __init__(self, gather: Gather | None, index: int) -> None:
+        self.gather = gather
+        self.index = index
+        self.threads: dict[Thread, None] = {}
+        self.rows: list[tuple[float, ...]] = []
+        self.arrived: dict[Node, list[Thread]] = {}

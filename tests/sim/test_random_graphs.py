@@ -1,0 +1,205 @@
+"""A9 and A10 on random pipelines: both forms agree bit for bit, everything is conserved."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import networkx as nx
+import numpy as np
+from built_graphs import TICK, Branch, PerItem, clients, graph, simulated, site, stage
+from hand_built import AffineCost, batch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_reference import assert_same
+
+from hermesdsl.graph.types import Guard, Spec
+from hermesdsl.sim.tokens import token_gaps
+
+ticks = st.integers(0, 12).map(lambda n: n * TICK)
+services = st.one_of(
+    ticks,
+    st.just(Spec("exponential", {"mean": 5 * TICK})),
+    st.just(Spec("formula", {"op": "*", "operands": (TICK / 8, Spec("formula", {
+        "op": "attribute", "operands": ("context",)}))})),
+)  # fmt: skip
+lengths = st.sampled_from([None, 3, Spec("uniform", {"low": 1, "high": 9})])
+repeats = st.sampled_from(
+    [None, None, None, Spec("times", {"n": 2}), Spec("geometric", {"mean": 2, "max": 4}),
+     Spec("while", {"p": 0.5, "max": 3})]
+)  # fmt: skip
+joins = st.sampled_from(
+    [Spec("all"), Spec("first", {"k": 1, "which": "any"}), Spec("first", {"k": 2, "which": "any"}),
+     Spec("first", {"k": 1, "which": "pass"}), Spec("best", {"k": 1}), Spec("majority")]
+)  # fmt: skip
+conditions = st.sampled_from(
+    [
+        0.3,
+        0.6,
+        Guard(">", ("prompt", 8.0)),
+        Guard("is", ("verdict",)),
+        Guard("<", ("context", 20.0)),
+    ]
+)
+
+
+class Shapes:
+    """Draws pipelines; every stage gets a path of its own."""
+
+    def __init__(self, draw: Any) -> None:
+        self.draw = draw
+        self.number = itertools.count()
+
+    def leaf(self, prefix: str) -> Any:
+        draw, path = self.draw, f"{prefix}.s{next(self.number)}"
+        kind = draw(
+            st.sampled_from(["Prefill", "Decode", "Generate", "Generate", "Score", "Tool", "Guard"])
+        )
+        repeat = draw(repeats)
+        if kind in ("Prefill", "Decode", "Generate"):
+            pool = draw(st.sampled_from(["llm", "llm", "other"]))
+            options: dict[str, Any] = {"hidden": draw(st.booleans())} if kind != "Prefill" else {}
+            if kind != "Prefill":
+                options["tokens"] = draw(lengths)
+            if kind == "Generate" and draw(st.booleans()):
+                options["prefill"] = "other" if pool == "llm" else "llm"
+                options["transfer"] = draw(st.sampled_from(["full", "layerwise"]))
+            return stage(path, kind, pool, repeat=repeat, **options)
+        if kind == "Tool":
+            appends = draw(st.sampled_from([None, 5, Spec("uniform", {"low": 0, "high": 20})]))
+            pool = draw(st.sampled_from(["work", "web"]))
+            return stage(path, kind, pool, repeat=repeat, service=draw(services), appends=appends)
+        pool = draw(st.sampled_from(["work", "judge"]))
+        service = draw(services) if pool == "work" else draw(st.sampled_from([None, 2 * TICK]))
+        return stage(
+            path, kind, pool, service=service, **{"pass": draw(st.sampled_from([1.0, 0.5]))}
+        )
+
+    def element(self, prefix: str, depth: int) -> Any:
+        if depth == 0 or self.draw(st.integers(0, 2)):
+            return self.leaf(prefix)
+        replicas = self.draw(st.sampled_from([1, 2, 3]))
+        path = f"{prefix}.p{next(self.number)}"
+        inside = self.pipeline(f"{path}[0]" if replicas > 1 else path, depth - 1)
+        return stage(path, "Sub", inner=inside, replicas=replicas, join=self.draw(joins),
+                     repeat=self.draw(repeats))  # fmt: skip
+
+    def pipeline(self, prefix: str, depth: int) -> Any:
+        """A chain of elements, forks and branches."""
+        stages: list[Any] = []
+        ways: list[Any] = []
+        last: Any = "input"
+
+        def one() -> str:
+            made = self.element(prefix, depth)
+            stages.append(made)
+            return made.path
+
+        for _ in range(self.draw(st.integers(1, 2))):
+            shape = self.draw(st.sampled_from(["one", "one", "fork", "branch"]))
+            first = one()
+            ways.append((last, first))
+            last = first
+            if shape == "fork":
+                middle, end = tuple(one() for _ in range(2)), one()
+                ways.append((last, middle, end))
+                last = end
+            elif shape == "branch":
+                left, right, end = one(), one(), one()
+                other = "refused" if self.draw(st.integers(0, 5)) == 0 else right
+                ways.append(Branch(last, [(self.draw(conditions), left, end), (None, other)]))
+                ways.append((right, end) if other == right else (left, right, end))
+                if other != right:
+                    ways[-2] = Branch(last, [(ways[-2].arms[0][0], left), (None, "refused")])
+                last = end
+        ways.append((last, "output"))
+        return graph(prefix, stages, *ways)
+
+
+@st.composite
+def systems(draw: st.DrawFn) -> Any:
+    made = Shapes(draw).pipeline("w", 1)
+    batching = draw(
+        st.sampled_from(
+            [
+                Spec("chunked", {"budget": 24}),
+                Spec("continuous"),
+                Spec("mixed"),
+                Spec("static", {"n": 3}),
+            ]
+        )
+    )
+    engine = {
+        "batching": batching, "max_batch": draw(st.sampled_from([2, 8, 256])),
+        "block_size": draw(st.sampled_from([1, 4, 16])),
+    }  # fmt: skip
+    placement = clients(
+        llm=("LlmEngine", draw(st.integers(1, 2)), engine | {"route": Spec("jsq")}),
+        other=("LlmEngine", 1, engine),
+        work=("WorkerPool", 1, {"workers": draw(st.integers(1, 3)),
+                                "queue_limit": draw(st.sampled_from([None, None, 2]))}),
+        judge=("BatchEngine", draw(st.integers(1, 2)),
+               {"max_batch": 3, "max_tokens": 60, "max_wait": draw(ticks),
+                "route": Spec("random")}),
+        web=("Delay", 1, {"latency": Spec("uniform", {"low": 0.0, "high": 9 * TICK})}),
+    )  # fmt: skip
+    horizon = draw(st.sampled_from([{}, {}, {"horizon": "cut", "duration": 60 * TICK}]))
+    return site(made, placement, **horizon)
+
+
+offers = st.lists(
+    st.tuples(st.integers(0, 60), st.integers(1, 30), st.integers(1, 15)), min_size=1, max_size=7
+)
+costs = st.sampled_from(
+    [AffineCost(base=TICK), AffineCost(base=0.009, per_token=5e-5, per_pair=1e-8, per_context=8e-7)]
+)
+
+
+@given(systems(), offers, costs, st.sampled_from([220, 400, 1 << 30]))
+@settings(max_examples=300, deadline=None)
+def test_both_forms_agree_and_all_is_conserved(built: Any, offer: Any, cost: Any, memory: int):
+    arrival, prompt, output = zip(*sorted(offer), strict=True)
+    load = batch(np.array(arrival) * TICK, prompt, output)
+    cost = type(cost)(**{**vars(cost), "kv_tokens": memory})
+    fast = simulated(built, cost, load, service=PerItem())
+    slow = simulated(built, cost, load, service=PerItem(), reference=True)
+    assert_same(fast, slow)
+    visits = fast.visits
+    ended = ~np.isnan(visits["end_s"])
+    assert (visits["start_s"] >= visits["enter_s"])[ended].all()
+    assert (visits["end_s"] >= visits["start_s"])[ended].all()
+    _, weights = token_gaps(fast)
+    assert (weights >= 0).all()
+
+
+def reordered(made: Any) -> Any:
+    """The same pipeline, its stages and arrows declared the other way round."""
+    other: nx.DiGraph = nx.DiGraph(**made.graph)
+    for path, data in reversed(list(made.nodes(data=True))):
+        node = dict(data)
+        if node.get("stage") is not None and node["stage"].inner is not None:
+            node["stage"] = replace(node["stage"], inner=reordered(node["stage"].inner))
+        other.add_node(path, **node)
+    other.add_edges_from(reversed(list(made.edges(data=True))))
+    return other
+
+
+@given(systems(), offers, costs)
+@settings(max_examples=100, deadline=None)
+def test_the_order_of_declarations_does_not_matter(built: Any, offer: Any, cost: Any):
+    arrival, prompt, output = zip(*sorted(offer), strict=True)
+    load = batch(np.array(arrival) * TICK, prompt, output)
+    cost = type(cost)(**{**vars(cost), "kv_tokens": 400})
+    placement: nx.DiGraph = nx.DiGraph(pools=dict(reversed(built.placement.graph["pools"].items())))
+    placement.add_nodes_from(reversed(list(built.placement.nodes(data=True))))
+    turned = replace(built, pipelines={"w": reordered(built.pipelines["w"])}, placement=placement)
+    one = simulated(built, cost, load, service=PerItem())
+    other = simulated(turned, cost, load, service=PerItem())
+    assert one.counts == other.counts
+    for name, column in one.requests.items():
+        if name.endswith(".client"):
+            names = [np.array([*run.clients, ""])[run.requests[name]] for run in (one, other)]
+            np.testing.assert_array_equal(*names)
+        else:
+            np.testing.assert_array_equal(column, other.requests[name], err_msg=name)
