@@ -65,7 +65,7 @@ def read(path: Path) -> Iterator[Case]:
 
 
 def write_files(case: Case, folder: Path) -> None:
-    """Puts the files of a case into a folder; ``../`` leads out of it, which some cases are about."""
+    """Puts the files of a case into a folder; ``../`` leads out of it, as some cases must."""
     for kind, name, text in case.blocks:
         target = folder / (name or "case.hms")
         target.parent.mkdir(parents=True, exist_ok=True)

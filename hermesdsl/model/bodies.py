@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from hermesdsl.diagnostics import Label, error
+from hermesdsl.diagnostics import Diagnostic, Label, error
 from hermesdsl.diagnostics.nearest import suggestion
 from hermesdsl.model import members, resolve
 from hermesdsl.model.arithmetic import kind_of
@@ -316,46 +316,53 @@ def loop(builder: Builder, block: ast.For, scope: Scope) -> Iterator[dict[str, A
 def check_names(builder: Builder, instance: Instance) -> None:
     """Reports values set for names that the instance does not have."""
     for name, sites in instance.sites.items():
-        head = name.partition(".")[0]
-        if head in instance.params or head in instance.properties:
-            _check_derived(builder, instance, name, sites[0].span)
-        elif head in instance.decls:
-            builder.add(error("HMS210", f"`{head}` is an instance and has no value",
-                              sites[0].span, notes=["help: open it with braces"]))  # fmt: skip
+        head, _, key = name.partition(".")
+        span = sites[0].span
+        if head in instance.decls:
+            builder.add(error("HMS210", f"`{head}` is an instance and has no value", span,
+                              notes=["help: open it with braces"]))  # fmt: skip
         else:
-            builder.add(resolve.unknown_property(instance, head, sites[0].span))
+            _check_name(builder, instance, head, key, span)
     for name, configs in instance.configs.items():
-        for config in configs:
-            _check_config(builder, instance, name, config)
+        if name not in instance.decls:
+            for config in configs:
+                _check_config(builder, instance, name, config)
 
 
 def _check_config(builder: Builder, instance: Instance, name: str, config: Config) -> None:
-    if name in instance.decls:
-        return
-    span = config.steps[0].span
-    if name in instance.members and len(config.steps) > 1:
+    first, *later = config.steps
+    if name in instance.members and later:
         builder.add(error("HMS210", f"`{name}` is a definition inside {instance}; it cannot be "
-                          "set from here", span))  # fmt: skip
-    elif name not in instance.params and name not in instance.properties:
-        builder.add(resolve.unknown_property(instance, name, span))
-    elif config.steps[0].index is not None:
-        builder.add(error("HMS303", f"`{name}` of {instance} is a value, not a vector", span))
-    elif len(config.steps) > 1 and instance.map_property(name) is None:
-        maps = [p.name for p in instance.properties.values() if isinstance(p.type, MapType)]
-        notes = [f"note: dotted names are allowed below {', '.join(f'`{m}`' for m in maps)}"]
-        builder.add(
-            error(
-                "HMS303",
-                f"`{name}` is a value and has no members",
-                config.steps[1].span,
-                notes=notes if maps else (),
-            )
-        )
-    elif name in instance.properties:
-        _check_derived(builder, instance, name, config.span)
+                          "set from here", first.span))  # fmt: skip
+    elif (name in instance.params or name in instance.properties) and first.index is not None:
+        builder.add(error("HMS303", f"`{name}` of {instance} is a value, not a vector", first.span))
+    elif (
+        later
+        and name in {*instance.params, *instance.properties}
+        and (len(later) > 1 or instance.map_property(name) is None)
+    ):
+        builder.add(_without_members(instance, name, later[-1].span))
+    else:
+        span = later[0].span if later else first.span
+        _check_name(builder, instance, name, later[0].name if later else "", span)
 
 
-def _check_derived(builder: Builder, instance: Instance, name: str, span: Span | None) -> None:
-    prop = instance.properties.get(name.partition(".")[0])
-    if prop is not None and prop.derived:
+def _check_name(
+    builder: Builder, instance: Instance, name: str, key: str, span: Span | None
+) -> None:
+    prop = instance.properties.get(name)
+    if prop is None:
+        if name not in instance.params:
+            builder.add(resolve.unknown_property(instance, name, span))
+    elif prop.derived:
         builder.add(resolve.derived(prop, span))
+    elif key and isinstance(prop.type, MapType) and key not in prop.type.keys:
+        notes = suggestion(key, prop.type.keys) or (f"help: one of {', '.join(prop.type.keys)}",)
+        builder.add(error("HMS206", f"`{name}` has no entry `{key}`", span, notes=notes))
+
+
+def _without_members(instance: Instance, name: str, span: Span) -> Diagnostic:
+    maps = [p.name for p in instance.properties.values() if isinstance(p.type, MapType)]
+    notes = [f"note: dotted names are allowed below {', '.join(f'`{m}`' for m in maps)}"]
+    return error("HMS303", f"`{name}` is a value and has no members", span,
+                 notes=notes if maps else ())  # fmt: skip

@@ -100,8 +100,11 @@ def _plain(value: Any, wanted: PropertyType, span: Span) -> Any:
             return str(value)
         notes = suggestion(str(value), wanted.values) if isinstance(value, str) else ()
         return _fail(value, str(wanted), span, notes)
-    if isinstance(wanted, MapType) and isinstance(value, dict):
-        return value
+    if isinstance(wanted, MapType):
+        if isinstance(value, dict):
+            return value
+        note = f"help: set its entries one by one, such as `.{wanted.keys[0]} = …`"
+        return _fail(value, f"a {wanted}", span, (note,))
     return _fail(value, str(wanted), span)
 
 

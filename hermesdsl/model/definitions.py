@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from hermesdsl.model.build import Builder
 
 
+#: Longest chain of definitions that extend the next.
+DEPTH_BUDGET = 100
+
+
 def chain(builder: Builder, definition: Definition) -> tuple[Definition, ...]:
     """The definitions a definition extends, root first, itself last.
 
@@ -30,6 +34,9 @@ def chain(builder: Builder, definition: Definition) -> tuple[Definition, ...]:
             raise Fail(_circle([*found[found.index(base) :], base]))
         found.append(base)
         current = base
+        if len(found) > DEPTH_BUDGET:
+            raise Fail(error("HMS105", f"a chain of more than {DEPTH_BUDGET} definitions that "
+                             "extend the next", definition.span))  # fmt: skip
     definition.broken = False
     return tuple(reversed(found))
 

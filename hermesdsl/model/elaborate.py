@@ -22,7 +22,7 @@ from hermesdsl.model.instance import (
     Scope,
 )
 from hermesdsl.model.report import once_per_statement
-from hermesdsl.model.stack import deep_stack
+from hermesdsl.model.room import room
 from hermesdsl.model.values import Fail, Stop
 from hermesdsl.source import Source
 from hermesdsl.syntax import ast
@@ -67,7 +67,7 @@ def elaborate(
     builder = Builder(sink)
     tree = None
     try:
-        with deep_stack():
+        with room():
             tree = _elaborate(builder, spec, text, settings or {}, folders, case)
     except Stop as stop:
         sink.add(stop.diagnostic)

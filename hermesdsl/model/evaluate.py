@@ -31,6 +31,7 @@ from hermesdsl.schema.types import (
 )
 from hermesdsl.source import Span
 from hermesdsl.syntax import ast
+from hermesdsl.syntax.checks import NESTING
 from hermesdsl.units import dimension as d
 from hermesdsl.units.quantity import Quantity, UnitError, make, si
 from hermesdsl.units.table import find
@@ -58,7 +59,7 @@ class Evaluator:
 
     def __init__(self, builder: Builder) -> None:
         self.builder = builder
-        self._sizes: dict[int, tuple[list[Any] | tuple[Any, ...], int]] = {}
+        self._sizes: dict[int, tuple[list[Any] | tuple[Any, ...], int, int]] = {}
 
     def value(self, expr: ast.Expr, context: Context, wanted: WantedType | None = None) -> Any:
         """The value of `expr`, converted to `wanted`; raises `Fail`."""
@@ -163,19 +164,22 @@ class Evaluator:
         return self._sized(tuple(self._value(e, context, t) for e, t in items), expr.span)
 
     def _sized(self, made: Any, span: Span) -> Any:
-        """The list itself, if it and the lists in it have no more items than the budget.
+        """The list itself, if it and the lists in it keep the budgets.
 
         A list of lists is counted through: a few definitions of two items each would otherwise
         stand for more items than any memory holds.
         """
-        size = len(made)
+        size, depth = len(made), 1
         for item in made:
             if isinstance(item, list | tuple):
-                size += self._sizes.get(id(item), (item, len(item)))[1]
+                _, below, deep = self._sizes.get(id(item), (item, len(item), 1))
+                size, depth = size + below, max(depth, deep + 1)
         if size > LIST_BUDGET:
             raise Fail(error("HMS307", f"a list of {size} items; the most is {LIST_BUDGET}", span))
-        if size > len(made):
-            self._sizes[id(made)] = (made, size)
+        if depth > NESTING:
+            raise Fail(error("HMS307", f"lists nested more than {NESTING} deep", span))
+        if depth > 1:
+            self._sizes[id(made)] = (made, size, depth)
         return made
 
     # --- paths ---

@@ -6,7 +6,6 @@ derived one and a `let` they may not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from hermesdsl.model import params, resolve
 from hermesdsl.model.arithmetic import MISSING, kind_of
 from hermesdsl.model.coerce import coerce
 from hermesdsl.model.evaluate import Context
+from hermesdsl.model.inputs import read_by
 from hermesdsl.model.instance import (
     BY_CASE,
     Definition,
@@ -54,7 +54,7 @@ def _check_settable(
     declared = instance.params.get(name)
     if declared is not None:
         if isinstance(declared.statement, ast.Let):
-            inputs = list(_read(builder, declared.statement.value, declared.scope, None))
+            inputs = read_by(builder, declared.statement.value, declared.scope)
             raise Fail(_not_settable(name, "is a `let`", inputs, span))
         return
     prop = instance.properties[name.partition(".")[0]]
@@ -65,7 +65,7 @@ def _check_settable(
         return
     expr, scope = inside[-1].expr, inside[-1].scope
     wanted = prop.type if isinstance(prop.type, SymbolType) else None
-    inputs = list(_read(builder, expr, scope, wanted, (instance, name)))
+    inputs = read_by(builder, expr, scope, wanted, (instance, name))
     if inputs:
         labels = [Label(expr.span, "computed here")]
         raise Fail(_not_settable(name, "is computed", inputs, span, labels))
@@ -80,73 +80,6 @@ def _not_settable(
         notes = ["help: declare it with `param`"]
     return error("HMS210", f"`{name}` {what} and cannot be set from outside", span,
                  labels=labels or [], notes=notes)  # fmt: skip
-
-
-def _read(
-    builder: Builder,
-    expr: Any,
-    scope: Scope,
-    wanted: SymbolType | None,
-    exclude: tuple[Instance, str] | None = None,
-) -> Iterator[str]:
-    """What of the specification's values an expression reads, as texts that can be set.
-
-    A value that cannot be set either, such as a loop's variable, gives an empty text.
-    """
-    if isinstance(expr, ast.Name):
-        if wanted is None or expr.name not in wanted.values:
-            yield from _read_name(builder, expr.name, scope, exclude)
-    elif isinstance(expr, ast.Attribute):
-        yield from _read_member(builder, expr, scope)
-    elif isinstance(expr, tuple):
-        for part in expr:
-            yield from _read(builder, part, scope, wanted, exclude)
-    else:
-        for part in resolve.parts_of(expr):
-            yield from _read(builder, part, scope, wanted, exclude)
-
-
-def _read_name(
-    builder: Builder, name: str, scope: Scope, exclude: tuple[Instance, str] | None
-) -> Iterator[str]:
-    current: Scope | None = scope
-    while current is not None:
-        owner = current.owner
-        if name in current.locals:
-            yield ""
-            return
-        if exclude != (owner, name):
-            if name in owner.params:
-                declared = owner.params[name]
-                if isinstance(declared.statement, ast.Let):
-                    found = list(_read(builder, declared.statement.value, declared.scope, None))
-                    yield from found or [""]
-                else:
-                    yield name
-                return
-            if name in owner.decls or name in owner.members:
-                return
-            if name in owner.properties and builder.get(owner, name) is not None:
-                yield name
-                return
-            home = resolve.origin_of(builder, owner, name)
-            if home is not None:
-                if home[1] in home[0].instance.params:
-                    yield name
-                return
-        current = current.parent
-
-
-def _read_member(builder: Builder, expr: ast.Attribute, scope: Scope) -> Iterator[str]:
-    base = builder.evaluator.value(expr.base, Context(scope))
-    if isinstance(base, Definition):
-        base = base.instance(builder)
-    if isinstance(base, ModuleFile):
-        base = base.instance
-    items = base.items if isinstance(base, Vector | Selection) else [base]
-    if any(isinstance(i, Instance) and (expr.name in i.params or expr.name in i.properties)
-           for i in items[:1]):  # fmt: skip
-        yield " ".join(expr.span.text.split())
 
 
 # --- what a path reaches -------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import floor
+from math import floor, isclose
 
 from hermesdsl.units import dimension as d
 from hermesdsl.units.dimension import Dimension
@@ -103,24 +103,40 @@ def divide(a: Numeric, b: Numeric) -> Numeric:
 
 
 def floor_divide(a: Numeric, b: Numeric) -> Numeric:
-    """a // b: of quantities of one dimension, how often b goes into a."""
+    """a // b: how often b goes into a; by a bare number, that part of a in whole units of a.
+
+    Raises ZeroDivisionError.
+    """
     if not isinstance(a, Quantity) and not isinstance(b, Quantity):
         return a // b
     dimension = d.divide(dimension_of(a), dimension_of(b))
-    unit = a.unit if isinstance(a, Quantity) and dimension_of(b).is_number else None
-    if unit is not None:
-        return _plain(Quantity((si(a) / unit.factor // si(b)) * unit.factor, dimension, unit))
-    return _plain(Quantity(si(a) // si(b), dimension, None))
+    if (
+        isinstance(a, Quantity)
+        and a.unit is not None
+        and dimension == a.dimension
+        and any(a.dimension)
+    ):
+        whole = _times(a.unit.from_base(a.value), si(b))
+        return Quantity(a.unit.to_base(whole), a.dimension, a.unit)
+    return _plain(Quantity(_times(si(a), si(b)), dimension, None))
 
 
 def modulo(a: Numeric, b: Numeric) -> Numeric:
-    """a % b; raises `UnitError` if dimensions differ."""
+    """a % b; raises `UnitError` if dimensions differ, and ZeroDivisionError."""
     if not isinstance(a, Quantity) and not isinstance(b, Quantity):
         return a % b
     if not d.comparable(dimension_of(a), dimension_of(b)):
         raise UnitError(f"cannot take {article(dimension_of(a))} modulo {article(dimension_of(b))}")
     unit = a.unit if isinstance(a, Quantity) else None
-    return _plain(Quantity(si(a) % si(b), dimension_of(a), unit))
+    rest = si(a) - si(b) * _times(si(a), si(b))
+    return _plain(Quantity(rest, dimension_of(a), unit))
+
+
+def _times(a: float, b: float) -> float:
+    """How often b goes into a: 0.3 holds 0.1 three times, whatever the last bit says."""
+    quotient = a / b
+    near = round(quotient)
+    return near if isclose(quotient, near, rel_tol=1e-12) else floor(quotient)
 
 
 def power(a: Numeric, exponent: Numeric) -> Numeric:

@@ -17,7 +17,10 @@ from hermesdsl.syntax.parse import parse
 
 #: A chip, a link, a model and an engine's ingredients that most tests start from.
 PARTS = """
-chip G { power = 100 W; peak.bf16 = 100 TFLOPS; hbm: Memory { capacity = 80 GiB; bandwidth = 2 TB/s } }
+chip G {
+    power = 100 W; peak.bf16 = 100 TFLOPS
+    hbm: Memory { capacity = 80 GiB; bandwidth = 2 TB/s }
+}
 link L { bandwidth = 10 GB/s; latency = 1 us }
 model M { layers = 2; hidden = 128; ffn = 256; vocab = 100; heads = 2; parameters = 1e6 }
 """
@@ -57,7 +60,9 @@ def of(spec: str, path: str, settings: Mapping[str, str] | None = None) -> str:
     return shown(built(PARTS + spec, settings), path)
 
 
-def codes(spec: str, settings: Mapping[str, str] | None = None, case: str | None = None) -> list[str]:
+def codes(
+    spec: str, settings: Mapping[str, str] | None = None, case: str | None = None
+) -> list[str]:
     """The codes of the errors of a text, in order; of all stages up to the first with errors."""
     try:
         hermesdsl.compile(spec + "\n", set=settings, case=case)

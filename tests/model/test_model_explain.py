@@ -9,7 +9,9 @@ from model_specs import PARTS, built
 import hermesdsl
 from hermesdsl.model.explain import chain, instance_at
 
-SPEC = PARTS + """
+SPEC = (
+    PARTS
+    + """
 chip Fast extends G { power = 200 W }
 node Box { param n = 2; gpu[n]: Fast { power = 300 W } }
 box[3]: Box
@@ -18,6 +20,7 @@ box[1].gpu[0].power = 500 W
 Fast.power = 250 W
 case hot { box.gpu.power = 600 W }
 """
+)
 
 
 def sites(path: str, name: str, **options: object) -> list[str]:
@@ -31,7 +34,9 @@ def sites(path: str, name: str, **options: object) -> list[str]:
 
 
 def test_the_chain_of_a_value_weakest_first() -> None:
-    assert sites("box[1].gpu[0]", "power", settings={"box[1].gpu[0].power": "700 W"}, case="hot") == [
+    assert sites(
+        "box[1].gpu[0]", "power", settings={"box[1].gpu[0].power": "700 W"}, case="hot"
+    ) == [
         "100 W definition",
         "200 W definition",
         "250 W path statement",
@@ -50,7 +55,7 @@ def test_twins_answer_with_their_prototypes_chain() -> None:
 
 def test_params_of_the_users_files_with_value_unit_and_origin(tmp_path: Path) -> None:
     (tmp_path / "site.hms").write_text(
-        PARTS + "param n = 2\nparam wait = 5 ms\nparam name = \"a\"\nparam hot = true\n"
+        PARTS + 'param n = 2\nparam wait = 5 ms\nparam name = "a"\nparam hot = true\n'
         "param accel: chip = G\nnode Box { param m = n * 2; gpu: accel }\nbox: Box",
         encoding="utf-8",
     )
@@ -67,6 +72,8 @@ def test_params_of_the_users_files_with_value_unit_and_origin(tmp_path: Path) ->
 
 
 def test_params_of_the_library_are_those_of_the_things_made_from_it() -> None:
-    system = hermesdsl.compile("from std.nvidia.hopper import DGX_H100\nbox: DGX_H100 { gpus = 4 }\n")
+    system = hermesdsl.compile(
+        "from std.nvidia.hopper import DGX_H100\nbox: DGX_H100 { gpus = 4 }\n"
+    )
     assert system.parameters["box.gpus"] == {"value": 4, "unit": None, "origin": "instance block"}
     assert not [path for path in system.parameters if not path.startswith("box.")]

@@ -100,7 +100,9 @@ def test_two_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_instances_of_a_library_module_do_not_exist(tmp_path: Path) -> None:
-    system = hermesdsl.compile(write(tmp_path, {"root.hms": "import std.nvidia.hopper as h\na: h.H100"}))
+    system = hermesdsl.compile(
+        write(tmp_path, {"root.hms": "import std.nvidia.hopper as h\na: h.H100"})
+    )
     assert chips(system) == ["a"]
 
 
@@ -121,7 +123,9 @@ def test_the_own_folder_comes_before_further_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("link", ["file", "folder"])
-def test_a_link_that_leads_out_is_refused_unless_its_folder_is_given(tmp_path: Path, link: str) -> None:
+def test_a_link_that_leads_out_is_refused_unless_its_folder_is_given(
+    tmp_path: Path, link: str
+) -> None:
     write(tmp_path / "lib", {"chips.hms": CHIP})
     name = "chips" if link == "file" else "shared.chips"
     spec = write(tmp_path / "spec", {"root.hms": f"import {name} as c\na: c.G"})

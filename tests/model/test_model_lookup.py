@@ -41,7 +41,9 @@ b: Box { other = tp }
 """
     tree = built(PARTS + spec)
     assert (shown(tree, "a.tp"), shown(tree, "b.other")) == ("2", "2")
-    assert codes(PARTS + "node Box { param m = 3; param k = 1; gpu: G }\nb: Box { k = m }") == ["HMS201"]
+    assert codes(PARTS + "node Box { param m = 3; param k = 1; gpu: G }\nb: Box { k = m }") == [
+        "HMS201"
+    ]
 
 
 def test_the_hardware_of_a_client_is_looked_up_where_it_is_written() -> None:
@@ -152,8 +154,8 @@ def test_the_command_line_reaches_what_an_if_declares() -> None:
     [
         "param n = 2\nif n == 2 { n = 3 }",
         "param n = 2\nfor i in range(n) { n = 3 }",
-        "param n = 2\ng[2]: G\nif n == 2 { g[0].power = 3 W }\nif g[0].power < 50 W { g[1].power = 1 W }",
-        "node Box { param n = 2; gpu[4]: G; for i in range(n) { gpu[i].power = 1 W; n = 3 } }\nb: Box",
+        "g[2]: G\nif true { g[0].power = 3 W }\nif g[0].power < 50 W { g[1].power = 1 W }",
+        "node Box { param n = 2; gpu[4]: G; for i in range(n) { n = 3 } }\nb: Box",
     ],
 )
 def test_what_decides_a_block_cannot_be_set_by_one(spec: str) -> None:
@@ -208,7 +210,9 @@ cluster Cell { param llm: LlmEngine; chat: Chat { llm = llm } }
         ("own", "own"), ("both", "both"), ("[one, own]", "one, own"),
     ],
 )  # fmt: skip
-def test_a_param_of_a_client_takes_one_a_vector_a_selection_or_a_pool(given: str, pool: str) -> None:
+def test_a_param_of_a_client_takes_one_a_vector_a_selection_or_a_pool(
+    given: str, pool: str
+) -> None:
     spec = f"{PARTS}{ENGINES}cell: Cell {{ llm = {given} }}\npipe: Chat {{ llm = {given} }}"
     system = hermesdsl.compile(spec)
     assert system.pipelines["pipe"].nodes["pipe.read"]["stage"].pool == pool
@@ -222,7 +226,11 @@ def test_a_param_of_a_client_takes_nothing_else(given: str) -> None:
 def test_a_param_of_ones_own_type_goes_by_what_it_extends_not_by_its_name() -> None:
     spec = f"""
 {PARTS}{ENGINES}
-cluster Other {{ client Own extends LlmEngine {{ max_batch = 4 }}; gpu: G; x: Own on gpu {{ model = M }} }}
+cluster Other {{
+    client Own extends LlmEngine {{ max_batch = 4 }}
+    gpu: G
+    x: Own on gpu {{ model = M }}
+}}
 other: Other
 pipeline P {{ param llm: Own; a: Generate on llm; input -> a -> output }}
 """

@@ -26,7 +26,9 @@ c: Own
 
 
 def test_every_level_beats_the_one_before() -> None:
-    spec = PARTS + """
+    spec = (
+        PARTS
+        + """
 chip Own extends G { power = 2 W }
 node Box {
     gpu[2]: Own { power = 3 W }
@@ -37,6 +39,7 @@ tower: Tower { box { gpu[*].power = 7 W } }
 tower.box.gpu[*].power = 8 W
 case hot { tower.box.gpu[*].power = 9 W }
 """
+    )
     lines = spec.splitlines()
 
     def without(*texts: str) -> str:
@@ -206,7 +209,9 @@ def test_what_is_imported_by_name_is_set_before_it_is_built(tmp_path: Path) -> N
         site=PARTS + "param n = 2\nnode Box { gpu[n]: G }\nbox: Box",
     )
     system = hermesdsl.compile(spec)
-    power = [d["part"].power for p, d in system.hardware.nodes(data=True) if d["part"].kind == "chip"]
+    power = [
+        d["part"].power for p, d in system.hardware.nodes(data=True) if d["part"].kind == "chip"
+    ]
     assert power == [1, 100, 100]
 
 
@@ -222,13 +227,16 @@ def test_the_command_line_reaches_into_imported_files(tmp_path: Path) -> None:
 
 
 def test_a_case_sets_links_of_the_whole_file() -> None:
-    spec = PARTS + """
+    spec = (
+        PARTS
+        + """
 param store = 3
 a: G; sw: Switch
 connect a <-> sw via L
 let kept = store
 case slow { store = 4; L.bandwidth = 1 GB/s }
 """
+    )
     for case, rate, kept in ((None, 10e9, "3"), ("slow", 1e9, "4")):
         system = hermesdsl.compile(spec, case=case)
         assert system.hardware.edges["a", "sw", 0]["bandwidth"] == rate

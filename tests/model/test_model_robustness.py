@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -16,14 +17,16 @@ from hermesdsl.diagnostics.render import render_text
 def found(spec: str | Path) -> list[str]:
     """Codes of the errors; every diagnostic must be one that can be shown."""
     limit = sys.getrecursionlimit()
+    errors: list[str] = []
     try:
         hermesdsl.compile(f"{spec}\n" if isinstance(spec, str) else spec)
     except SpecError as failure:
-        assert render_text(failure.diagnostics)
-        return [d.code for d in failure.diagnostics if d.is_error]
-    finally:
-        assert sys.getrecursionlimit() == limit
-    return []
+        errors = [d.code for d in failure.diagnostics if d.is_error]
+        shown = render_text(failure.diagnostics)
+        errors += ["nothing to show"] * (not shown)
+    assert sys.getrecursionlimit() == limit
+    assert gc.isenabled()
+    return errors
 
 
 # --- files ---------------------------------------------------------------------------------
@@ -139,6 +142,16 @@ def test_too_much(spec: str, code: str) -> None:
 )
 def test_definitions_that_lean_on_themselves(spec: str, codes: list[str]) -> None:
     assert found(PARTS + spec)[:1] == codes
+
+
+def test_an_endless_chain_of_definitions() -> None:
+    def chain(length: int) -> str:
+        return "chip C0 { power = 1 W }\n" + "\n".join(
+            f"chip C{i} extends C{i - 1} {{ }}" for i in range(1, length + 1)
+        )
+
+    assert found(chain(90) + "\nc: C90\nassert c.power == 1 W") == []
+    assert set(found(chain(2_000))) == {"HMS105"}
 
 
 def test_names_as_long_as_one_likes() -> None:

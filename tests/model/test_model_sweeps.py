@@ -9,7 +9,9 @@ import hermesdsl
 from hermesdsl.graph.types import Experiment
 from hermesdsl.schema.values import Metric
 
-LOAD = PARTS + """
+LOAD = (
+    PARTS
+    + """
 param rate = 2 req/s
 param n = 2 in range(1, 4)
 param accel: chip = G in [G, Fast]
@@ -28,6 +30,7 @@ workload w {
     prompt = 10 tok; output = 10 tok
 }
 """
+)
 
 
 def experiment(body: str) -> Experiment:
@@ -70,8 +73,9 @@ def test_cases_and_settings_of_the_experiment() -> None:
 
 
 def test_properties_by_path() -> None:
-    found = axes("sweep gpu[*].hbm.bandwidth in [1 TB/s, 2 TB/s]\nsweep llm[0].tp in [1]\nsweep L.latency in [1 us]")
-    assert [targets for targets, _ in found] == [("gpu[*].hbm.bandwidth",), ("llm[0].tp",), ("L.latency",)]
+    paths = {"gpu[*].hbm.bandwidth": "1 TB/s", "llm[0].tp": "1", "L.latency": "1 us"}
+    found = axes("\n".join(f"sweep {path} in [{value}]" for path, value in paths.items()))
+    assert found == [((path,), ((value,),)) for path, value in paths.items()]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +84,8 @@ def test_properties_by_path() -> None:
         ("rates in [1]", "HMS210"), ("rat in [1]", "HMS201"), ("rate in []", "HMS602"),
         ("rate in [1]", "HMS301"), ("rate in [1 GB]", "HMS301"), ("rate in n", "HMS602"),
         ("rate", "HMS602"), ("n in [7]", "HMS306"), ("n in range(3, 6)", "HMS306"),
-        ("accel in [L]", "HMS303"), ("part in [95%]", "HMS306"), ("gpu[9].power in [1 W]", "HMS403"),
+        ("accel in [L]", "HMS303"), ("part in [95%]", "HMS306"),
+        ("gpu[9].power in [1 W]", "HMS403"),
         ("gpu.powr in [1 W]", "HMS206"), ("gpu in [1]", "HMS210"), ("G in [1]", "HMS210"),
         ("chat.llm in [gpu]", "HMS303"), ("w.arrivals in [poisson(1 req/s)]", "HMS210"),
         ("w.prompt in [10 tok, 3 GB]", "HMS301"), ("case in [huge]", "HMS602"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from model_specs import PARTS, built, shown, value
 
 import hermesdsl
+from hermesdsl.diagnostics import Sink
+from hermesdsl.model.elaborate import elaborate
 
 CELL = """
 cluster Cell {
@@ -38,7 +40,9 @@ def test_siblings_that_are_configured_alike_are_twins() -> None:
 
 
 def test_twins_have_the_same_values_under_their_own_paths() -> None:
-    tree = built(PARTS + "node Box { gpu[2]: G; let first = gpu[0]; let all_of_it = gpu[*] }\nbox[3]: Box")
+    tree = built(
+        PARTS + "node Box { gpu[2]: G; let first = gpu[0]; let all_of_it = gpu[*] }\nbox[3]: Box"
+    )
     assert shown(tree, "box[2].gpu[1].hbm") == "box[2].gpu[1].hbm"
     assert shown(tree, "box[2].gpu[1].hbm.capacity") == "80 GiB"
     assert shown(tree, "box[2].first") == "box[2].gpu[0]"
@@ -46,7 +50,8 @@ def test_twins_have_the_same_values_under_their_own_paths() -> None:
 
 
 def test_what_lies_outside_stays_itself() -> None:
-    spec = "spare: G\nnode Box { gpu: G; let mine = gpu; let other = spare; let both = [gpu, spare] }\nbox[2]: Box"
+    lets = "let mine = gpu; let other = spare; let both = [gpu, spare]"
+    spec = f"spare: G\nnode Box {{ gpu: G; {lets} }}\nbox[2]: Box"
     tree = built(PARTS + spec)
     assert shown(tree, "box[1].mine") == "box[1].gpu"
     assert shown(tree, "box[1].other") == "spare"
@@ -54,7 +59,9 @@ def test_what_lies_outside_stays_itself() -> None:
 
 
 def test_nested_clusters_keep_their_engines_pools_and_caches_apart() -> None:
-    system = hermesdsl.compile(PARTS + CELL + load("cell[2].chat", "cell[2].pooled", "cell[1].cached"))
+    system = hermesdsl.compile(
+        PARTS + CELL + load("cell[2].chat", "cell[2].pooled", "cell[1].cached")
+    )
     pools = system.placement.graph["pools"]
     assert pools["cell[2].llm"].members == ("cell[2].llm[0]", "cell[2].llm[1]")
     assert pools["cell[2].both"].members == ("cell[2].llm[0]", "cell[2].llm[1]")
@@ -69,7 +76,8 @@ def test_nested_clusters_keep_their_engines_pools_and_caches_apart() -> None:
 
 def load(*pipelines: str) -> str:
     return "".join(
-        f"workload w{i} {{ pipeline = {p}; arrivals = poisson(1 req/s); prompt = 1 tok; output = 1 tok }}\n"
+        f"workload w{i} {{ pipeline = {p}; arrivals = poisson(1 req/s) }}\n"
+        f"w{i} {{ prompt = 1 tok; output = 1 tok }}\n"
         for i, p in enumerate(pipelines)
     )
 
@@ -117,9 +125,7 @@ def test_one_configured_member_leaves_its_siblings_alone() -> None:
 
 def test_asserts_of_a_definition_are_told_once_and_say_whose_they_are() -> None:
     spec = "node Box { gpu[2]: G; assert sum(gpu[*].power) < 150 W }\nbox[5]: Box"
-    tree = hermesdsl.diagnostics.Sink()
-    from hermesdsl.model.elaborate import elaborate
-
-    elaborate("spec.hms", sink=tree, text=PARTS + spec)
-    (found,) = tree.items
+    sink = Sink()
+    elaborate("spec.hms", sink=sink, text=PARTS + spec)
+    (found,) = sink.items
     assert found.notes == ("note: of `box[0]`",)

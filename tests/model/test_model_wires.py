@@ -34,8 +34,8 @@ def test_element_wise_needs_a_loop() -> None:
 
 
 def test_lists_join_selections() -> None:
-    spec = "node Box { nic[2]: Nic }\nbox[2]: Box; a: G; sw: Switch\nconnect [box[*].nic[*], a] -> sw via L"
-    assert len(edges(spec)) == 5
+    parts = "node Box { nic[2]: Nic }\nbox[2]: Box; a: G; sw: Switch\n"
+    assert len(edges(f"{parts}connect [box[*].nic[*], a] -> sw via L")) == 5
 
 
 def test_a_vector_without_an_index_is_all_of_it() -> None:
@@ -96,7 +96,9 @@ def test_the_memory_inside_a_chip_is_joined_to_it() -> None:
     ],
 )  # fmt: skip
 def test_patterns(pattern: str, wires: int) -> None:
-    found = edges(f"a[4]: G; b[2]: Switch; c[2]: Switch\nlet square = [2, 2]\nconnect {pattern} via L")
+    found = edges(
+        f"a[4]: G; b[2]: Switch; c[2]: Switch\nlet square = [2, 2]\nconnect {pattern} via L"
+    )
     assert len(found) == 2 * wires
 
 

@@ -11,7 +11,7 @@ from hermesdsl.diagnostics import error
 from hermesdsl.graph.lowering import hardware, load, pipelines, serving, tiers, views
 from hermesdsl.graph.types import CompiledSystem
 from hermesdsl.model.report import once_per_statement
-from hermesdsl.model.stack import deep_stack
+from hermesdsl.model.room import room
 from hermesdsl.model.values import Stop
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def lower(tree: Tree, sink: Sink) -> CompiledSystem | None:
     """The compiled system of a tree; None if a stage failed (the sink says why)."""
     made = None
     try:
-        with deep_stack():
+        with room():
             made = _lower(tree, sink)
     except Stop as stop:
         sink.add(stop.diagnostic)

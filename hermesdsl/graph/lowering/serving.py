@@ -11,6 +11,7 @@ import networkx as nx
 from hermesdsl.diagnostics import Diagnostic, Label, error
 from hermesdsl.graph import placement
 from hermesdsl.graph.lowering.plain import options, plain
+from hermesdsl.graph.lowering.requests import Requests, client_type
 from hermesdsl.graph.types import (
     Client,
     HardwareGraph,
@@ -23,9 +24,8 @@ from hermesdsl.graph.types import (
 )
 from hermesdsl.model import flows
 from hermesdsl.model.instance import Definition, Instance
-from hermesdsl.model.resolve import parts_inside
 from hermesdsl.model.values import Fail, text
-from hermesdsl.model.wires import PARTS, holders
+from hermesdsl.model.wires import holders
 from hermesdsl.schema.serving import BYTES
 
 if TYPE_CHECKING:
@@ -48,12 +48,7 @@ def lower(tree: Tree, hardware: HardwareGraph) -> tuple[PlacementGraph, list[Dia
     builder = tree.builder
     found: list[Diagnostic] = []
     clients = list(_clients(tree))
-    requests = []
-    for instance in clients:
-        try:
-            requests.append(_request(builder, instance))
-        except Fail as problem:
-            builder.report(problem)
+    requests = Requests(builder, hardware).of(clients)
     groups, problems = placement.place(hardware, requests)
     found += problems
     graph: PlacementGraph = nx.DiGraph(pools={})
@@ -75,7 +70,7 @@ def lower(tree: Tree, hardware: HardwareGraph) -> tuple[PlacementGraph, list[Dia
 
 def _memories(builder: Builder, tier: Instance) -> list[str]:
     """The memories that a tier of a cache lies in; none for other clients."""
-    chosen = flows.devices(builder, tier) if _type(tier) == "KvTier" else None
+    chosen = flows.devices(builder, tier) if client_type(tier) == "KvTier" else None
     return [part.path for part in chosen[1]] if chosen is not None else []
 
 
@@ -111,55 +106,6 @@ def _clients(tree: Tree) -> Iterator[Instance]:
     yield from last
 
 
-def _request(builder: Builder, instance: Instance) -> placement.ClientRequest:
-    chosen = flows.devices(builder, instance)
-    type_name = _type(instance)
-    devices: tuple[str, ...] = ()
-    span = None
-    if chosen is not None:
-        assert instance.decl is not None
-        assert instance.decl.statement.on is not None
-        span = instance.decl.statement.on.span
-        for part in chosen[1]:
-            if part.kind.name not in PARTS:
-                inside = parts_inside(part, ("chip", "cpu"))
-                notes = [f"help: name the devices in it, such as `{inside}`"] if inside else []
-                raise Fail(
-                    error("HMS405", f"a client runs on parts, not on the {part.kind.name} "
-                          f"`{part}`", span, notes=notes)
-                )  # fmt: skip
-            if (part.kind.name == "memory") != (type_name == "KvTier"):
-                wanted = "memories" if type_name == "KvTier" else "compute devices"
-                raise Fail(error("HMS405", f"{type_name} runs on {wanted}, not on the "
-                                 f"{part.kind.name} `{part}`", span))  # fmt: skip
-        devices = tuple(p.path for p in chosen[1])
-    elif instance.decl is not None:
-        span = instance.decl.statement.target.span
-        if type_name == "KvTier":
-            raise Fail(error("HMS405", f"tier `{instance}` lies in no memory", span,
-                             notes=["help: write `on` and its memories"]))  # fmt: skip
-    if type_name == "KvTier":
-        devices = ()  # its memories are joined by scope, not cut into groups
-    count = 1
-    if instance.index is not None and instance.parent is not None:
-        count = len(instance.parent.children[instance.name].items)  # type: ignore[union-attr]
-    get = builder.number
-
-    def whole(name: str) -> int:
-        return int(get(instance, name)) if name in instance.properties else 1
-
-    return placement.ClientRequest(
-        instance.path, instance.vector or instance.path, instance.index or 0, count, type_name,
-        devices, whole("tp"), whole("pp"), whole("dp"), whole("ep"),
-        bool(get(instance, "spare")), bool(get(instance, "span")), bool(get(instance, "share")),
-        span,
-    )  # fmt: skip
-
-
-def _type(instance: Instance) -> str:
-    return instance.builtin.name if instance.builtin is not None else instance.type_name
-
-
 def _client(builder: Builder, instance: Instance, request: placement.ClientRequest) -> Client:
     values = options(builder, instance)
     if "batching" in values:
@@ -168,12 +114,12 @@ def _client(builder: Builder, instance: Instance, request: placement.ClientReque
     if "model" in instance.properties:
         model = llm_model(builder, builder.get(instance, "model"), instance)
     shown = []
-    for name in _SHOWN.get(_type(instance), ()):
+    for name in _SHOWN.get(client_type(instance), ()):
         value = builder.get(instance, name) if name in instance.properties else None
         if value is not None and value != _NOT_SHOWN.get(name):
             shown.append((name, text(value)))
     return Client(
-        instance.path, _type(instance), None, model, instance.vector, instance.doc, values,
+        instance.path, client_type(instance), None, model, instance.vector, instance.doc, values,
         tuple(shown),
     )  # fmt: skip
 
