@@ -312,6 +312,9 @@ class Interpreter(EngineVisits):
             self._flush(other, 0.0)
             del self._live[other.key]
             del scope.threads[other]
+        for model, hold in (thread.holds or {}).items():
+            if hold.tokens == thread.context:
+                thread.primed = model
         if len(scope.threads) == 1:
             thread.parts = None
             thread.rows = [*scope.rows, *(thread.rows or [])]
