@@ -71,8 +71,8 @@ class Engine:
         "_cancelled", "_decoded_at", "_fetch", "_free_from", "_incoming", "_interrupted", "_kernel",
         "_leave", "_limit", "_reading", "_ready", "_recorder", "_run", "_run_start", "_slices",
         "_state", "_step_decodes", "_step_start", "_version", "accepted", "batching", "cost",
-        "decoding", "holds", "host", "index", "kept", "key", "kv", "max_batch", "path",
-        "preemptions", "prompts_done", "recomputed", "waiting",
+        "decoding", "holds", "host", "idle_since", "index", "kept", "key", "kv", "max_batch",
+        "path", "preemptions", "prompts_done", "recomputed", "stale", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -132,6 +132,9 @@ class Engine:
         self._limit = 0
         self._interrupted = False
         self._version = 0
+        #: Events of run ends that were planned and will not be; when it last fell idle.
+        self.stale = 0
+        self.idle_since = 0.0
 
     def _make_decoding(self, block_size: int) -> Decoding:
         return CountedDecoding(block_size)
@@ -395,6 +398,7 @@ class Engine:
             self._begin_run(now)
         else:
             self._state = _IDLE
+            self.idle_since = now
 
     def _unblock(self) -> bool:
         """Nothing can run: give up the KV of who came last and waits with it behind the head."""
@@ -476,7 +480,9 @@ class Engine:
         self._kernel.at(end, STEP, self.key, self._end_run, self._version)
 
     def _end_run(self, now: float, version: int) -> None:
-        if version == self._version:
+        if version != self._version:
+            self.stale -= 1
+        else:
             self._advance(self._limit)
             self._record_run(self._limit)
             self._end_sequences(self.decoding.finished(), now)
@@ -487,6 +493,7 @@ class Engine:
         if not self._interrupted:
             steps = self.decoding.horizon(self.kv.free)
             if steps > self._limit:
+                self.stale += 1
                 self._end_run_after(steps)
 
     def _interrupt(self, earliest: float) -> None:
@@ -496,6 +503,7 @@ class Engine:
         if limit > 1:
             steps = first_step_at(self._run, earliest, self._run_start, limit)
             if steps < limit:
+                self.stale += 1
                 self._end_run_after(steps)
 
     def _settle_run(self, until: float) -> None:

@@ -64,6 +64,8 @@ class Interpreter(EngineVisits):
         self._progress = progress
         self._stores = stores
         self._keys = len(offered)
+        #: When a thread last went on.
+        self._walked = 0.0
         #: Length of the conversation that a request left behind, where another follows it.
         self._histories: dict[int, int] = {}
 
@@ -80,11 +82,14 @@ class Interpreter(EngineVisits):
         """
         while True:
             self._kernel.run(until)
-            if self._kernel.pending:
+            engines = self.engines.values()
+            if self._kernel.pending > sum(engine.stale for engine in engines):
                 return
-            now = self._kernel.now
-            stuck = [engine for engine in self.engines.values() if engine.waiting]
-            others = self.engines.values() if stuck else ()
+            # The clock may stand later: at the end of a run that was planned and ended before.
+            now = max((engine.idle_since for engine in engines), default=0.0)
+            now = max(now, self._walked)
+            stuck = [engine for engine in engines if engine.waiting]
+            others = engines if stuck else ()
             if not any(engine.give_up(now) for engine in (*stuck, *others)):
                 return
 
@@ -139,6 +144,7 @@ class Interpreter(EngineVisits):
 
     def _go(self, thread: Thread, onward: Onward, turn: int, now: float) -> None:
         """Walk on until something takes time."""
+        self._walked = now
         while True:
             targets = onward.targets or onward.decide(thread, turn)
             if len(targets) > 1:
@@ -290,6 +296,9 @@ class Interpreter(EngineVisits):
                 thread.base if thread.parts is not None else (thread.context, thread.documents)
             )
             children.append(child)
+        # What is held back goes where it may still be superseded.
+        heir = next((c for c, t in zip(children, targets, strict=True) if t.writes), children[0])
+        heir.withheld, heir.secret = thread.withheld, thread.secret
         scope.rows += thread.rows or []
         del self._live[thread.key]
         self._drop_all(thread, now)
@@ -312,6 +321,9 @@ class Interpreter(EngineVisits):
             self._flush(other, 0.0)
             del self._live[other.key]
             del scope.threads[other]
+        for model, hold in (thread.holds or {}).items():
+            if hold.tokens == thread.context:
+                thread.primed = model
         if len(scope.threads) == 1:
             thread.parts = None
             thread.rows = [*scope.rows, *(thread.rows or [])]

@@ -36,9 +36,9 @@ class Kernel:
         heappush(self._heap, (time, priority, key, self._planned, action, argument))
 
     @property
-    def pending(self) -> bool:
-        """Something is still to happen."""
-        return bool(self._heap)
+    def pending(self) -> int:
+        """Number of events that are still to happen."""
+        return len(self._heap)
 
     def run(self, until: float = inf) -> None:
         """Process every event up to and including time `until`, the new ones among them."""

@@ -145,7 +145,8 @@ def outcome(parent: Thread, kept: list[Thread], best: Thread, part: int) -> None
         parent.primed = best.primed
     parent.verdict = best.verdict
     parent.text = best.text
-    parent.withheld, parent.secret = best.withheld, best.secret
+    if best.withheld:
+        parent.withheld, parent.secret = best.withheld, best.secret
 
 
 def _count(stage: StageNode, name: str, default: int) -> int:

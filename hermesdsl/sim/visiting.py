@@ -93,7 +93,8 @@ class EngineVisits:
         left = thread.context - resident
         # The last token of a decode has no KV yet: the next decode begins with it.
         goes_on = left == 1 and hold is not None
-        primed = not left and thread.primed == node.model
+        # KV of all of the context: the step that completed it has sampled the next token.
+        primed = not left
         if node.produce is None:
             if not left or (node.opens and goes_on):
                 self._skip(thread, node, now)
@@ -134,7 +135,7 @@ class EngineVisits:
         sequence.layerwise = node.layerwise
         if not left:
             sequence.fresh, sequence.again = False, True
-            sequence.since = now if thread.primed == node.model else nan
+            sequence.since = now if resident == thread.context else nan
         if hold is not None:
             assert thread.holds is not None
             del thread.holds[node.model]

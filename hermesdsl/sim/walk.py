@@ -74,11 +74,13 @@ class Thread:
         self.over = False
 
     def child(self, key: int) -> Thread:
-        """Another thread of the same request that goes on from here, with KV shared."""
+        """Another thread of the same request that goes on from here, with KV shared.
+
+        What the user has not seen yet stays with this one.
+        """
         made = Thread(self.request, key, self.context)
         made.cached, made.primed, made.text = self.cached, self.primed, self.text
         made.documents, made.verdict = self.documents, self.verdict
-        made.withheld, made.secret = self.withheld, self.secret
         if self.holds:
             made.holds = dict(self.holds)
             for hold in made.holds.values():
