@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hermesdsl.diagnostics import error
+from hermesdsl.diagnostics import Diagnostic, error
 from hermesdsl.diagnostics.nearest import suggestion
 from hermesdsl.model import resolve
 from hermesdsl.model.evaluate import Context
@@ -189,10 +189,10 @@ def too_late(owner: Instance, name: str, span: Span) -> None:
         raise Fail(_late(name, span))
 
 
-def _late(name: str, span: Span) -> Any:
-    return error("HMS208", f"`{name}` is needed to find out what sets it", span,
-                 notes=["note: the condition of an `if`, the list of a `for`, or an index reads it "
-                        "before this setting is reached"])  # fmt: skip
+def _late(name: str, span: Span) -> Diagnostic:
+    return error("HMS208", f"`{name}` is in use before this sets it", span,
+                 notes=["note: the condition of an `if`, the list of a `for`, or an index reads it",
+                        "help: set it outside of `if` and `for`"])  # fmt: skip
 
 
 def _from_file(builder: Builder, owner: Instance, config: Config) -> None:

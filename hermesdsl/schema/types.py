@@ -157,8 +157,8 @@ class Property:
     """One named value of a kind.
 
     `default` is the value in base units, or a function of the other values. `derived` values
-    are computed from their `inputs` and cannot be set. A property that is neither set nor defaulted is absent;
-    `required` makes that an error.
+    are computed from their `inputs` and cannot be set. A property that is neither set nor
+    defaulted is absent; `required` makes that an error.
     """
 
     name: str

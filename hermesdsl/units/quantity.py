@@ -172,10 +172,10 @@ def article(dimension: Dimension) -> str:
     return f"a {name}"
 
 
-def _real(value: complex | float) -> float:
-    if isinstance(value, complex):
+def _real(value: complex) -> float:
+    if value.imag:
         raise ArithmeticError("the result is not a real number")
-    return value
+    return value.real
 
 
 def _plain(quantity: Quantity) -> Numeric:

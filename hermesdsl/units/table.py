@@ -37,8 +37,29 @@ class Unit(NamedTuple):
         return value / self.factor
 
 
-_DECIMAL = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
+_DECIMAL = {"": 1, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50}
+
+
+#: Units that take no prefix, or whose prefixes are listed one by one.
+_OTHERS: tuple[tuple[Dimension, dict[str, float]], ...] = (
+    (d.SECOND, {
+        "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1, "sec": 1, "min": 60,
+        "h": 3600, "hr": 3600, "hour": 3600, "day": 86_400, "week": 604_800, "year": 31_536_000,
+    }),
+    (d.WATT, {"mW": 1e-3, "W": 1, "kW": 1e3, "MW": 1e6}),
+    (d.JOULE, {
+        "uJ": 1e-6, "µJ": 1e-6, "mJ": 1e-3, "J": 1, "kJ": 1e3, "MJ": 1e6, "Wh": 3600,
+        "kWh": 3.6e6, "MWh": 3.6e9,
+    }),
+    (d.BYTE, {"bit": 1 / 8}),
+    (d.PER_SECOND, {"Hz": 1}),
+    (d.DOLLAR, {"$": 1, "USD": 1}),
+    (d.TOKEN, {"token": 1, "tokens": 1}),
+    (d.REQUEST, {"req": 1, "request": 1, "requests": 1}),
+    (d.SESSION, {"session": 1, "sessions": 1}),
+    (d.NUMBER, {"%": 0.01}),
+)  # fmt: skip
 
 
 def _build() -> dict[str, Unit]:
@@ -60,30 +81,9 @@ def _build() -> dict[str, Unit]:
     for prefix, binary in _BINARY.items():
         put(f"{prefix}B", binary, d.BYTE)
         put(f"{prefix}bit", binary / 8, d.BYTE)
-    put("bit", 1 / 8, d.BYTE)
-    put("Hz", 1, d.PER_SECOND)
-    for text, seconds in {
-        "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1, "sec": 1,
-        "min": 60, "h": 3600, "hr": 3600, "hour": 3600, "day": 86_400, "week": 604_800,
-        "year": 31_536_000,
-    }.items():  # fmt: skip
-        put(text, seconds, d.SECOND)
-    for text, watts in {"mW": 1e-3, "W": 1, "kW": 1e3, "MW": 1e6}.items():
-        put(text, watts, d.WATT)
-    for text, joules in {
-        "uJ": 1e-6, "µJ": 1e-6, "mJ": 1e-3, "J": 1, "kJ": 1e3, "MJ": 1e6,
-        "Wh": 3600, "kWh": 3.6e6, "MWh": 3.6e9,
-    }.items():  # fmt: skip
-        put(text, joules, d.JOULE)
-    for text in ("$", "USD"):
-        put(text, 1, d.DOLLAR)
-    for text in ("token", "tokens"):
-        put(text, 1, d.TOKEN)
-    for text in ("req", "request", "requests"):
-        put(text, 1, d.REQUEST)
-    for text in ("session", "sessions"):
-        put(text, 1, d.SESSION)
-    put("%", 0.01, d.NUMBER)
+    for dimension, units in _OTHERS:
+        for text, size in units.items():
+            put(text, size, dimension)
     return table
 
 
