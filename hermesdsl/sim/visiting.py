@@ -286,8 +286,7 @@ class EngineVisits:
         hold = sequence.source
         if hold is not None and sequence.place == QUEUED:
             sequence.source = None
-            if hold in hold.engine.holds:
-                hold.engine.release(hold, now)
+            _let_go(hold, now)
         engine.cancel(sequence, now)
 
     # --- KV on its way -----------------------------------------------------------------------
@@ -374,7 +373,7 @@ class EngineVisits:
         hold = sequence.source
         assert hold is not None
         hold.moving -= 1
-        hold.engine.release(hold, now)
+        _let_go(hold, now)
         engine.deliver(sequence, now)
 
     # --- records -----------------------------------------------------------------------------
@@ -415,3 +414,9 @@ class EngineVisits:
             self._recorder.visits.extend((*row, 1.0))
         else:
             thread.rows.append(row)
+
+
+def _let_go(hold: Hold, now: float) -> None:
+    """Release KV at its source, unless its prompt was cancelled there before it was read."""
+    if hold in hold.engine.holds:
+        hold.engine.release(hold, now)
