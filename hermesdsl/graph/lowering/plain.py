@@ -62,7 +62,7 @@ def file_path(builder: Builder, value: SourcedText, span: Span | None) -> str:
     first. Raises `Fail` with HMS205.
     """
     if value.folder is None:
-        return str(value)
+        return str(Path(value).absolute())
     path = Path(value.folder) / value
     try:
         real = path.resolve()
@@ -73,8 +73,7 @@ def file_path(builder: Builder, value: SourcedText, span: Span | None) -> str:
         note = "help: allow its folder with --path, or name the file with --set"
         raise Fail(error("HMS205", f"`{value}` leads out of the folders that may be read", span,
                          notes=[note]))  # fmt: skip
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    return str(path)
 
 
 def labels(
