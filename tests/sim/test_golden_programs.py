@@ -18,12 +18,10 @@ from hermesdsl.api import compile
 from hermesdsl.graph.types import CompiledSystem, Spec
 from hermesdsl.sim.workload import offered
 
-PROGRAMS = Path(__file__).parents[2] / "../shared/design/programs"
+PROGRAMS = Path(__file__).parents[1] / "golden/programs"
 COST = AffineCost(
     kv_tokens=400_000, base=0.01, per_token=1e-5, per_pair=1e-10, per_context=1e-8
 )  # fmt: skip
-
-pytestmark = pytest.mark.skipif(not PROGRAMS.exists(), reason="needs the golden programs")
 
 
 class Cache:
