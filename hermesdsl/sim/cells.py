@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hermesdsl.diagnostics import Diagnostic, SpecError, error, nearest
-from hermesdsl.sim.datafile import Cell, Chunk
+from hermesdsl.sim.datafile import Cell, Chunk, shown
 
 __all__ = ["Amounts", "BlockIds", "Names", "Reader", "Times", "Tokens", "convert"]
 
@@ -59,9 +59,9 @@ def _culprits(
         try:
             reader.read((cell,))
         except ValueError:
-            shown = "" if cell is None else str(cell)
-            shown = shown if len(shown) <= 60 else f"{shown[:57]}…"
-            what = f"`{file}` line {line}, column `{name}`: `{shown}` {reader.reason(cell)}"
+            text = "" if cell is None else str(cell)
+            text = text if len(text) <= 60 else f"{text[:57]}…"
+            what = f"`{shown(file)}` line {line}, column `{name}`: `{text}` {reader.reason(cell)}"
             found.append((line, error("HMS603", what)))
             if len(found) == _MAX_REPORTED:
                 break

@@ -46,9 +46,15 @@ Cell: TypeAlias = object
 _Lines: TypeAlias = "Iterator[tuple[int, str]]"
 
 
+def shown(file: str) -> str:
+    """How a person is told of a file: from the working directory, if it lies below it."""
+    path, here = Path(file), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else file
+
+
 def trace_error(file: str, what: str, *notes: str) -> SpecError:
     """The HMS603 diagnostic `FILE what`, as an exception."""
-    return SpecError([error("HMS603", f"`{file}` {what}", notes=notes)])
+    return SpecError([error("HMS603", f"`{shown(file)}` {what}", notes=notes)])
 
 
 @dataclass(frozen=True)

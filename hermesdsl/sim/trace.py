@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hermesdsl.diagnostics import Diagnostic, SpecError, error, nearest
 from hermesdsl.graph.types import Spec
 from hermesdsl.sim.cells import Amounts, BlockIds, Names, Reader, Times, Tokens, convert
-from hermesdsl.sim.datafile import MAX_BYTES, Table, open_table, trace_error
+from hermesdsl.sim.datafile import MAX_BYTES, Table, open_table, shown, trace_error
 from hermesdsl.sim.requests import Blocks
 
 __all__ = [
@@ -316,11 +316,11 @@ def _assemble(
     seconds = elapsed / 1e9 if elapsed.dtype == np.int64 else elapsed
     arrival = seconds / speed
     names = ", ".join(column.name for column in layout.columns.values())
-    notes = [f"`{file}`: {layout.name} format ({names}), {len(arrival):,} rows"]
+    notes = [f"`{shown(file)}`: {layout.name} format ({names}), {len(arrival):,} rows"]
     order = None
     if (np.diff(arrival) < 0).any():
         order = np.argsort(arrival, kind="stable")
-        notes.append(f"`{file}`: rows were not in order of time; sorted")
+        notes.append(f"`{shown(file)}`: rows were not in order of time; sorted")
     klass_reader = readers.get("class")
     trace = Trace(
         file,
