@@ -197,14 +197,20 @@ def _operand(
 
 def clients(builder: Builder, stage: Instance) -> Clients | None:
     """What a stage runs on, or None if it says nothing; raises `Fail`."""
-    declared = stage.decl
+    chosen = _runs_on(builder, stage)
+    return None if chosen is None else clients_of(builder, *chosen)
+
+
+def _runs_on(builder: Builder, instance: Instance) -> tuple[Any, Span] | None:
+    """What stands behind the ``on`` of an instance as that one sees it, and where; or None."""
+    declared = instance.decl
     if declared is None or declared.statement.on is None:
         return None
     expr = declared.statement.on
     value = builder.evaluator.value(expr, Context(declared.scope))
-    if stage.twin is not None:
-        value = twins.renamed(builder, value, stage.twin, stage)
-    return clients_of(builder, value, expr.span)
+    if instance.twin is not None:
+        value = twins.renamed(builder, value, instance.twin, instance)
+    return value, expr.span
 
 
 def clients_of(builder: Builder, value: Any, span: Span) -> Clients:
@@ -245,13 +251,7 @@ def _checked(items: list[Instance], span: Span) -> list[Instance]:
     return items
 
 
-def devices(builder: Builder, client: Instance) -> tuple[str, list[Instance]] | None:
-    """The hardware a client is placed on, with the text of the selection; None if unplaced."""
-    declared = client.decl
-    if declared is None or declared.statement.on is None:
-        return None
-    expr = declared.statement.on
-    value = builder.evaluator.value(expr, Context(declared.scope))
-    if client.twin is not None:
-        value = twins.renamed(builder, value, client.twin, client)
-    return expr.span.text, resolve.instances(builder, value, expr.span)
+def devices(builder: Builder, client: Instance) -> list[Instance] | None:
+    """The hardware a client is placed on; None if unplaced."""
+    chosen = _runs_on(builder, client)
+    return None if chosen is None else resolve.instances(builder, *chosen)

@@ -12,7 +12,7 @@ import pytest
 from hermesdsl.source import Source, Span
 
 CASES = Path(__file__).parent / "cases"
-PROGRAMS = Path(__file__).parents[3] / "shared" / "design" / "programs"
+PROGRAMS = Path(__file__).parents[1] / "golden" / "programs"
 
 _CASE = re.compile(
     r"^## (?P<name>.+?)\n\n```hms\n(?P<given>.*?)```\n```(?P<kind>\w+)\n(?P<expected>.*?)```",
@@ -31,12 +31,8 @@ def cases(kind: str) -> list[Any]:
 
 
 def programs() -> list[Any]:
-    """pytest parameters, one golden program each; one that skips if they are not here."""
-    found = sorted(PROGRAMS.glob("*.hms"))
-    if not found:
-        absent = pytest.mark.skip(reason="the design's golden programs are not beside the checkout")
-        return [pytest.param(None, marks=absent, id="absent")]
-    return [pytest.param(path, id=path.stem) for path in found]
+    """pytest parameters, one golden program each."""
+    return [pytest.param(path, id=path.stem) for path in sorted(PROGRAMS.glob("*.hms"))]
 
 
 def source(text: str) -> Source:

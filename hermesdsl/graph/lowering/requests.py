@@ -71,11 +71,11 @@ class Requests:
                 raise Fail(error("HMS405", f"tier `{instance}` lies in no memory", span,
                                  notes=["help: write `on` and its memories"]))  # fmt: skip
             return ()
-        for part in chosen[1]:
+        for part in chosen:
             _check_part(part, kind, span)
         if kind == "KvTier":
             return ()  # its memories are joined by scope, not cut into groups
-        return tuple(sorted((p.path for p in chosen[1]), key=lambda p: self.order.get(p, 0)))
+        return tuple(sorted((p.path for p in chosen), key=lambda p: self.order.get(p, 0)))
 
 
 def _span(instance: Instance) -> Span | None:

@@ -71,7 +71,7 @@ def lower(tree: Tree, hardware: HardwareGraph) -> tuple[PlacementGraph, list[Dia
 def _memories(builder: Builder, tier: Instance) -> list[str]:
     """The memories that a tier of a cache lies in; none for other clients."""
     chosen = flows.devices(builder, tier) if client_type(tier) == "KvTier" else None
-    return [part.path for part in chosen[1]] if chosen is not None else []
+    return [part.path for part in chosen] if chosen is not None else []
 
 
 def _paired(
