@@ -13,7 +13,7 @@ from math import inf
 import numpy as np
 
 from hermesdsl.diagnostics import SpecError, error
-from hermesdsl.sim.requests import FloatColumn, IndexColumn, IntColumn, RequestBatch
+from hermesdsl.sim.requests import Blocks, FloatColumn, IndexColumn, IntColumn, RequestBatch
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,9 @@ class Offered:
     The `first` requests come by themselves, ordered by arrival. Each of the others comes `delays`
     seconds after request `after` has ended, if that is before `until` seconds; `followers` has
     them by request. `turns` within the session; `prefixes`: tokens in front of the conversation;
-    `grows`: it continues that of `after`.
+    `grows`: it continues that of `after`. `sessions`: identity of the session within the workload,
+    `prefix` that of the shared text in front, -1 for none. `blocks`: by workload, a trace's own
+    block ids, a row per `number`.
     """
 
     workloads: tuple[str, ...]
@@ -49,6 +51,9 @@ class Offered:
     after: array[int]
     delays: array[float]
     grows: array[int]
+    sessions: array[int]
+    prefix: array[int]
+    blocks: tuple[Blocks | None, ...]
     followers: Mapping[int, tuple[int, ...]]
     until: float
 
@@ -109,6 +114,9 @@ def merge(batches: Sequence[RequestBatch], duration: float | None) -> Offered:
         after=array("q", after.tobytes()),
         delays=array("d", column("delay", np.float64)[order].tobytes()),
         grows=array("b", grows[workload].tobytes()),
+        sessions=array("q", column("session", np.int64)[order].tobytes()),
+        prefix=array("q", column("prefix", np.int64)[order].tobytes()),
+        blocks=tuple(batch.blocks for batch in batches),
         followers=followers,
         until=inf if duration is None else duration,
     )

@@ -100,6 +100,41 @@ class EngineSummary:
     steps: int
 
 
+@dataclass(frozen=True)
+class TierSummary:
+    """One tier of a cache over the run, all its stores together.
+
+    `asked` tokens of context looked up here (those that no earlier tier had), of which `hits` were
+    found; `written` and `evicted` tokens; `capacity_bytes` (inf: no limit), most bytes held at
+    once `peak_bytes`; `read_bytes`; `busy_s` seconds of service, of `stores` servers.
+    """
+
+    tier: str
+    asked: int
+    hits: int
+    written: int
+    evicted: int
+    capacity_bytes: float
+    peak_bytes: float
+    read_bytes: float
+    busy_s: float
+    stores: int
+
+
+@dataclass(frozen=True)
+class LinkSummary:
+    """One direction of a link over the run: `bytes` carried from `source` to `target`.
+
+    `bandwidth` byte/s; `busy_s`: the integral of its utilisation, bytes / bandwidth.
+    """
+
+    source: str
+    target: str
+    bytes: float
+    bandwidth: float
+    busy_s: float
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """Everything recorded in one run: one point, one seed.
@@ -117,7 +152,8 @@ class Run:
     ``enter_s``, ``start_s`` (first served), ``end_s``, ``moved_s`` (seconds of the wait in which
     its KV was on the way), ``critical``: 1 if the request waited for it, 0 if it ran beside what
     the request waited for. `services`, one row per job of a worker pool or batch: ``client``,
-    ``start_s``, ``end_s``, ``requests``, ``share`` (of the client that it kept busy).
+    ``start_s``, ``end_s``, ``requests``, ``share`` (of the client that it kept busy). `tiers`: of
+    the caches that were looked into; `links`: those that carried transfers between clients.
 
     `steps`, one row per run of equal steps: ``client``, ``start_s``, ``end_s``, ``steps``,
     ``batch`` (sequences decoding), ``tokens`` (through the linear layers, all steps together),
@@ -157,6 +193,8 @@ class Run:
     in_system: Table
     visits: Table = field(default_factory=dict)
     services: Table = field(default_factory=dict)
+    tiers: tuple[TierSummary, ...] = ()
+    links: tuple[LinkSummary, ...] = ()
     reasons: tuple[str, ...] = field(default=REASONS)
 
 
