@@ -13,9 +13,9 @@ from hermesdsl.sim.decoding import Sequence
 
 if TYPE_CHECKING:
     from hermesdsl.sim.fork import Gather
+    from hermesdsl.sim.handing import Ahead
     from hermesdsl.sim.kv import Hold
     from hermesdsl.sim.nodes import Node
-    from hermesdsl.sim.visiting import Ahead
 
 
 class Thread:
