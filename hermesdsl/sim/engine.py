@@ -16,6 +16,7 @@ Knows no pipeline, router or other engine; `sim.reference` replaces the run by s
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence as Ordered
 from math import inf, nextafter
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -26,16 +27,16 @@ from hermesdsl.sim.kernel import DELIVERY, STEP, WAKE, Kernel
 from hermesdsl.sim.kv import Hold, KvBlocks
 from hermesdsl.sim.order import SWAPPED, Rank
 from hermesdsl.sim.record import Recorder
-from hermesdsl.sim.residents import Residents, Slice
+from hermesdsl.sim.residents import Residents
 
 if TYPE_CHECKING:
     from hermesdsl.graph.types import Client
     from hermesdsl.sim.batching import Batching
+    from hermesdsl.sim.identity import Identities
     from hermesdsl.sim.swap import HostMemory
 
 #: What an engine calls with (itself, sequence, seconds).
 Notice: TypeAlias = "Callable[[Engine, Sequence, float], None]"
-
 #: The same, with two times.
 Reading: TypeAlias = "Callable[[Engine, Sequence, float, float], None]"
 
@@ -51,14 +52,15 @@ class Engine(Residents):
 
     `reading` is called with (engine, sequence, start, end) of the step that completes a prompt
     whose KV moves layer by layer, when that step is put together. `leave` is called with a sequence
-    that has got all it came for, its KV already freed unless
-    it says ``keeps`` (then `keep` makes a `Hold` of it, and `release` frees that); `fetch` with one
-    whose KV at another engine has been given blocks here and must now be moved (then `deliver`
-    hands it in).
+    that has got all it came for, its KV already freed unless it says ``keeps`` (then `keep` makes a
+    `Hold` of it, and `release` frees that; `dropped` is told of one that is gone for good); `fetch`
+    with one whose KV at another engine has been given blocks here and must now be moved (then
+    `deliver` hands it in). `texts` name blocks for ``prefix_cache = true``. `kv_tokens`: room for
+    KV, if it is less than the cost model's because something else is in that memory.
     """
 
     __slots__ = (
-        "_fetch", "_interrupted", "_leave", "_limit", "_reading", "_run", "_run_start", "_slices",
+        "_fetch", "_interrupted", "_leave", "_limit", "_reading", "_run", "_run_start",
         "_state", "_step_decodes", "_step_start", "_version", "batching", "cost", "idle_since",
         "key", "path", "prompts_done", "stale",
     )  # fmt: skip
@@ -75,11 +77,16 @@ class Engine(Residents):
         reading: Reading,
         leave: Notice,
         fetch: Notice,
+        dropped: Callable[[Hold], None] | None = None,
         host: HostMemory | None = None,
+        texts: Identities | None = None,
+        kv_tokens: int | None = None,
     ) -> None:
-        kv = KvBlocks(cost.kv_tokens, block_size(client))
+        room = cost.kv_tokens if kv_tokens is None else kv_tokens
+        kv = KvBlocks(room, block_size(client), dropped)
         most = _count(client, "max_batch", DEFAULT_MAX_BATCH)
-        super().__init__(index, kv, most, rank, host, kernel, recorder)
+        chain = texts.chain if texts is not None and client.options.get("prefix_cache") else None
+        super().__init__(index, kv, most, rank, host, kernel, recorder, chain)
         #: Places what happens at one instant among clients.
         self.key = index
         self.path = client.path
@@ -90,7 +97,6 @@ class Engine(Residents):
         self._leave = leave
         self._fetch = fetch
         self._state = _IDLE
-        self._slices: list[Slice] = []
         self._step_start = 0.0
         self._step_decodes = False
         self._run = DecodeRun((), 1, 0.0)
@@ -111,7 +117,7 @@ class Engine(Residents):
         another client sends on is not (it comes after all steps that end at that time).
         """
         waiting = self.waiting
-        if sequence.held or sequence.parent is not None:
+        if sequence.held or sequence.pins or sequence.parent is not None:
             waiting.push(sequence, SWAPPED)
         else:
             waiting.push(sequence)
@@ -129,7 +135,7 @@ class Engine(Residents):
         """Take a sequence out, at once if it waits, else at the next step boundary."""
         sequence.cancelled = True
         sequence.keeps = False
-        stepping = self._state == _STEPPING and any(s is sequence for s, _ in self._slices)
+        stepping = any(s is sequence for s, _ in self._slices)
         if sequence.place == QUEUED and not stepping:
             self._discard(sequence)
             self._given_back(now)
@@ -155,6 +161,14 @@ class Engine(Residents):
         """Drop one reference to kept KV; without any, its blocks are free."""
         if self.kv.drop(hold):
             self._given_back(now)
+
+    def reusable(self, chain: Ordered[int]) -> int:
+        """Tokens of a text whose KV a prompt that began with it would find here now.
+
+        `chain`: ids of its full blocks of this engine's size (`Identities.chain`). Uses nothing;
+        0 without a prefix cache.
+        """
+        return self.reuse.reusable(chain) if self.reuse is not None else 0
 
     def give_up(self, now: float) -> bool:
         """Free KV for whoever waits, when nothing else can happen; False if there is none.
@@ -182,25 +196,12 @@ class Engine(Residents):
         for sequence in self.decoding.live():
             self._record_residence(sequence)
 
-    def outstanding(self) -> tuple[int, int]:
-        """(prompt tokens not yet computed, KV blocks held) of everything that is here."""
-        started = [sequence for sequence, _ in self._slices] if self._state == _STEPPING else []
-        half = [s for s in started if not (self.waiting and s is self.waiting.head)]
-        queue = [*self.waiting, *half]
-        clock = self.decoding.clock
-        held = sum(s.held for s in queue) + sum(s.held for s in self._incoming)
-        blocks = self.kv.blocks
-        held += sum(blocks(s.base + clock - s.joined) - s.shared for s in self.decoding.live())
-        left = sum(s.left for s in queue) + sum(s.left for s in self._incoming)
-        return left, held + self.kv.kept
-
     # --- steps ------------------------------------------------------------------------------------
 
     def _poke(self, now: float, earliest: float) -> None:
         """Something came that may change the batch: look at the next boundary from `earliest`."""
         if self._state == _IDLE:
             self._state = _STEPPING
-            self._slices = []
             self._kernel.at(now, WAKE, self.key, self._wake)
         elif self._state == _RUNNING:
             self._interrupt(earliest)
@@ -217,15 +218,17 @@ class Engine(Residents):
         slices, decodes = self.batching.plan(self, now)
         while not slices and not self.decoding.count and self._unblock():
             slices, decodes = self.batching.plan(self, now)
+        self._slices = slices
         if slices:
-            self._begin_step(slices, decodes, now)
+            self._begin_step(decodes, now)
         elif self.decoding.count:
             self._begin_run(now)
         else:
             self._state = _IDLE
             self.idle_since = now
 
-    def _begin_step(self, slices: list[Slice], decodes: bool, now: float) -> None:
+    def _begin_step(self, decodes: bool, now: float) -> None:
+        slices = self._slices
         prefill = sampled = kv_read = 0
         pairs = 0.0
         for sequence, take in slices:
@@ -240,7 +243,6 @@ class Engine(Residents):
             prefill + batch, sampled + batch, len(slices), prefill, pairs, kv_read, batch, context
         )
         self._state = _STEPPING
-        self._slices = slices
         self._step_decodes = batch > 0
         self._step_start = start = max(now, self._free_from)
         end = start + self.cost.step(work)
@@ -264,6 +266,8 @@ class Engine(Residents):
             self._end_sequences(decoding.finished(), now)
         for sequence, take in self._slices:
             sequence.left -= take
+            if self.reuse is not None:
+                self.reuse.publish(sequence, sequence.prompt - sequence.left)
             if sequence.cancelled:
                 self._discard(sequence)
             elif not sequence.left:
@@ -298,11 +302,12 @@ class Engine(Residents):
     def _end_sequences(self, finished: list[Sequence], now: float) -> None:
         # The step is over: what happens now is seen when the next one is put together.
         self._state = _STEPPING
-        clock, blocks = self.decoding.clock, self.kv.blocks
+        if self.reuse is not None:
+            self.kv.trim()
         for sequence in finished:
             self._record_residence(sequence)
             sequence.place = GONE
-            sequence.held = blocks(sequence.base + clock - sequence.joined) - sequence.shared
+            self._count_kv(sequence)
             if not sequence.keeps:
                 self.kv.release(sequence)
             if not sequence.cancelled:

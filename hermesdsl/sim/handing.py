@@ -118,7 +118,7 @@ class HandOvers(VisitRows):
         sequence.fresh, sequence.again = False, True
         sequence.since = hold.ready
         sequence.visible, sequence.keeps = node.visible, node.keeps
-        sequence.source = hold
+        sequence.source, sequence.text = hold, thread.breaks
         ahead.sequence = sequence
         ahead.client = engine.index
         self._load.requests[engine.index] += 1

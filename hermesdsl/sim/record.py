@@ -119,7 +119,10 @@ class EngineSummary:
 
     `capacity_blocks` of `block_size` tokens; `busy_s` seconds in which it ran steps;
     `preemptions`, and because of them prompt tokens `recomputed` and KV blocks `swapped` out;
-    `steps` iterations.
+    `steps` iterations. With a prefix cache, `asked` prompt tokens were looked up in it, of which
+    `hits` were found (the hit rate is hits/asked); both 0 without one. A prompt that is read
+    again after preemption counts only for what it finds beyond what it had, and `recomputed` has
+    only what was really read again.
     """
 
     client: str
@@ -130,6 +133,8 @@ class EngineSummary:
     recomputed: int
     swapped: int
     steps: int
+    asked: int = 0
+    hits: int = 0
 
 
 @dataclass(frozen=True)

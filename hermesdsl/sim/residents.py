@@ -19,6 +19,7 @@ from hermesdsl.sim.decoding import (
 )
 from hermesdsl.sim.kv import KvBlocks
 from hermesdsl.sim.order import SWAPPED, Rank, WaitingQueue
+from hermesdsl.sim.reuse import ChainOf, Found, Reuse
 
 if TYPE_CHECKING:
     from hermesdsl.sim.kernel import Kernel
@@ -34,17 +35,18 @@ class Residents:
 
     `host`: where preempted KV goes; None: it is given up and computed again. `accepted`: prompt
     tokens handed in; `recomputed`: added by preemption (counted as first prefilled, then lost).
+    `reuse`: how prompts find KV that is here already; None: they do not.
     """
 
     __slots__ = (
         "_cancelled", "_decoded_at", "_free_from", "_incoming", "_kernel", "_ready", "_recorder",
-        "accepted", "decoding", "host", "index", "kv", "max_batch", "preemptions", "recomputed",
-        "waiting",
+        "_slices", "accepted", "decoding", "host", "index", "kv", "max_batch", "preemptions",
+        "recomputed", "reuse", "waiting",
     )  # fmt: skip
 
     def __init__(
         self, index: int, kv: KvBlocks, max_batch: int, rank: Rank, host: HostMemory | None,
-        kernel: Kernel, recorder: Recorder,
+        kernel: Kernel, recorder: Recorder, chain: ChainOf | None,
     ) -> None:  # fmt: skip
         self.index = index
         self.kv = kv
@@ -52,6 +54,7 @@ class Residents:
         self.decoding = self._make_decoding(kv.size)
         self.waiting = self._make_queue(rank)
         self.host = host
+        self.reuse = Reuse(kv, chain) if chain is not None else None
         self.accepted = 0
         self.recomputed = 0
         self.preemptions = 0
@@ -60,6 +63,8 @@ class Residents:
         #: Sequences with blocks here whose KV is under way or has arrived (`_ready`).
         self._incoming: dict[Sequence, None] = {}
         self._ready: list[Sequence] = []
+        #: The prompts of the step that runs.
+        self._slices: list[Slice] = []
         #: Something in the batch is to be taken out at the next boundary.
         self._cancelled = False
         #: End of the last step in which anything decoded; earliest start of the next step.
@@ -107,41 +112,27 @@ class Residents:
         blocks are taken at once. `whole`: no prompt is cut, and one above the budget goes alone.
         Otherwise the last is cut to the budget and stays at the head. `most`: sequences to take.
         """
-        waiting, kv = self.waiting, self.kv
+        waiting = self.waiting
         slices: list[Slice] = []
         if not waiting:
             return slices
-        spare = kv.free - reserve
+        spare = self.kv.free - reserve
         seats = self.seats() if most is None else min(most, self.seats())
         while waiting and seats > 0 and budget > 0:
             sequence = waiting.head
             if sequence.source is not None and sequence.source.lost:
                 self._read_again(sequence, now)
-            left = sequence.left
+            found = self.reuse.look_up(sequence) if self.reuse is not None else None
+            left = sequence.left - found.tokens if found is not None else sequence.left
             if whole and slices and left > budget:
                 break
-            need = kv.blocks(sequence.prompt) - sequence.shared - sequence.held
-            # What goes straight to decoding takes its first step's block with it.
-            step = 0 if left else kv.blocks(sequence.prompt + 1) - kv.blocks(sequence.prompt)
-            if need + step:
-                arrives = sequence.source is not None
-                if need + (0 if arrives else step) > spare:
-                    break
-                spare -= need if arrives else need + step
-                kv.free -= need
-                sequence.held += need
+            taken = self._take(sequence, found, spare)
+            if taken < 0:
+                break
+            spare -= taken
             seats -= 1
             if sequence.source is not None or not left:
-                waiting.pop()
-                if sequence.source is None and not sequence.swapped:
-                    budget -= 1
-                    self._start(sequence, max(now, self._free_from))
-                    self._join(sequence)
-                else:
-                    self._incoming[sequence] = None
-                    sequence.place = INCOMING
-                    self._bring(sequence, now)
-                self._prune()
+                budget -= self._go_straight(sequence, now)
                 continue
             if not sequence.started:
                 self._start(sequence, max(now, self._free_from))
@@ -154,6 +145,65 @@ class Residents:
             waiting.pop()
             self._prune()
         return slices
+
+    def _take(self, sequence: Sequence, found: Found | None, spare: int) -> int:
+        """Take the KV blocks of the head of the queue; how many, -1 if that is above `spare`."""
+        kv, prompt = self.kv, sequence.prompt
+        taken = need = kv.blocks(prompt) - sequence.shared - sequence.held
+        if found is not None:
+            need -= len(found.blocks)
+            taken = need + found.idle
+        if not sequence.left and sequence.source is None:
+            # What goes straight to decoding takes its first step's block with it.
+            taken += kv.blocks(prompt + 1) - kv.blocks(prompt)
+        if taken > spare:
+            return -1
+        kv.free -= need
+        sequence.held += need
+        if self.reuse is not None:
+            if found is not None:
+                new = self.reuse.take(sequence, found)
+                self._recorder.cached[sequence.request] += new
+                self.recomputed -= found.tokens - new
+            kv.trim()
+        return taken
+
+    def _go_straight(self, sequence: Sequence, now: float) -> int:
+        """The head of the queue has nothing to read: it decodes, now or once its KV has come.
+
+        The tokens it has in the step that begins now.
+        """
+        self.waiting.pop()
+        if sequence.source is None and not sequence.swapped:
+            self._start(sequence, max(now, self._free_from))
+            self._join(sequence)
+            tokens = 1
+        else:
+            self._incoming[sequence] = None
+            sequence.place = INCOMING
+            self._bring(sequence, now)
+            tokens = 0
+        self._prune()
+        return tokens
+
+    def outstanding(self) -> tuple[int, int]:
+        """(prompt tokens not yet computed, KV blocks in use) of everything that is here."""
+        queue = [*self._undecided(), *self._incoming]
+        clock, kv = self.decoding.clock, self.kv
+        held = sum(s.held for s in queue) + kv.kept + len(kv.known.users)
+        held += sum(kv.blocks(s.base + clock - s.joined) - s.shared for s in self.decoding.live())
+        return sum(s.left for s in queue), held
+
+    def pins(self) -> int:
+        """Uses of known blocks by everything that is here, kept KV included."""
+        sequences = (*self._undecided(), *self._incoming, *self.decoding.live())
+        return sum(len(s.pins) for s in sequences) + sum(len(hold.pins) for hold in self.kv.holds)
+
+    def _undecided(self) -> list[Sequence]:
+        """Whoever waits or is being read."""
+        waiting = self.waiting
+        read = [s for s, _ in self._slices if not (waiting and s is waiting.head)]
+        return [*waiting, *read]
 
     # --- coming and going -------------------------------------------------------------------------
 
@@ -170,6 +220,8 @@ class Residents:
     def _join_ready(self, now: float) -> None:
         for sequence in self._ready:
             del self._incoming[sequence]
+            if self.reuse is not None:
+                self.reuse.publish(sequence, sequence.prompt - sequence.left)
             if sequence.cancelled:
                 self._discard(sequence)
             elif sequence.left:
@@ -202,9 +254,16 @@ class Residents:
                 decoding.drop(sequence)
                 self._record_residence(sequence)
                 sequence.place = GONE
-                tokens = sequence.base + decoding.clock - sequence.joined
-                sequence.held = self.kv.blocks(tokens) - sequence.shared
+                self._count_kv(sequence)
                 self.kv.release(sequence)
+
+    def _count_kv(self, sequence: Sequence) -> int:
+        """A sequence decodes no longer: its KV is its own to count. Returns the tokens of that."""
+        tokens = sequence.base + self.decoding.clock - sequence.joined
+        sequence.held = self.kv.blocks(tokens) - sequence.shared
+        if self.reuse is not None:
+            self.reuse.publish(sequence, tokens)
+        return tokens
 
     def _prune(self) -> None:
         waiting = self.waiting
@@ -217,7 +276,8 @@ class Residents:
         sequence.source.engine.release(sequence.source, now)
         if not sequence.left:
             sequence.prompt += 1
-        self.recomputed += sequence.prompt - sequence.left
+        sequence.lost = sequence.prompt - sequence.left
+        self.recomputed += sequence.lost
         sequence.left = sequence.prompt
         sequence.source = None
 
@@ -233,7 +293,7 @@ class Residents:
         if not waiting or self._incoming:
             return False
         head = waiting.head
-        holders = [s for s in waiting if s.held and s is not head]
+        holders = [s for s in waiting if (s.held or s.pins) and s is not head]
         if not holders:
             return False
         last = max(holders, key=lambda s: s.turn)
@@ -248,7 +308,7 @@ class Residents:
         head = self.waiting.head
         last = max(sharing, key=lambda s: (s is not head, s.turn))
         self.kv.release(last)
-        last.shared = 0
+        last.shared = last.below = 0
         self._set_back(last)
         return True
 
@@ -275,9 +335,9 @@ class Residents:
         sequence = self.decoding.drop_last()
         self._record_residence(sequence)
         sequence.place = QUEUED
-        done = self.decoding.clock - sequence.joined
-        tokens = sequence.base + done
-        sequence.held = blocks = self.kv.blocks(tokens) - sequence.shared
+        tokens = self._count_kv(sequence)
+        blocks = sequence.held + len(sequence.pins)
+        done = tokens - sequence.base
         sequence.remaining -= done
         sequence.again = True
         if self.host is not None and self.host.fits(blocks):
@@ -285,8 +345,7 @@ class Residents:
                 sequence.since = self._decoded_at
             sequence.prompt, sequence.left = tokens, 0
             sequence.swapped = blocks
-            self.kv.free += blocks
-            sequence.held = 0
+            self.kv.release_own(sequence)
             self._free_from = self.host.store(blocks, max(self._kernel.now, self._free_from))
             waiting.push(sequence, SWAPPED)
         else:
@@ -296,11 +355,11 @@ class Residents:
 
     def _lose(self, sequence: Sequence) -> None:
         """Its own KV is given up: all but what it shares has to be read again."""
-        shared = sequence.parent.tokens if sequence.parent is not None else 0
-        self.kv.free += sequence.held
-        sequence.held = 0
-        self.recomputed += sequence.prompt - shared - sequence.left
-        sequence.left = sequence.prompt - shared
+        self.kv.release_own(sequence)
+        whole = sequence.prompt - sequence.below
+        sequence.lost = whole - sequence.left
+        self.recomputed += sequence.lost
+        sequence.left = whole
 
     def _record_residence(self, sequence: Sequence) -> None:
         clock = self.decoding.clock

@@ -6,7 +6,9 @@ the next; how KV gets from engine to engine is in `sim.handing`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import nan
+from typing import TypeAlias
 
 from hermesdsl.sim import ledger
 from hermesdsl.sim.branch import Onward
@@ -24,9 +26,12 @@ from hermesdsl.sim.kernel import DELIVERY, Kernel
 from hermesdsl.sim.kv import Hold
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.nodes import End, EngineVisit
-from hermesdsl.sim.record import Recorder
+from hermesdsl.sim.record import REFUSED, Recorder
 from hermesdsl.sim.router import ClientLoad
 from hermesdsl.sim.walk import Thread
+
+#: (request, tokens, engine, seconds), see `EngineVisits.released`.
+Released: TypeAlias = Callable[[int, int, Engine, float], None]
 
 
 class EngineVisits(HandOvers):
@@ -37,6 +42,12 @@ class EngineVisits(HandOvers):
         transfer: Transfer,
     ) -> None:  # fmt: skip
         super().__init__(offered, kernel, recorder, load, transfer)
+        #: Told whenever an engine lets go of KV of a request's own text for good, once for each
+        #: copy: the request's sequence has left it, or what was kept of it is not needed (or has
+        #: moved away). (request, tokens of its context whose KV was there, engine, seconds.) The
+        #: tokens are those before the first fork; `Identities.chain(request, tokens, size)` names
+        #: them. Not called for KV that was cancelled, refused, preempted or given up.
+        self.released: Released | None = None
         #: True while requests arrive from outside: they may join a step that begins now.
         self._arriving = False
 
@@ -97,7 +108,7 @@ class EngineVisits(HandOvers):
         sequence.left = left - min(thread.cached, left - 1) if left and thread.cached else left
         thread.cached = 0
         sequence.visible, sequence.keeps = node.visible, node.keeps
-        sequence.layerwise = node.layerwise
+        sequence.layerwise, sequence.text = node.layerwise, thread.breaks
         if not left:
             sequence.fresh, sequence.again = False, True
             sequence.since = now if resident == thread.context else nan
@@ -161,6 +172,10 @@ class EngineVisits(HandOvers):
             self._produced(thread, node, now)
             if sequence.keeps:
                 self._keep(thread, node, engine, sequence, thread.context - 1)
+        if self.released is not None and not (sequence.keeps or node.judges):
+            tokens = thread.context if node.produce is None else thread.context - 1
+            if thread.own(tokens) > sequence.below:
+                self.released(thread.request, thread.own(tokens), engine, now)
         if thread.ahead is not None:
             self._follow_ahead(thread, now)
             return
@@ -177,8 +192,17 @@ class EngineVisits(HandOvers):
             thread.holds = {}
         hold = thread.ahead.hold if thread.ahead is not None else None
         kept = thread.holds[node.model] = engine.keep(sequence, tokens, hold)
+        kept.request = thread.request
+        own = thread.own(tokens)
+        kept.own = own if own > sequence.below else 0
         if node.roles is not None:
             kept.freed = node.roles.moved
+
+    def dropped(self, hold: Hold) -> None:
+        """Nobody refers to kept KV any more."""
+        refused = self._recorder.status[hold.request] == REFUSED
+        if self.released is not None and hold.own and not (hold.lost or refused):
+            self.released(hold.request, hold.own, hold.engine, self._kernel.now)
 
     def _produced(self, thread: Thread, node: EngineVisit, now: float) -> None:
         """A decode is over: its tokens are in the context, and seen or held back."""
@@ -224,4 +248,4 @@ class EngineVisits(HandOvers):
         engine.cancel(sequence, now)
 
 
-__all__ = ["BY_PIPELINE", "QUEUE_FULL", "TOO_LONG", "EngineVisits", "Transfer"]
+__all__ = ["BY_PIPELINE", "QUEUE_FULL", "TOO_LONG", "EngineVisits", "Released", "Transfer"]
