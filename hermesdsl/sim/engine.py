@@ -215,9 +215,12 @@ class Engine(Residents):
             self._take_out()
         if self._ready:
             self._join_ready(now)
-        slices, decodes = self.batching.plan(self, now)
-        while not slices and not self.decoding.count and self._unblock():
+        while True:
+            before = self.preemptions
             slices, decodes = self.batching.plan(self, now)
+            # Whoever gave way to decodes that gave way themselves has left room for others.
+            if slices or self.decoding.count or not (self.preemptions > before or self._unblock()):
+                break
         self._slices = slices
         if slices:
             self._begin_step(decodes, now)

@@ -108,15 +108,15 @@ def four_texts(order: list[int], kv_tokens: int) -> list[int]:
 
 def test_the_block_let_go_longest_ago_leaves_first_and_the_deepest_of_a_text():
     # Six blocks, three for a text that is read, of which two stay. Reading text 2 takes the second
-    # block of text 0; reading text 3 its first and the second of text 1, whose first is still there.
+    # block of text 0; reading text 3 its first and the second of text 1, whose first stays.
     assert four_texts([0, 1, 2, 3, 1], 24) == [0, 0, 0, 0, 4]
     assert four_texts([0, 1, 2, 3, 0], 24) == [0, 0, 0, 0, 0]
     assert four_texts([0, 1, 2, 3, 2], 24) == [0, 0, 0, 0, 8]
 
 
 def test_use_keeps_a_text_from_leaving():
-    # Seven blocks: three texts leave one free. Text 3 takes two others: those of text 0, unless that
-    # was used after text 1.
+    # Seven blocks: three texts leave one free. Text 3 takes two others: those of text 0, unless
+    # that was used after text 1.
     assert four_texts([0, 1, 2, 3, 0], 28) == [0, 0, 0, 0, 0]
     assert four_texts([0, 1, 2, 3, 1], 28) == [0, 0, 0, 0, 8]
     assert four_texts([0, 1, 2, 0, 3, 0], 28) == [0, 0, 0, 8, 0, 8]
