@@ -1,7 +1,8 @@
 """Every block of the README and the documentation is executed.
 
-``hms`` blocks compile, ``python`` blocks run, ``console`` blocks run and print what stands below
-the command; a line ``…`` stands for any lines.
+``hms`` blocks compile, ``python`` blocks run and print what an ``output`` block right behind them
+holds, ``console`` blocks run and print what stands below the command; a line ``…`` stands for any
+lines.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from hermesdsl.library.reference import pages
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_OUTPUT = re.compile(r"\s*^```output\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Block:
     line: int
     language: str
     text: str
+    printed: str = ""
 
     def __str__(self) -> str:
         return f"{self.file.relative_to(ROOT)}:{self.line}"
@@ -42,7 +45,9 @@ def _blocks(language: str) -> list[Block]:
         for match in _FENCE.finditer(text):
             if match.group(1) == language:
                 line = text.count("\n", 0, match.start()) + 1
-                found.append(Block(file, line, language, match.group(2)))
+                behind = _OUTPUT.match(text, match.end())
+                printed = behind.group(1) if behind else ""
+                found.append(Block(file, line, language, match.group(2), printed))
     return found
 
 
@@ -63,6 +68,8 @@ def test_python_runs(block: Block) -> None:
         [sys.executable, "-c", block.text], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+    if block.printed:
+        _check(done.stdout, block.printed.splitlines(), str(block))
 
 
 @pytest.mark.parametrize("block", _blocks("console"), ids=str)
