@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from hermesdsl.cost.types import ServiceCost
@@ -189,7 +189,8 @@ class Unsupported:
             try:
                 check_amount(stage.options.get(key))
             except SpecError as problem:
-                yield from problem.diagnostics
+                for each in problem.diagnostics:
+                    yield replace(each, message=f"`{key}` of {where}: {each.message}")
         if stage.type_name == "KvFetch":
             cache = str(stage.options.get("cache"))
             if self.stores is None or cache not in self.stores:
