@@ -241,7 +241,8 @@ def unknown_name(
     closed = words and not getattr(wanted, "literal", False)
     notes = suggestion(name, words if closed else [*words, *builder.visible(scope), *FUNCTIONS])
     if formula:
-        notes = (f"help: of the request a formula reads {', '.join(REQUEST_ATTRIBUTES)}",)
+        read = [each for each, dimension in REQUEST_ATTRIBUTES.items() if dimension is not None]
+        notes = (f"help: of the request a formula reads {', '.join(read)}",)
     if unset is not None:
         notes = (f"note: `{name}` of {unset} is what is being set here",)
     elif closed:
