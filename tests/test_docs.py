@@ -95,7 +95,7 @@ def _run(command: str, folder: Path) -> str:
         text=True, check=False, env={**os.environ, "COLUMNS": "100", "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode in (0, 2), done.stderr
-    return done.stdout + done.stderr
+    return (done.stdout + done.stderr).replace(f"{ROOT}/", "")
 
 
 def _check(printed: str, expected: list[str], where: str) -> None:
@@ -125,3 +125,11 @@ def test_links_lead_somewhere() -> None:
     for file in DOCUMENTS:
         for target in re.findall(r"\]\(([^)#:]+)\)", file.read_text(encoding="utf-8")):
             assert (file.parent / target).exists(), f"{file.name}: {target}"
+
+
+def test_the_index_names_every_page_and_every_example() -> None:
+    index = ROOT / "docs/index.md"
+    named = re.findall(r"\]\(([^)#:]+)\)", index.read_text(encoding="utf-8"))
+    linked = {(index.parent / target).resolve() for target in named}
+    there = {*DOCUMENTS, *(ROOT / "examples").glob("*.hms")} - {index}
+    assert sorted(str(path.relative_to(ROOT)) for path in there - linked) == []
