@@ -45,7 +45,7 @@ def inside(**node: Any) -> nx.DiGraph:
         (pipeline("chat", StageNode("a", "Guard", "llm", {"service": 0.5})),
          "a `service` time of stage `a` on an LlmEngine"),
         (generate(tokens=Spec("formula", {"op": "attribute", "operands": ("model",)})),
-         "`model` of a request cannot be read in a formula yet"),
+         "`tokens` of stage `chat.answer`: `model` of a request cannot be read in a formula yet"),
         (conditional("model"), "a condition on `model` at the branch `a`"),
         (inside(replicas=2, spread="each"), "`spread = each` of stage `a`, a pipeline,"),
     ],
