@@ -10,6 +10,7 @@ from hermesdsl.schema.types import (
     BuiltinType,
     Computed,
     ComputedType,
+    ConditionType,
     Fragment,
     Kind,
     NumberType,
@@ -28,7 +29,6 @@ REQUEST_ATTRIBUTES = {
 }  # fmt: skip
 
 _count = NumberType(integer=True, minimum=1)
-_share = NumberType(minimum=0, maximum=1)
 _seconds = RequestType(d.SECOND)
 _tokens = RequestType(d.TOKEN)
 
@@ -43,7 +43,8 @@ _TOKENS = Property("tokens", _tokens, "Tokens produced; the request's output if 
 _HIDDEN = Property("hidden", BoolType(), "Its tokens are not the user's.", False)
 _LENGTH = Property("length", NumberType(d.TOKEN, integer=True, minimum=1),
                    "Tokens afterwards.", required=True)  # fmt: skip
-_PASS = Property("pass", _share, "Chance that the verdict is a pass.", 1.0)
+_PASS = Property("pass", ConditionType(),
+                 "Chance that the verdict is a pass, or the condition for it.", 1.0)  # fmt: skip
 
 PIPELINE = Kind(
     "pipeline",
@@ -110,7 +111,8 @@ COMPUTED = (
         Property("mean", NumberType(minimum=1), "Mean.", required=True),
         Property("max", _count, "Most."))),
     Computed("while", "repeat", "Again while a draw or condition holds.", (
-        Property("p", _share, "Chance to go on.", required=True),
+        Property("p", ConditionType(), "Chance to go on after each time, or the condition on "
+                 "which a request does (with a `max`).", required=True),
         Property("max", _count, "Most."))),
     Computed("times", "repeat", "A fixed number of times.", (
         Property("n", _count, "How often.", required=True),)),

@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from math import floor
+from math import floor, isfinite
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hermesdsl.diagnostics import SpecError, error
-from hermesdsl.graph.types import Spec, Value
+from hermesdsl.graph.types import Guard, Spec, Value
+from hermesdsl.sim.condition import ATTRIBUTES, NUMBERS, attribute, condition, names_read
 from hermesdsl.sim.draws import Chance
 from hermesdsl.sim.lengths import distribution
 
 if TYPE_CHECKING:
-    from hermesdsl.sim.load import Offered
     from hermesdsl.sim.walk import Thread
 
 #: A number for a thread at its k-th pass (from 0).
 Amount: TypeAlias = "Callable[[Thread, int], float]"
-#: What a condition or formula reads of a thread.
-Attribute: TypeAlias = "Callable[[Thread], Any]"
 
 _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
     {
@@ -33,31 +31,16 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
     }
 )  # fmt: skip
 
-#: What a request has that conditions and formulas may read here.
-ATTRIBUTES = ("prompt", "output", "context", "cached", "turn", "class", "verdict")
-
-
-def attribute(name: str, offered: Offered) -> Attribute:
-    """The attribute of a request by its name in the language; see `ATTRIBUTES`."""
-    if name == "context":
-        return lambda thread: thread.context
-    if name == "cached":
-        return lambda thread: thread.cached
-    if name == "verdict":
-        return lambda thread: thread.verdict
-    if name == "class":
-        names = [offered.classes[index] for index in offered.klass.tolist()]
-        return lambda thread: names[thread.request]
-    columns = {"prompt": offered.prompts, "output": offered.outputs, "turn": offered.turns}
-    column = columns[name]
-    return lambda thread: column[thread.request]
-
 
 def amount(value: Value, path: str, chance: Chance) -> Amount:
-    """`value` in SI units or tokens, as a function; draws are named `path`. Raises `SpecError`."""
+    """`value` in SI units or tokens, as a function; draws are named `path`.
+
+    No formula gives less than 0: what would be negative is 0. Raises `SpecError`, and lets the
+    function raise it (HMS304) where a formula divides by zero or grows beyond all numbers.
+    """
     if isinstance(value, Spec):
         if value.name == "formula":
-            return _formula(value, path, chance)
+            return _bounded(_formula(value, path, chance), path)
         draws = chance.draws(path, distribution(value).quantile)
         return lambda thread, turn: draws(thread.request, turn)
     assert isinstance(value, int | float)
@@ -84,12 +67,35 @@ def check(value: Value) -> None:
     operands = value.args["operands"]
     assert isinstance(operands, tuple)
     if value.args["op"] == "attribute":
-        if operands[0] not in ATTRIBUTES:
-            message = f"`{operands[0]}` of a request cannot be read in a formula yet"
+        if operands[0] not in NUMBERS:
+            message = f"`{operands[0]}` of a request cannot be computed with in a formula"
             raise SpecError([error("HMS506", message)])
         return
     for operand in operands:
-        check(operand)
+        if not isinstance(operand, Guard):
+            check(operand)
+            continue
+        for name in sorted(names_read(operand) - set(ATTRIBUTES)):
+            message = f"`{name}` of a request cannot be read in a formula"
+            raise SpecError([error("HMS506", message)])
+
+
+def _bounded(exact: Amount, path: str) -> Amount:
+    def bounded(thread: Thread, turn: int) -> float:
+        try:
+            found = exact(thread, turn)
+        except (ArithmeticError, TypeError) as problem:
+            raise _no_number(path, thread) from problem
+        if not isfinite(found):
+            raise _no_number(path, thread)
+        return max(found, 0.0)
+
+    return bounded
+
+
+def _no_number(path: str, thread: Thread) -> SpecError:
+    message = f"{path} is no finite number for request {thread.request}"
+    return SpecError([error("HMS304", message, notes=("help: a formula must not divide by 0",))])
 
 
 def _formula(spec: Spec, path: str, chance: Chance) -> Amount:
@@ -98,7 +104,13 @@ def _formula(spec: Spec, path: str, chance: Chance) -> Amount:
     if op == "attribute":
         read = attribute(str(operands[0]), chance.offered)
         return lambda thread, turn: float(read(thread))
-    parts = [amount(part, f"{path}/{place}", chance) for place, part in enumerate(operands)]
+    if isinstance(operands[0], Guard):
+        test = condition(operands[0], chance.offered)
+        then, otherwise = (
+            _part(part, f"{path}/{place}", chance) for place, part in enumerate(operands[1:])
+        )
+        return lambda thread, turn: then(thread, turn) if test(thread) else otherwise(thread, turn)
+    parts = [_part(part, f"{path}/{place}", chance) for place, part in enumerate(operands)]
     if len(parts) == 1:
         (only,) = parts
         if op == "-":
@@ -107,3 +119,9 @@ def _formula(spec: Spec, path: str, chance: Chance) -> Amount:
     left, right = parts
     apply = _OPERATORS[str(op)]
     return lambda thread, turn: float(apply(left(thread, turn), right(thread, turn)))
+
+
+def _part(value: Value, path: str, chance: Chance) -> Amount:
+    if isinstance(value, Spec) and value.name == "formula":
+        return _formula(value, path, chance)
+    return amount(value, path, chance)

@@ -187,7 +187,7 @@ class Interpreter(EngineVisits):
         node.count(thread)
         done = node.done[request] = node.done.get(request, 0) + 1
         assert node.turns is not None
-        if node.repeat.again(request, done, node.turns[request]):
+        if node.repeat.again(thread, done, node.turns[request]):
             return True
         del node.done[request]
         return False

@@ -20,13 +20,12 @@ from hermesdsl.graph.types import (
     StageNode,
     Value,
 )
-from hermesdsl.sim.branch import names_read
+from hermesdsl.sim.condition import ATTRIBUTES, names_read
 from hermesdsl.sim.fork import JOINS
-from hermesdsl.sim.formula import ATTRIBUTES
 from hermesdsl.sim.formula import check as check_amount
 from hermesdsl.sim.ledger import JUDGES, LLM_STAGES
 from hermesdsl.sim.plan import fused, stages_of
-from hermesdsl.sim.repeat import REPEATS
+from hermesdsl.sim.repeat import REPEATS, endless
 from hermesdsl.sim.store import KvStore
 
 _PLAIN: Mapping[str, Value] = MappingProxyType({"join": "all", "spread": "routed"})
@@ -157,15 +156,17 @@ class Unsupported:
                 yield error("HMS501", message)
             for other in after:
                 choice: Choice | None = pipeline.edges[node, other].get("choice")
-                if choice is not None and choice.guard is not None:
-                    yield from self._guard(choice.guard, node)
+                if choice is not None:
+                    yield from self._guards(choice.guard, f"the branch `{node}`")
             stage: StageNode | None = data.get("stage")
             if stage is not None:
                 yield from self._stage(stage)
 
-    def _guard(self, guard: Guard, node: str) -> Iterator[Diagnostic]:
-        for name in sorted(names_read(guard) - set(ATTRIBUTES)):
-            yield not_yet(f"a condition on `{name}` at the branch `{node}`")
+    @staticmethod
+    def _guards(guard: Value, where: str) -> Iterator[Diagnostic]:
+        if isinstance(guard, Guard):
+            for name in sorted(names_read(guard) - set(ATTRIBUTES)):
+                yield not_yet(f"a condition on `{name}` at {where}")
 
     def _stage(self, stage: StageNode) -> Iterator[Diagnostic]:
         where = f"stage `{stage.path}`"
@@ -195,11 +196,12 @@ class Unsupported:
         repeat, join = stage.repeat, stage.join
         if repeat is not None and repeat.name not in REPEATS:
             yield not_yet(f"`repeat = {repeat}` of {where}")
-        elif repeat is not None and repeat.name == "while":
-            p = repeat.args.get("p")
-            if isinstance(p, int | float) and p >= 1 and repeat.args.get("max") is None:
-                yield error("HMS601", f"`repeat = {repeat}` of {where} never ends",
-                            notes=("help: give it a `max`",))  # fmt: skip
+        elif repeat is not None:
+            problem = endless(repeat, where)
+            if problem is not None:
+                yield problem
+            yield from self._guards(repeat.args.get("p"), f"`repeat` of {where}")
+        yield from self._guards(stage.options.get("pass"), f"`pass` of {where}")
         if stage.replicas == 1:
             return
         if join.name not in JOINS:

@@ -45,13 +45,13 @@ def inside(**node: Any) -> nx.DiGraph:
         (pipeline("chat", StageNode("a", "Guard", "llm", {"service": 0.5})),
          "a `service` time of stage `a` on an LlmEngine"),
         (generate(tokens=Spec("formula", {"op": "attribute", "operands": ("model",)})),
-         "`model` of a request cannot be read in a formula yet"),
-        (conditional("model"), "a condition on `model` at the branch `a`"),
+         "`model` of a request cannot be computed with in a formula"),
+        (conditional("mood"), "a condition on `mood` at the branch `a`"),
         (inside(replicas=2, spread="each"), "`spread = each` of stage `a`, a pipeline,"),
     ],
 )  # fmt: skip
 def test_pipelines(graph: nx.DiGraph, message: str):
-    rest = "" if message.endswith("yet") else " cannot be executed yet"
+    rest = "" if message.endswith("formula") else " cannot be executed yet"
     assert refusal(system(graph)) == [f"HMS506: {message}{rest}"]
 
 
