@@ -23,6 +23,7 @@ from hermesdsl.sim.nodes import (
     EngineVisit,
     Fetch,
     Node,
+    Pick,
     ReplicaEnd,
     Replicas,
     ServerVisit,
@@ -78,18 +79,18 @@ class Interpreter(EngineVisits):
         """Process events up to time `until`.
 
         When nothing can happen any more though requests wait for KV memory, KV that is kept for
-        later stages is given up, the latest first, one client after the other.
+        later stages is given up, the latest first, one client after the other, by their names.
         """
+        engines = sorted(self.engines.values(), key=lambda engine: engine.key)
         while True:
             self._kernel.run(until)
-            engines = self.engines.values()
             if self._kernel.pending > sum(engine.stale for engine in engines):
                 return
             # The clock may stand later: at the end of a run that was planned and ended before.
             now = max((engine.idle_since for engine in engines), default=0.0)
             now = max(now, self._walked)
             stuck = [engine for engine in engines if engine.waiting]
-            others = engines if stuck else ()
+            others = engines if stuck else []
             if not any(engine.give_up(now) for engine in (*stuck, *others)):
                 return
 
@@ -175,6 +176,9 @@ class Interpreter(EngineVisits):
                 if joined is None:
                     return
                 thread = joined
+            elif isinstance(node, Pick):
+                onward, turn = node.pick(thread), 0
+                continue
             elif isinstance(node, Again) and self._repeats(thread, node):
                 onward, turn = node.back, 0
                 continue

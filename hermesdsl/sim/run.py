@@ -15,12 +15,13 @@ from hermesdsl.diagnostics import SpecError, error, nearest
 from hermesdsl.graph.types import Client, CompiledSystem, Experiment
 from hermesdsl.sim import conservation
 from hermesdsl.sim.batch_engine import BatchEngine
+from hermesdsl.sim.binding import Point
 from hermesdsl.sim.engine import Engine, block_size
 from hermesdsl.sim.interpreter import Interpreter, Progress
 from hermesdsl.sim.kernel import Kernel
 from hermesdsl.sim.load import merge
 from hermesdsl.sim.order import ORDERS, OrderContext
-from hermesdsl.sim.plan import Planner, Point, stages_of
+from hermesdsl.sim.plan import Planner, stages_of
 from hermesdsl.sim.record import Recorder, Run
 from hermesdsl.sim.reference import SteppedEngine
 from hermesdsl.sim.requests import RequestBatch
