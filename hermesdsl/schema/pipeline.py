@@ -66,7 +66,10 @@ STAGE = Kind(
     single=False,
     properties=props(
         *_COMMON, _SERVICE, _APPENDS,
-        Property("hold", NumberType(d.SECOND, above=0), "Longest it keeps KV waiting."),
+        Property("hold", NumberType(d.SECOND, above=0),
+                 "Longest that KV of the request waits at its engine while the request is here; "
+                 "then it is given up, and read again by the next stage that needs it. Without "
+                 "limit if absent."),
     ),
 )  # fmt: skip
 

@@ -238,6 +238,8 @@ class Binder:
     def _mark(self, node: NodeT, scene: Scene) -> NodeT:
         node.contested = scene.contested
         if isinstance(node, Visit):
+            hold = node.stage.options.get("hold")
+            node.hold = float(hold) if isinstance(hold, int | float) else None
             node.lane = scene.lane
         if scene.repeats:
             node.turns = {}

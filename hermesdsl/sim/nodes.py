@@ -133,10 +133,11 @@ class Visit(Node):
     """A stay at a client of a pool, of one stage, or two that follow each other on one engine.
 
     `members` are the clients' indices; `fixed` the one of them a replica must go to. `columns`
-    are the numbers of the stages it is recorded as, `lane` that of the replica it is in.
+    are the numbers of the stages it is recorded as, `lane` that of the replica it is in. `hold`:
+    seconds that a request's KV waits at most for it to leave, None without limit.
     """
 
-    __slots__ = ("columns", "fixed", "lane", "leaves", "members", "pool", "router", "stage")
+    __slots__ = ("columns", "fixed", "hold", "lane", "leaves", "members", "pool", "router", "stage")
 
     def __init__(
         self, onward: Onward, stage: StageNode, pool: str, members: tuple[int, ...],
@@ -151,6 +152,7 @@ class Visit(Node):
         self.leaves: Leaves | None = None
         self.columns: tuple[int, ...] = ()
         self.lane = 0
+        self.hold: float | None = None
 
     def draw(self, turn: int) -> int:
         """The number of a router's draw for this visit: replicas have their own."""

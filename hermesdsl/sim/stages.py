@@ -34,18 +34,18 @@ _HAND_OVER: Mapping[str, Value] = MappingProxyType({"transfer": "full", "pairing
 #: Options that are acted on, by built-in stage type; any other type is a `Step`.
 _ACTED_ON: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        "Prefill": frozenset(),
-        "Decode": frozenset({"tokens", "hidden"}),
-        "Generate": frozenset({"tokens", "hidden", "prefill", "transfer", "pairing"}),
+        "Prefill": frozenset({"hold"}),
+        "Decode": frozenset({"hold", "tokens", "hidden"}),
+        "Generate": frozenset({"hold", "tokens", "hidden", "prefill", "transfer", "pairing"}),
         "KvFetch": frozenset({"cache"}),
-        "Retrieve": frozenset({"service", "appends", "index", "top_k", "chunk"}),
-        "Rerank": frozenset({"service", "appends", "keep", "chunk"}),
-        "Pad": frozenset({"service", "appends", "length"}),
-        "Truncate": frozenset({"service", "appends", "length"}),
-        **{kind: frozenset({"service", "appends", "pass"}) for kind in JUDGES},
+        "Retrieve": frozenset({"hold", "service", "appends", "index", "top_k", "chunk"}),
+        "Rerank": frozenset({"hold", "service", "appends", "keep", "chunk"}),
+        "Pad": frozenset({"hold", "service", "appends", "length"}),
+        "Truncate": frozenset({"hold", "service", "appends", "length"}),
+        **{kind: frozenset({"hold", "service", "appends", "pass"}) for kind in JUDGES},
     }
 )
-_STEP = frozenset({"service", "appends"})
+_STEP = frozenset({"service", "appends", "hold"})
 
 
 def not_yet(what: str, *notes: str) -> Diagnostic:

@@ -40,8 +40,6 @@ def inside(**node: Any) -> nx.DiGraph:
          "`repeat = until(n = 3)` of stage `a`"),
         (pipeline("chat", StageNode("a", "Generate", "llm", replicas=2, join=Spec("any"))),
          "`join = any` of stage `a`"),
-        (pipeline("chat", StageNode("a", "Prefill", "llm", {"hold": 2.0})),
-         "`hold = 2.0` of stage `a`"),
         (pipeline("chat", StageNode("a", "Guard", "llm", {"service": 0.5})),
          "a `service` time of stage `a` on an LlmEngine"),
         (generate(tokens=Spec("formula", {"op": "attribute", "operands": ("model",)})),
