@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from hermesdsl.cost.types import EngineCost, ServiceCost
 from hermesdsl.diagnostics import SpecError, error, nearest
+from hermesdsl.graph.roles import by_role
 from hermesdsl.graph.types import Client, CompiledSystem, Experiment
 from hermesdsl.sim import conservation
 from hermesdsl.sim.batch_engine import BatchEngine
@@ -57,6 +58,7 @@ def simulate(
     `progress(simulated s, requests ended, offered)` is called now and then. Raises `SpecError` for
     what cannot be executed or offered.
     """
+    system = by_role(system)
     chosen = _experiment(system, experiment)
     raise_unless_supported(system, chosen, services=services, stores=stores)
     offered = merge(_in_order(load, chosen), chosen.duration)
