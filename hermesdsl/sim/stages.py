@@ -261,8 +261,8 @@ class Unsupported:
             yield error("HMS505", f"{where} is a {stage.type_name} and cannot run on an LlmEngine",
                         notes=(f"help: an engine takes {known} beside LLM stages",))  # fmt: skip
         elif stage.options.get("service") is not None:
-            yield error("HMS505", f"{where} runs its model on an LlmEngine, and has a `service` "
-                        "time", notes=("help: leave out the time, or run it on a WorkerPool",))  # fmt: skip
+            yield error("HMS505", f"{where} runs an LlmEngine's model and has a `service` time",
+                        notes=("help: leave out the time, or run it on a WorkerPool",))  # fmt: skip
 
     # --- KV on its way -------------------------------------------------------------------------
 
