@@ -22,7 +22,9 @@ from hermesdsl.schema.types import (
 )
 from hermesdsl.units import dimension as d
 
-#: What a branch condition or a formula may read of a request.
+#: What a condition or a formula may read of a request. `context` is as long as it is then, `turn`
+#: counts from 1, `verdict` is that of the last check, and `model` the one of the engine that served
+#: its last Prefill, Decode or Generate (none before the first; a check's own model does not count).
 REQUEST_ATTRIBUTES = {
     "prompt": d.TOKEN, "output": d.TOKEN, "context": d.TOKEN, "cached": d.TOKEN,
     "turn": d.NUMBER, "class": None, "model": None, "verdict": None,
@@ -35,7 +37,13 @@ _tokens = RequestType(d.TOKEN)
 _COMMON = (
     Property("repeat", ComputedType("repeat"), "How often it runs, one after the other."),
     Property("join", ComputedType("join"), "When replicas are done.", "all"),
-    Property("spread", SymbolType(("routed", "each")), "Where replicas go.", "routed"),
+    Property(
+        "spread",
+        SymbolType(("routed", "each")),
+        "Where replicas go: where the pool sends each, or replica i of the stage (of every "
+        "stage inside, for a pipeline) to member i of its pool.",
+        "routed",
+    ),
 )
 _SERVICE = Property("service", _seconds, "Time one request takes.")
 _APPENDS = Property("appends", _tokens, "Tokens added to the context.")

@@ -63,9 +63,9 @@ def test_every_outside_service_of_a_pool_has_its_own_latency():
 
 
 def test_a_check_goes_to_workers_batches_and_engines_in_turn():
-    # A worker and the batch engine take 3 s as the stage says; the outside service is its own.
+    # All take 3 s, as the stage says.
     run = done(chain(stage("w.a", "Guard", "any", service=3.0)),
-               placed(any=["work[0]", "judge[0]", "web[0]"]), batch([0.0, 0.0, 0.0], 5))  # fmt: skip
+               placed(any=["work[0]", "judge[0]", "web[0]"]), batch([0.0] * 3, 5))  # fmt: skip
     assert where(run) == ["work[0]", "judge[0]", "web[0]"]
     assert run.requests["finish_s"].tolist() == [3.0, 3.0, 3.0]
 
@@ -77,7 +77,7 @@ def test_a_check_by_whichever_model_there_is():
 
     # The engine reads 8 tokens in one step; the batch engine's pass takes 0.5 + 8 x 0.25 s.
     run = done(chain(stage("w.a", "Score", "any", **{"pass": 1.0})),
-               placed(any=["llm[0]", "judge[0]"]), batch([0.0, 0.0], 8), service=Pass())  # fmt: skip
+               placed(any=["llm[0]", "judge[0]"]), batch([0.0] * 2, 8), service=Pass())  # fmt: skip
     assert where(run) == ["llm[0]", "judge[0]"]
     assert run.requests["finish_s"].tolist() == [1.0, 2.5]
 
@@ -257,7 +257,8 @@ def test_a_branch_on_the_model_that_answered():
               stage("w.b", "Generate", "llm", tokens=fixed(2))]  # fmt: skip
     by_small = Guard("==", ("model", "=small"))
     made = graph("w", stages, ("input", "w.a", "w.g"),
-                 Branch("w.g", [(by_small, "w.b"), (None, "output")]), ("w.b", "output"))  # fmt: skip
+                 Branch("w.g", [(by_small, "w.b"), (None, "output")]),
+                 ("w.b", "output"))  # fmt: skip
     run = done(made, placed(any=["small[0]", "llm[0]"]), batch([0.0, 0.0, 50.0], 8))
     assert where(run) == ["small[0]", "llm[0]", "small[0]"]
     # 2 s, a check of 1 s; of the small model's 2 s more.
