@@ -63,10 +63,13 @@ class Shapes:
         )
         repeat = draw(repeats)
         if kind in ("Prefill", "Decode", "Generate"):
-            pool = draw(st.sampled_from(["llm", "llm", "other", "models", "roles"]))
+            pools = ["llm", "llm", "other", "roles"]
+            pool = draw(st.sampled_from(pools if kind == "Decode" else [*pools, "models"]))
             options: dict[str, Any] = {"hidden": draw(st.booleans())} if kind != "Prefill" else {}
             if kind != "Prefill":
                 options["tokens"] = draw(lengths)
+            if kind == "Generate" and pool == "roles":
+                options["transfer"] = draw(st.sampled_from(["full", "layerwise"]))
             if kind == "Generate" and pool in ("llm", "other") and draw(st.booleans()):
                 options["prefill"] = "other" if pool == "llm" else "llm"
                 options["transfer"] = draw(st.sampled_from(["full", "layerwise"]))
@@ -188,6 +191,28 @@ def test_both_forms_agree_and_all_is_conserved(built: Any, offer: Any, cost: Any
     assert (visits["end_s"] >= visits["start_s"])[ended].all()
     _, weights = token_gaps(fast)
     assert (weights >= 0).all()
+    assert_first_come_first_served(fast, "work[0]", "judge[0]", "judge[1]")
+
+
+def assert_first_come_first_served(run: Any, *paths: str) -> None:
+    """At clients in order `fcfs`, nobody who came later was served earlier."""
+    visits = run.visits
+    for path in set(paths) & set(run.clients):
+        mine = (visits["client"] == run.clients.index(path)) & ~np.isnan(visits["start_s"])
+        enter, start = visits["enter_s"][mine], visits["start_s"][mine]
+        assert (np.diff(start[np.lexsort((start, enter))]) >= 0).all()
+
+
+@given(offers, costs, st.sampled_from(["chunked", "continuous", "mixed", "static"]),
+       st.sampled_from([64, 400]))  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_prompts_are_begun_as_they_came(offer: Any, cost: Any, batching: str, memory: int):
+    arrival, prompt, output = zip(*sorted(offer), strict=True)
+    made = graph("w", [stage("w.a", "Generate", "llm")], ("input", "w.a", "output"))
+    placement = clients(llm=("LlmEngine", 1, {"batching": Spec(batching), "block_size": 4}))
+    cost = type(cost)(**{**vars(cost), "kv_tokens": memory})
+    run = simulated(site(made, placement), cost, batch(np.array(arrival) * TICK, prompt, output))
+    assert_first_come_first_served(run, "llm[0]")
 
 
 def reordered(made: Any) -> Any:
