@@ -186,11 +186,12 @@ def test_the_losers_blocks_are_free_from_the_next_step_on():
     # The prompt's step brings the first token at 1 s, so an answer of n tokens is there at n s.
     (n,) = seen(done, "w.t[0].think.end_s")
     # Passed at n + 0.25: the losers' step runs to n + 1, and the next two have the answer alone: it
-    # has KV of 10 + n - 1 tokens, and adds the last of them and its own first.
+    # has KV of 10 + n - 1 tokens, and adds the last of them and its own first. Below lie the
+    # prompt's blocks, the last of which is filled in part and was copied.
     rows = done.steps
     (place,) = np.flatnonzero(rows["start_s"] == n + 1)
     assert (rows["steps"][place], rows["batch"][place]) == (2, 1)
-    assert rows["kv_blocks"][place] == -(-(10 + n + 1) // 4)
+    assert rows["kv_blocks"][place] == -(-(10 + n + 1) // 4) + 1
     assert rows["kv_blocks"][place - 1] > rows["kv_blocks"][place]
     assert rows["batch"][place - 1] == 2
 
