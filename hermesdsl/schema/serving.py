@@ -160,7 +160,9 @@ ENGINE = BuiltinType(
         _ORDER,
         Property("preemption", SymbolType(("recompute", "swap")),
                  "What happens to a sequence that must give up its KV.", "recompute"),
-        Property("role", SymbolType(("both", "prefill", "decode")), "What it serves.", "both"),
+        Property("role", SymbolType(("both", "prefill", "decode")),
+                 "What it serves: prompts and checks, or tokens from KV that is there. A pool of "
+                 "both sorts sends each stage to those that serve it.", "both"),
         Property("profile", SymbolType(("vllm", "sglang", "trtllm", "none")),
                  "Host overheads of the serving engine.", "vllm"),
         Property("speculate", ComputedType("speculate"), "Speculative decoding.", "off"),
