@@ -16,7 +16,6 @@ Knows no pipeline, router or other engine; `sim.reference` replaces the run by s
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Sequence as Ordered
 from math import inf, nextafter
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -150,25 +149,10 @@ class Engine(Residents):
         self.kv.keep(hold, sequence)
         return hold
 
-    def resume(self, sequence: Sequence, hold: Hold) -> None:
-        """Let a sequence that is not yet here go on from kept KV: its own, or shared from now on.
-
-        The caller's reference passes to the sequence.
-        """
-        self.kv.resume(sequence, hold)
-
     def release(self, hold: Hold, now: float) -> None:
         """Drop one reference to kept KV; without any, its blocks are free."""
         if self.kv.drop(hold):
             self._given_back(now)
-
-    def reusable(self, chain: Ordered[int]) -> int:
-        """Tokens of a text whose KV a prompt that began with it would find here now.
-
-        `chain`: ids of its full blocks of this engine's size (`Identities.chain`). Uses nothing;
-        0 without a prefix cache.
-        """
-        return self.reuse.reusable(chain) if self.reuse is not None else 0
 
     def give_up(self, now: float) -> bool:
         """Free KV for whoever waits, when nothing else can happen; False if there is none.

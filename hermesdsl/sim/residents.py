@@ -6,6 +6,7 @@ step, cost, pipeline or other engine.
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Ordered
 from typing import TYPE_CHECKING, TypeAlias
 
 from hermesdsl.sim.decoding import (
@@ -205,6 +206,14 @@ class Residents:
         read = [s for s, _ in self._slices if not (waiting and s is waiting.head)]
         return [*waiting, *read]
 
+    def reusable(self, chain: Ordered[int]) -> int:
+        """Tokens of a text whose KV a prompt that began with it would find here now.
+
+        `chain`: ids of its full blocks of this engine's size (`Identities.chain`). Uses nothing;
+        0 without a prefix cache.
+        """
+        return self.reuse.reusable(chain) if self.reuse is not None else 0
+
     # --- coming and going -------------------------------------------------------------------------
 
     def _start(self, sequence: Sequence, now: float) -> None:
@@ -231,6 +240,13 @@ class Residents:
                 self._start(sequence, now)
                 self._join(sequence)
         self._ready.clear()
+
+    def resume(self, sequence: Sequence, hold: Hold) -> None:
+        """Let a sequence that is not yet here go on from kept KV: its own, or shared from now on.
+
+        The caller's reference passes to the sequence.
+        """
+        self.kv.resume(sequence, hold)
 
     def _discard(self, sequence: Sequence) -> None:
         """Forget a cancelled sequence that is not decoding: what it has not read it never will."""
