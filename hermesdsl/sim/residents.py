@@ -18,7 +18,7 @@ from hermesdsl.sim.decoding import (
     Decoding,
     Sequence,
 )
-from hermesdsl.sim.kv import KvBlocks
+from hermesdsl.sim.kv import Hold, KvBlocks
 from hermesdsl.sim.order import SWAPPED, Rank, WaitingQueue
 from hermesdsl.sim.reuse import ChainOf, Found, Reuse
 
