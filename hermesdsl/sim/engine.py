@@ -341,7 +341,7 @@ class Engine(Residents):
             self.stale -= 1
         else:
             self._advance(self._limit)
-            self._record_run(self._limit)
+            self._record_run(self._limit, now)
             self._end_sequences(self.decoding.finished(), now)
             self._next(now)
 
@@ -368,15 +368,17 @@ class Engine(Residents):
         steps = first_step_at(self._run, after, self._run_start, self._limit) - 1
         if steps:
             self._advance(steps)
-            self._record_run(steps)
+            self._record_run(steps, self._run_start + self._run.seconds(steps))
 
     def _advance(self, steps: int) -> None:
         self.kv.free -= self.decoding.advance(steps)
 
-    def _record_run(self, steps: int) -> None:
-        self._decoded_at = self._recorder.decoded(
-            self.index, self._run, self._run_start, steps, self.kv.used
-        )
+    def _record_run(self, steps: int, last: float) -> None:
+        """The first `steps` steps of the run are done, the last of them at `last`."""
+        self._decoded_at = last
+        kv = self.kv
+        used = kv.capacity - kv.free
+        self._recorder.decoded(self.index, self._run, self._run_start, last, steps, used)
 
 
 def _key(sequence: Sequence) -> int:
