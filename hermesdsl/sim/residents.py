@@ -253,11 +253,7 @@ class Residents:
         self.accepted -= sequence.left
         sequence.left = 0
         sequence.place = GONE
-        if sequence.swapped:
-            assert self.host is not None
-            self.host.held -= sequence.swapped
-            self.host.back += sequence.swapped
-            sequence.swapped = 0
+        self._forget_copy(sequence)
         self.kv.release(sequence)
         self._prune()
 
@@ -300,6 +296,14 @@ class Residents:
     def _bring(self, sequence: Sequence, now: float) -> None:
         """Begin to move KV, for which blocks were just taken, from wherever it is."""
         raise NotImplementedError
+
+    def _forget_copy(self, sequence: Sequence) -> None:
+        """KV in host memory that nobody will want back."""
+        if sequence.swapped:
+            assert self.host is not None
+            self.host.held -= sequence.swapped
+            self.host.back += sequence.swapped
+            sequence.swapped = 0
 
     # --- giving way -------------------------------------------------------------------------------
 
@@ -371,6 +375,7 @@ class Residents:
 
     def _lose(self, sequence: Sequence) -> None:
         """Its own KV is given up: all but what it shares has to be read again."""
+        self._forget_copy(sequence)
         self.kv.release_own(sequence)
         whole = sequence.prompt - sequence.below
         sequence.lost = whole - sequence.left
