@@ -13,6 +13,7 @@ from hand_built import AffineCost, batch, chat, reading, run, system, wires
 from hosts import hosted
 from shared_texts import with_blocks, with_prefixes, with_sessions
 
+import hermesdsl
 from hermesdsl.graph.types import Client, Spec
 from hermesdsl.sim.conservation import ConservationError
 from hermesdsl.sim.engine import Engine
@@ -311,6 +312,30 @@ def test_known_blocks_by_hand():
     assert (known.users, known.idle) == ({1: 2, 2: 1}, {})
     with pytest.raises(KeyError):
         known.let_go([7])
+
+
+SESSIONS = """
+from std.nvidia.hopper import H100
+from std.models.llama import Llama3_1_8B
+gpu: H100
+llm: LlmEngine on gpu { model = Llama3_1_8B; prefix_cache = true }
+chat: Chat { llm = llm }
+workload talk {
+    pipeline = chat
+    arrivals = constant(6 req/min)
+    prompt = 100 tok; output = 50 tok
+    turns = 3; think_time = 1 s
+    prefix = reuse(length = 500 tok, over = zipf(1, s = 1.0))
+}
+experiment talks { workload = [talk]; duration = 30 s }
+"""
+
+
+def test_sessions_behind_one_system_prompt_written_as_a_program():
+    # Full blocks of 16 of: the prefix of 500; 600 + 49 tokens after a turn; 750 + 49 after two.
+    done = hermesdsl.run(hermesdsl.compile(SESSIONS))
+    turns = done.requests["cached_tokens"].to_numpy().reshape(3, 3)
+    assert turns.tolist() == [[0, 640, 784], [496, 640, 784], [496, 640, 784]]
 
 
 def engine_after(monkeypatch: pytest.MonkeyPatch, load: Any, options: dict[str, Any]) -> Engine:
