@@ -178,10 +178,11 @@ def _selection_name(items: list[Instance]) -> str:
 def _checked(items: list[Instance], span: Span) -> list[Instance]:
     for item in items:
         if item.kind.name != "client":
-            raise Fail(
-                error("HMS505", f"a stage runs on a client, not on {kind_of(item)}", span,
-                      notes=["help: declare an engine or worker pool on that hardware"])
-            )  # fmt: skip
+            note = "help: declare an engine or worker pool on that hardware"
+            if item.kind.name == "stage":
+                note = "help: a stage hides a client of its name; call one of them otherwise"
+            raise Fail(error("HMS505", f"a stage runs on a client, not on {kind_of(item)}", span,
+                             notes=[note]))  # fmt: skip
     return items
 
 
