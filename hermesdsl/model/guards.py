@@ -6,9 +6,11 @@ there. Knows syntax and names; nothing of pipelines or of when conditions are te
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hermesdsl.diagnostics import Label, error
+from hermesdsl.diagnostics.nearest import suggestion
 from hermesdsl.model import resolve
 from hermesdsl.model.arithmetic import MISSING, is_number, kind_of, with_article
 from hermesdsl.model.instance import Definition, Instance
@@ -65,6 +67,9 @@ def _compared(
     builder: Builder, a: ast.Expr, op: str, b: ast.Expr, context: Context, shown: str
 ) -> Guard:
     """One comparison; both sides must be of one dimension, and words are equal or not."""
+    for one, other in ((a, b), (b, a)):
+        if isinstance(one, ast.Name) and one.name == "verdict":
+            _check_verdict(builder, other, context)
     left, right = _side(builder, a, context), _side(builder, b, context)
     first, second = left.dimension, right.dimension
     if first is None or second is None:
@@ -79,6 +84,19 @@ def _compared(
         raise Fail(error("HMS301", f"cannot compare {article(first)} with {article(second)}",
                          b.span, labels=labels))  # fmt: skip
     return Guard(op, (left.operand, right.operand), shown)
+
+
+def _check_verdict(builder: Builder, expr: ast.Expr, context: Context) -> None:
+    """What a verdict is compared with must be one."""
+    notes: Sequence[str] = ()
+    if isinstance(expr, ast.Name):
+        known = expr.name in VERDICTS or builder.lookup(context.scope, expr.name) is not MISSING
+        notes = suggestion(expr.name, VERDICTS)
+    else:
+        known = not isinstance(expr, ast.Boolean)
+    if not known:
+        raise Fail(error("HMS502", f"a verdict is one of {', '.join(VERDICTS)}", expr.span,
+                         notes=notes))  # fmt: skip
 
 
 def _side(builder: Builder, expr: ast.Expr, context: Context) -> _Side:
