@@ -146,7 +146,7 @@ class Evaluator:
     def _of_request(self, expr: ast.Name) -> Formula:
         dimension = REQUEST_ATTRIBUTES[expr.name]
         if dimension is None:
-            message = f"the {expr.name} of a request is a name, and cannot be computed with"
+            message = f"`{expr.name}` of a request is a name, which no formula computes with"
             note = f"help: compare it, as in `2 ms if {expr.name} == … else 3 ms`"
             raise Fail(error("HMS303", message, expr.span, notes=[note]))
         return Formula("attribute", (expr.name,), dimension)

@@ -6,6 +6,7 @@ there. Knows syntax and names; nothing of pipelines or of when conditions are te
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hermesdsl.diagnostics import Label, error
@@ -87,11 +88,12 @@ def _compared(
 
 def _check_verdict(builder: Builder, expr: ast.Expr, context: Context) -> None:
     """What a verdict is compared with must be one."""
+    notes: Sequence[str] = ()
     if isinstance(expr, ast.Name):
         known = expr.name in VERDICTS or builder.lookup(context.scope, expr.name) is not MISSING
         notes = suggestion(expr.name, VERDICTS)
     else:
-        known, notes = not isinstance(expr, ast.Boolean), ()
+        known = not isinstance(expr, ast.Boolean)
     if not known:
         raise Fail(error("HMS502", f"a verdict is one of {', '.join(VERDICTS)}", expr.span,
                          notes=notes))  # fmt: skip

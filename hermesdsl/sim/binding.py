@@ -155,6 +155,7 @@ class Binder:
         if isinstance(source, str) and self._members(source) != self._members(str(stage.pool)):
             reading = self._engine_visit(stage, source, client, scene, Onward((visit,)))
             reading.opens = True
+            reading.columns = visit.columns
             self._hands_over(reading, visit, {**scene.options, **stage.options})
             return reading
         if stage.type_name == "Prefill" and also is None:
