@@ -29,6 +29,7 @@ __all__ = [
     "Group",
     "Guard",
     "HardwareGraph",
+    "KvCache",
     "Link",
     "LlmModel",
     "Metric",
@@ -41,6 +42,8 @@ __all__ = [
     "Spec",
     "StageNode",
     "SweepAxis",
+    "Tier",
+    "TierStore",
     "Value",
     "VectorIndex",
     "View",
@@ -316,6 +319,53 @@ class VectorIndex:
     doc: str = ""
 
 
+# --- caches --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TierStore:
+    """Memories that form one store, striped evenly: `capacity` byte and `bandwidth` byte/s in all.
+
+    `latency` seconds of one access, that of its slowest memory.
+    """
+
+    memories: tuple[str, ...]
+    capacity: float
+    bandwidth: float
+    latency: float
+
+
+@dataclass(frozen=True)
+class Tier:
+    """One tier of a cache: its `stores`, and by client path the place of that in its `reach`.
+
+    `scope` as written. `hit_rate`: a fixed rate instead of what is really there.
+    """
+
+    path: str
+    scope: str
+    stores: tuple[TierStore, ...]
+    reach: Mapping[str, int]
+    hit_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class KvCache:
+    """A hierarchy of KV tiers in the order in which they are looked into; then recompute.
+
+    `block`: tokens that are kept, found and moved together. `eviction`, `write` and `overlap` as
+    the schema has them.
+    """
+
+    name: str
+    tiers: tuple[Tier, ...]
+    eviction: str = "lru"
+    write: str = "on_release"
+    overlap: bool = False
+    block: int = 256
+    doc: str = ""
+
+
 # --- load and experiment -------------------------------------------------------------------
 
 
@@ -408,3 +458,4 @@ class CompiledSystem:
     classes: Mapping[str, RequestClass] = field(default_factory=dict)
     views: Mapping[str, View] = field(default_factory=dict)
     indexes: Mapping[str, VectorIndex] = field(default_factory=dict)
+    caches: Mapping[str, KvCache] = field(default_factory=dict)

@@ -235,6 +235,8 @@ CACHE = Kind(
             "on_release",
         ),
         Property("overlap", BoolType(), "A fetch overlaps prefill, layer by layer.", False),
+        # 256 tokens: the chunk of LMCache (Liu et al., "LMCache", 2025, its default chunk_size).
+        Property("block", _tokens, "Tokens kept, found and moved together.", 256),
     ),
     statements=frozenset({INSTANCE, FLOW}),
     holds=("client",),

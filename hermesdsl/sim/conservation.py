@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from hermesdsl.sim.caches import Hierarchy
 from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.record import COMPLETED, UNFINISHED, Recorder, Run
 
@@ -18,12 +19,19 @@ class ConservationError(RuntimeError):
     """The records of a run contradict each other; the message lists every contradiction."""
 
 
-def check(run: Run, engines: Iterable[Engine], recorder: Recorder) -> None:
+def check(
+    run: Run,
+    engines: Iterable[Engine],
+    recorder: Recorder,
+    caches: Iterable[Hierarchy] = (),
+) -> None:
     """Raise `ConservationError` unless requests, tokens and blocks of a finished run add up."""
     engines = list(engines)
     problems = [*_requests(run), *_tokens(run, engines, recorder)]
     for engine in engines:
         problems.extend(_engine(run, engine))
+    for cache in caches:
+        problems.extend(cache.problems(run.horizon == "drain"))
     if problems:
         raise ConservationError("; ".join(problems))
 

@@ -7,13 +7,14 @@ own (`DELIVERY`), ordered by thread, so that both forms of the engines see the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import nan
 from typing import TypeAlias
 
 from hermesdsl.sim import ledger
 from hermesdsl.sim.batch_engine import BatchEngine, Job
 from hermesdsl.sim.branch import Onward
+from hermesdsl.sim.fetching import Fetching
 from hermesdsl.sim.fork import Gather
 from hermesdsl.sim.kernel import ARRIVAL, DELIVERY, Kernel
 from hermesdsl.sim.load import Offered
@@ -31,8 +32,7 @@ from hermesdsl.sim.nodes import (
 from hermesdsl.sim.record import COMPLETED, REFUSED, Recorder
 from hermesdsl.sim.router import ClientLoad
 from hermesdsl.sim.servers import Server
-from hermesdsl.sim.store import KvStore
-from hermesdsl.sim.visiting import BY_PIPELINE, QUEUE_FULL, EngineVisits, Transfer
+from hermesdsl.sim.visiting import BY_PIPELINE, QUEUE_FULL, Transfer
 from hermesdsl.sim.walk import Scope, Thread
 
 #: Called now and then with (simulated seconds, requests that have ended, requests offered).
@@ -41,10 +41,10 @@ Progress: TypeAlias = Callable[[float, int, int], None]
 _PROGRESS_EVERY = 512
 
 
-class Interpreter(EngineVisits):
+class Interpreter(Fetching):
     """Runs requests over `engines` and other `servers`, both by index of client.
 
-    `entries`: where requests of each workload begin. `stores`: caches by name.
+    `entries`: where requests of each workload begin.
     """
 
     def __init__(
@@ -56,13 +56,11 @@ class Interpreter(EngineVisits):
         load: ClientLoad,
         transfer: Transfer,
         progress: Progress | None,
-        stores: Mapping[str, KvStore],
     ) -> None:
         super().__init__(offered, kernel, recorder, load, transfer)
         self.servers: dict[int, Server] = {}
         self.entries: list[Onward] = []
         self._progress = progress
-        self._stores = stores
         self._keys = len(offered)
         #: When a thread last went on.
         self._walked = 0.0
@@ -178,7 +176,7 @@ class Interpreter(EngineVisits):
             elif isinstance(node, Again) and self._repeats(thread, node):
                 onward, turn = node.back, 0
                 continue
-            elif isinstance(node, Fetch) and self._fetch_cached(thread, node, now):
+            elif isinstance(node, Fetch) and not self._enter_fetch(thread, node, now):
                 return
             onward, turn = node.onward, node.turn(thread)
 
@@ -197,13 +195,12 @@ class Interpreter(EngineVisits):
         holds = thread.holds
         assert holds is not None
         for model in [model for model in holds if model not in node.models]:
-            hold = holds.pop(model)
-            hold.engine.release(hold, now)
+            self._release(thread, holds.pop(model), now)
 
     def _drop_all(self, thread: Thread, now: float) -> None:
         if thread.holds:
             for hold in thread.holds.values():
-                hold.engine.release(hold, now)
+                self._release(thread, hold, now)
             thread.holds = None
 
     def _show_all(self, thread: Thread, now: float) -> None:
@@ -249,17 +246,6 @@ class Interpreter(EngineVisits):
         assert node.leaves is not None
         node.leaves(thread, turn, self._part())
         self._go(thread, node.onward, turn, now)
-
-    def _fetch_cached(self, thread: Thread, node: Fetch, now: float) -> bool:
-        """Look into a cache; True if that takes time."""
-        thread.node = node
-        found, seconds = self._stores[node.cache].fetch(thread.request, thread.context, now)
-        thread.cached = min(found, thread.context - 1)
-        self._recorder.cached[thread.request] += thread.cached
-        if not seconds:
-            return False
-        self._kernel.at(now + seconds, DELIVERY, thread.key, self._go_on, thread.key)
-        return True
 
     # --- forks and joins -----------------------------------------------------------------------
 
@@ -342,7 +328,7 @@ class Interpreter(EngineVisits):
             if mine is None or hold.tokens > mine.tokens:
                 thread.holds[model], hold = hold, mine  # type: ignore[assignment]
             if hold is not None:
-                hold.engine.release(hold, now)
+                self._release(other, hold, now)
         other.holds = None
 
     def _replicate(self, thread: Thread, node: Replicas, now: float) -> None:
@@ -456,7 +442,8 @@ class Interpreter(EngineVisits):
         if thread.sequence is not None:
             self._withdraw(thread, now)
         elif thread.client >= 0:
-            self.servers[thread.client].cancel(thread)
+            if not isinstance(thread.node, Fetch):
+                self.servers[thread.client].cancel(thread)
             self._discharge(thread)
         self._drop_all(thread, now)
         self._flush(thread, 0.0)

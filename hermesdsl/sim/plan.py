@@ -8,7 +8,8 @@ Knows no clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import TypeVar
@@ -239,7 +240,7 @@ class Planner:
             self._options = outer
             return entry
         if stage.type_name == "KvFetch":
-            return Onward((self._mark(Fetch(onward, stage), scene),))
+            return Onward((self._fetch(stage, scene, onward, member),))
         pool = self._pools[str(stage.pool)]
         client: Client = self._system.placement.nodes[pool.members[0]]["client"]
         visit: EngineVisit | ServerVisit
@@ -252,6 +253,21 @@ class Planner:
         return Onward((visit,))
 
     # --- visits --------------------------------------------------------------------------------
+
+    def _fetch(
+        self, stage: StageNode, scene: _Scene, onward: Onward, member: int | None
+    ) -> Fetch:
+        """A look into a cache, at the clients of the prefill that comes next."""
+        reader = next(node for node in reached(onward) if isinstance(node, EngineVisit))
+        router = reader.router
+        fetch = Fetch(
+            onward, stage, reader.pool, tuple(sorted(reader.members)), router, reader.model
+        )
+        fetch.columns = (self._column(stage),)
+        fetch.affine = reader.affine
+        if member is not None:
+            fetch.fixed = self._clients[self._pools[reader.pool].members[member]]
+        return self._mark(fetch, scene)
 
     def _engine(
         self, stage: StageNode, also: StageNode | None, scene: _Scene, onward: Onward,
@@ -364,6 +380,21 @@ class Planner:
     def _add(self, node: NodeT) -> NodeT:
         self.plan.nodes.append(node)
         return node
+
+
+def reached(onward: Onward) -> Iterator[Node]:
+    """What comes after, the nearest first; behind an engine that reads the context, nothing."""
+    queue = deque(onward.all_targets())
+    seen: set[Node] = set()
+    while queue:
+        node = queue.popleft()
+        if node in seen:
+            continue
+        seen.add(node)
+        if isinstance(node, EngineVisit) and not node.judges:
+            yield node
+        else:
+            queue.extend(node.following())
 
 
 @dataclass(frozen=True)

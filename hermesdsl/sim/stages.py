@@ -27,7 +27,6 @@ from hermesdsl.sim.formula import check as check_amount
 from hermesdsl.sim.ledger import JUDGES, LLM_STAGES
 from hermesdsl.sim.plan import fused, stages_of
 from hermesdsl.sim.repeat import REPEATS
-from hermesdsl.sim.store import KvStore
 
 _PLAIN: Mapping[str, Value] = MappingProxyType({"join": "all", "spread": "routed"})
 #: How KV gets from a prefill to a decode client: what asks for nothing special.
@@ -123,7 +122,6 @@ class Unsupported:
     experiment: Experiment
     name: str
     services: Mapping[tuple[str, str], ServiceCost] | None
-    stores: Mapping[str, KvStore] | None
     pools: dict[str, None] = field(default_factory=dict)
 
     def diagnostics(self) -> Iterator[Diagnostic]:
@@ -182,9 +180,8 @@ class Unsupported:
             except SpecError as problem:
                 yield from problem.diagnostics
         if stage.type_name == "KvFetch":
-            cache = str(stage.options.get("cache"))
-            if self.stores is None or cache not in self.stores:
-                yield not_yet(f"{where} of type `KvFetch`")
+            if stage.pool is not None:
+                yield from self._client(stage, where)
         elif stage.pool is None:
             yield error("HMS505", f"{where} says on no client where it runs")
         else:
@@ -224,7 +221,7 @@ class Unsupported:
         if len(kinds) > 1 and "LlmEngine" in kinds:
             yield not_yet(f"{where} on engines and other clients at once")
             return
-        if stage.type_name in LLM_STAGES:
+        if stage.type_name in LLM_STAGES or stage.type_name == "KvFetch":
             if kinds != {"LlmEngine"} and kinds:
                 kind = min(kinds - {"LlmEngine"})
                 yield error("HMS505", f"{where} is a {stage.type_name} and cannot run on a {kind}")

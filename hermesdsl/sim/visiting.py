@@ -21,8 +21,10 @@ from hermesdsl.sim.load import Offered
 from hermesdsl.sim.nodes import End, EngineVisit, Visit
 from hermesdsl.sim.record import Recorder
 from hermesdsl.sim.router import ClientLoad
-from hermesdsl.sim.walk import Thread
+from hermesdsl.sim.walk import Thread, own_text
 
+#: (request, tokens, engine, seconds): KV of the first tokens of its context is let go of there.
+Released: TypeAlias = Callable[[int, int, Engine, float], None]
 #: (source, target, tokens, opened, read) → (bytes, end in seconds) of moving KV between clients.
 Transfer: TypeAlias = Callable[[Engine, Engine, int, float, float], tuple[float, float]]
 
@@ -59,6 +61,7 @@ class EngineVisits:
         transfer: Transfer,
     ) -> None:  # fmt: skip
         self.engines: dict[int, Engine] = {}
+        self.released: Released | None = None
         self._offered = offered
         self._kernel = kernel
         self._recorder = recorder
@@ -120,6 +123,7 @@ class EngineVisits:
     ) -> None:
         """To the engine that will serve it, with `left` tokens of its context to be read."""
         engine = self._choose(thread, node, hold, node.turn(thread))
+        thread.bound = -1
         if not self._fits(engine, thread.context + max(thread.produces - 1, 0), hold):
             if node.roles is not None:
                 node.roles.read(thread.request)
@@ -171,6 +175,8 @@ class EngineVisits:
         """Where the KV is, if that is one of the pool's clients; else where its router says."""
         if node.fixed is not None:
             index = node.fixed
+        elif thread.bound in node.members and not node.judges:
+            index = thread.bound
         elif hold is None:
             index = node.router.pick(thread.request, node.draw(turn))
         elif node.affine and hold.engine.index in node.members:
@@ -221,12 +227,10 @@ class EngineVisits:
             node.leaves(thread, node.turn(thread), self._part())
         elif node.produce is None:
             thread.primed = node.model
-            if sequence.keeps:
-                self._keep(thread, node, engine, sequence, thread.context)
+            self._keep(thread, node, engine, sequence, thread.context, now)
         else:
             self._produced(thread, node, now)
-            if sequence.keeps:
-                self._keep(thread, node, engine, sequence, thread.context - 1)
+            self._keep(thread, node, engine, sequence, thread.context - 1, now)
         if thread.ahead is not None:
             self._follow_ahead(thread, now)
             return
@@ -237,14 +241,29 @@ class EngineVisits:
             self._kernel.at(now, DELIVERY, thread.key, self._go_on, thread.key)
 
     def _keep(
-        self, thread: Thread, node: EngineVisit, engine: Engine, sequence: Sequence, tokens: int
-    ) -> None:
+        self, thread: Thread, node: EngineVisit, engine: Engine, sequence: Sequence, tokens: int,
+        now: float,
+    ) -> None:  # fmt: skip
+        """What becomes of the KV of the first `tokens` of the context."""
+        if not sequence.keeps:
+            self._offer(thread, engine, tokens, now)
+            return
         if thread.holds is None:
             thread.holds = {}
         hold = thread.ahead.hold if thread.ahead is not None else None
         kept = thread.holds[node.model] = engine.keep(sequence, tokens, hold)
         if node.roles is not None:
             kept.freed = node.roles.moved
+
+    def _release(self, thread: Thread, hold: Hold, now: float) -> None:
+        """Let go of kept KV; who is the last to do so offers it to the caches."""
+        if hold.refs == 1 and not hold.lost:
+            self._offer(thread, hold.engine, hold.tokens, now)
+        hold.engine.release(hold, now)
+
+    def _offer(self, thread: Thread, engine: Engine, tokens: int, now: float) -> None:
+        if self.released is not None:
+            self.released(thread.request, min(tokens, own_text(thread)), engine, now)
 
     def _produced(self, thread: Thread, node: EngineVisit, now: float) -> None:
         """A decode is over: its tokens are in the context, and seen or held back."""
@@ -370,10 +389,12 @@ class EngineVisits:
 
     def _delivered(self, now: float, key: int) -> None:
         sequence, engine = self._moving.pop(key)
-        hold = sequence.source
+        hold, thread = sequence.source, sequence.visit
         assert hold is not None
+        assert thread is not None
         hold.moving -= 1
-        _let_go(hold, now)
+        if hold in hold.engine.holds:
+            self._release(thread, hold, now)
         engine.deliver(sequence, now)
 
     # --- records -----------------------------------------------------------------------------

@@ -29,6 +29,7 @@ class Thread:
     At a client: `node` it visits there, the client's index `client` (-1: none), when it came
     (`enter`), was first served (`start`), seconds its KV was on its way (`moved`), tokens it will
     have produced (`produces`, `owed` of them by steps), load it `charges`, its `sequence` or None.
+    `bound`: the client of its next prefill, for which KV was fetched (-1: none).
     `opened`: (enter, start, moved) of a visit whose second half is still to come; `ahead`: the
     next visit, if it has begun before this one is over.
 
@@ -38,9 +39,9 @@ class Thread:
     """
 
     __slots__ = (
-        "ahead", "base", "cached", "charges", "client", "context", "documents", "enter", "gather",
-        "holds", "key", "moved", "node", "opened", "over", "owed", "parts", "primed", "produces",
-        "request", "rows", "scope", "secret", "sequence", "start", "text", "verdict", "withheld",
+        "ahead", "base", "bound", "cached", "charges", "client", "context", "documents", "enter",
+        "gather", "holds", "key", "moved", "node", "opened", "over", "owed", "parts", "primed",
+        "produces", "request", "rows", "scope", "secret", "sequence", "start", "text", "verdict", "withheld",
     )  # fmt: skip
 
     def __init__(self, request: int, key: int, context: int) -> None:
@@ -48,6 +49,7 @@ class Thread:
         self.key = key
         self.context = context
         self.cached = 0
+        self.bound = -1
         self.holds: dict[str, Hold] | None = None
         self.primed = ""
         self.text = 0
@@ -79,13 +81,28 @@ class Thread:
         What the user has not seen yet stays with this one.
         """
         made = Thread(self.request, key, self.context)
-        made.cached, made.primed, made.text = self.cached, self.primed, self.text
+        made.cached, made.bound = self.cached, self.bound
+        made.primed, made.text = self.primed, self.text
         made.documents, made.verdict = self.documents, self.verdict
         if self.holds:
             made.holds = dict(self.holds)
             for hold in made.holds.values():
                 hold.refs += 1
         return made
+
+
+def own_text(thread: Thread) -> int:
+    """Tokens at the front of its context that are the request's own text, whoever else goes on.
+
+    Threads of one request go different ways from a fork on, until they are one again.
+    """
+    tokens = thread.context
+    while thread.scope is not None:
+        if thread.scope.gather is None:
+            return min(tokens, thread.base[0])
+        thread = thread.scope.gather.parent
+        tokens = min(tokens, thread.context)
+    return tokens
 
 
 class Scope:

@@ -57,6 +57,8 @@ def _lower(tree: Tree, sink: Sink) -> CompiledSystem | None:
     if not keep(found):
         return None
     indexes = serving.indexes(tree)
+    caches = tiers.caches(tree, graph, placement)
     return CompiledSystem(
-        graph, placement, graphs, offered, experiments, groups, views=shown, indexes=indexes
-    )
+        graph, placement, graphs, offered, experiments, groups, views=shown, indexes=indexes,
+        caches=caches,
+    )  # fmt: skip

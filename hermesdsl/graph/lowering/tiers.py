@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING
 from hermesdsl.diagnostics import Diagnostic, Label, error
 from hermesdsl.graph import placement
 from hermesdsl.graph.pipeline import flatten
-from hermesdsl.graph.types import HardwareGraph, Part, PipelineGraph, PlacementGraph
+from hermesdsl.graph.types import (
+    Client,
+    Group,
+    HardwareGraph,
+    KvCache,
+    Part,
+    PipelineGraph,
+    PlacementGraph,
+    Tier,
+    TierStore,
+    Value,
+)
 from hermesdsl.model import flows
 from hermesdsl.model.instance import Instance
 from hermesdsl.model.resolve import place_of
@@ -22,6 +33,78 @@ from hermesdsl.units.quantity import Quantity
 if TYPE_CHECKING:
     from hermesdsl.model.elaborate import Tree
     from hermesdsl.source import Span
+
+
+def caches(tree: Tree, hardware: HardwareGraph, placed: PlacementGraph) -> dict[str, KvCache]:
+    """Every cache, by the name that stages call it by; their ways and scopes are checked."""
+    builder = tree.builder
+    groups = _groups(placed)
+    found = {}
+    for name, definition in tree.singles("cache").items():
+        cache = definition.instance(builder)
+        arrows = [(arrow.source, arrow.target) for arrow in flows.arrows(builder, cache)]
+        tiers = [cache.children[tier] for tier in _in_order(dict(arrows))]
+        found[name] = KvCache(
+            name=name,
+            tiers=tuple(
+                _tier(hardware, placed, tier.path, groups)
+                for tier in tiers
+                if isinstance(tier, Instance)
+            ),
+            eviction=builder.get(cache, "eviction"),
+            write=builder.get(cache, "write"),
+            overlap=bool(builder.get(cache, "overlap")),
+            block=int(builder.number(cache, "block")),
+            doc=cache.doc,
+        )
+    return found
+
+
+def _in_order(following: Mapping[str, str]) -> list[str]:
+    """The tiers from the first to the last before ``recompute``."""
+    at = next((name for name in following if name not in following.values()), "recompute")
+    found = []
+    while at in following:
+        if at != "input":
+            found.append(at)
+        at = following[at]
+    return found
+
+
+def _tier(
+    hardware: HardwareGraph, placed: PlacementGraph, path: str, groups: Mapping[str, Group]
+) -> Tier:
+    client: Client = placed.nodes[path]["client"]
+    scope, rate = str(client.options["scope"]), client.options.get("hit_rate")
+    stores = placement.tier_stores(hardware, list(placed.successors(path)), scope, groups)
+    return Tier(
+        path=path,
+        scope=scope,
+        stores=tuple(_store(hardware, memories, client.options) for memories in stores),
+        reach=placement.stores_in_reach(hardware, stores, scope, groups),
+        hit_rate=float(rate) if isinstance(rate, int | float) else None,
+    )
+
+
+def _store(
+    hardware: HardwareGraph, memories: tuple[str, ...], options: Mapping[str, Value]
+) -> TierStore:
+    """What each memory brings, unless the tier says it of every memory."""
+
+    def each(name: str) -> list[float]:
+        own = options.get(name)
+        if isinstance(own, int | float):
+            return [float(own)] * len(memories)
+        return [float(getattr(hardware.nodes[path]["part"], name)) for path in memories]
+
+    return TierStore(
+        memories, sum(each("capacity")), sum(each("bandwidth")), max(each("latency"), default=0.0)
+    )
+
+
+def _groups(placed: PlacementGraph) -> dict[str, Group]:
+    clients = {path: data["client"] for path, data in placed.nodes(data=True) if "client" in data}
+    return {path: c.group for path, c in clients.items() if c.group is not None}
 
 
 def check_ways(tree: Tree) -> list[Diagnostic]:
@@ -65,7 +148,7 @@ def _last(following: Mapping[str, str], name: str) -> str:
 def check_scopes(tree: Tree, hardware: HardwareGraph, placed: PlacementGraph) -> list[Diagnostic]:
     """Tiers whose memories their `scope` cannot join, as there is nothing of that sort around."""
     clients = {path: data["client"] for path, data in placed.nodes(data=True) if "client" in data}
-    groups = {path: c.group for path, c in clients.items() if c.group is not None}
+    groups = _groups(placed)
     spans = _spans(tree)
     found = []
     for path, client in clients.items():
