@@ -192,7 +192,7 @@ class Group:
 
     `devices` are paths in placement order. `part` is the device (all of a group are alike).
     `memories` hold weights and KV; `memory_capacity` bytes and `memory_bandwidth` byte/s are per
-    device. `tp_fabric` joins the devices of one tensor-parallel group, `pp_fabric` neighbouring
+    device, of which tiers of caches in use take `reserved` bytes. `tp_fabric` joins the devices of one tensor-parallel group, `pp_fabric` neighbouring
     pipeline stages, `ep_fabric` all devices of the group.
     """
 
@@ -208,6 +208,7 @@ class Group:
     tp_fabric: Fabric = Fabric(1, 0.0, float("inf"))
     pp_fabric: Fabric = Fabric(1, 0.0, float("inf"))
     ep_fabric: Fabric = Fabric(1, 0.0, float("inf"))
+    reserved: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,6 @@ def inside(**node: Any) -> nx.DiGraph:
 @pytest.mark.parametrize(
     ("graph", "message"),
     [
-        (pipeline("chat", StageNode("chat.find", "KvFetch", "llm", {"cache": "kv"})),
-         "stage `chat.find` of type `KvFetch`"),
         (pipeline("chat", StageNode("a", "Generate", "llm", repeat=Spec("until", {"n": 3}))),
          "`repeat = until(n = 3)` of stage `a`"),
         (pipeline("chat", StageNode("a", "Generate", "llm", replicas=2, join=Spec("any"))),

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hermesdsl.diagnostics import Diagnostic, Label, error
+from hermesdsl.diagnostics import Diagnostic, Label, error, warning
 from hermesdsl.graph import placement
 from hermesdsl.graph.pipeline import flatten
 from hermesdsl.graph.types import (
@@ -60,6 +61,21 @@ def caches(tree: Tree, hardware: HardwareGraph, placed: PlacementGraph) -> dict[
     return found
 
 
+def check_writes(
+    tree: Tree, made: Mapping[str, KvCache], pipelines: Mapping[str, PipelineGraph]
+) -> list[Diagnostic]:
+    """A warning for a cache in use to which nothing is ever written."""
+    used = _used(pipelines)
+    return [
+        warning("HMS601", f"cache `{name}` can never hit: nothing is written to it",
+                tree.singles("cache")[name].span,
+                notes=["help: leave out `write = none`, or give a tier a fixed `hit_rate`"])
+        for name, cache in made.items()
+        if name in used and cache.write == "none" and cache.tiers
+        and all(tier.hit_rate is None for tier in cache.tiers)
+    ]  # fmt: skip
+
+
 def _in_order(following: Mapping[str, str]) -> list[str]:
     """The tiers from the first to the last before ``recompute``."""
     at = next((name for name in following if name not in following.values()), "recompute")
@@ -103,8 +119,9 @@ def _store(
 
 
 def _groups(placed: PlacementGraph) -> dict[str, Group]:
-    clients = {path: data["client"] for path, data in placed.nodes(data=True) if "client" in data}
-    return {path: c.group for path, c in clients.items() if c.group is not None}
+    """Of the engines: nobody else has KV."""
+    clients = [data["client"] for _, data in placed.nodes(data=True) if "client" in data]
+    return {c.path: c.group for c in clients if c.type_name == "LlmEngine" and c.group is not None}
 
 
 def check_ways(tree: Tree) -> list[Diagnostic]:
@@ -168,12 +185,7 @@ def check_capacity(
 
     A cache that no pipeline reads takes nothing: several may stand for one another.
     """
-    used = {
-        cache
-        for graph in pipelines.values()
-        for _, stage in flatten(graph)
-        if isinstance(cache := stage.options.get("cache"), str)
-    }
+    used = _used(pipelines)
     taken: dict[str, list[tuple[str, float]]] = defaultdict(list)
     for path, data in placed.nodes(data=True):
         client = data.get("client")
@@ -184,6 +196,37 @@ def check_capacity(
             for memory in placed.successors(path):
                 taken[memory].append((path, float(capacity)))
     return _exceeded(placed, taken, _spans(tree))
+
+
+def _used(pipelines: Mapping[str, PipelineGraph]) -> set[str]:
+    """The caches that stages look into."""
+    return {
+        cache
+        for graph in pipelines.values()
+        for _, stage in flatten(graph)
+        if isinstance(cache := stage.options.get("cache"), str)
+    }
+
+
+def reserve(placed: PlacementGraph, pipelines: Mapping[str, PipelineGraph]) -> None:
+    """Take the bytes of the tiers of caches in use off the engines in whose memories they lie."""
+    used = _used(pipelines)
+    taken: dict[str, float] = defaultdict(float)
+    for path, data in placed.nodes(data=True):
+        client: Client | None = data.get("client")
+        if client is None or client.type_name != "KvTier" or path.rpartition(".")[0] not in used:
+            continue
+        own = client.options.get("capacity")
+        for memory in placed.successors(path):
+            part: Part = placed.nodes[memory]["part"]
+            taken[memory] += float(own) if isinstance(own, int | float) else part.capacity
+    for data in placed.nodes.values():
+        client = data.get("client")
+        if client is not None and client.type_name == "LlmEngine" and client.group is not None:
+            group = client.group
+            size = sum(taken.get(memory, 0.0) for memory in group.memories) / len(group.devices)
+            if size:
+                data["client"] = replace(client, group=replace(group, reserved=size))
 
 
 def _spans(tree: Tree) -> dict[str, Span]:
