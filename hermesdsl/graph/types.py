@@ -192,8 +192,9 @@ class Group:
 
     `devices` are paths in placement order. `part` is the device (all of a group are alike).
     `memories` hold weights and KV; `memory_capacity` bytes and `memory_bandwidth` byte/s are per
-    device, of which tiers of caches in use take `reserved` bytes. `tp_fabric` joins the devices of one tensor-parallel group, `pp_fabric` neighbouring
-    pipeline stages, `ep_fabric` all devices of the group.
+    device, of which tiers of caches in use take `reserved` bytes. `tp_fabric` joins the devices of
+    one tensor-parallel group, `pp_fabric` neighbouring pipeline stages, `ep_fabric` all devices
+    of the group.
     """
 
     devices: tuple[str, ...]

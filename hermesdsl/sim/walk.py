@@ -41,7 +41,8 @@ class Thread:
     __slots__ = (
         "ahead", "base", "bound", "cached", "charges", "client", "context", "documents", "enter",
         "gather", "holds", "key", "moved", "node", "opened", "over", "owed", "parts", "primed",
-        "produces", "request", "rows", "scope", "secret", "sequence", "start", "text", "verdict", "withheld",
+        "produces", "request", "rows", "scope", "secret", "sequence", "start", "text", "verdict",
+        "withheld",
     )  # fmt: skip
 
     def __init__(self, request: int, key: int, context: int) -> None:
