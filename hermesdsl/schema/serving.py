@@ -222,12 +222,17 @@ KV_TIER = BuiltinType(
     ),
 )
 
+#: Orders in which blocks leave a full tier.
+_EVICTIONS = (
+    "lru",
+    "lfu",
+)
 CACHE = Kind(
     "cache",
     "An ordered hierarchy of KV tiers: `hbm -> dram -> recompute`.",
     single=True,
     properties=props(
-        Property("eviction", SymbolType(("lru", "lfu")), "What leaves a full tier.", "lru"),
+        Property("eviction", SymbolType(_EVICTIONS), "What leaves a full tier.", "lru"),
         Property(
             "write",
             SymbolType(("on_release", "on_evict", "none")),
