@@ -34,12 +34,13 @@ class Sequence:
     KV blocks it has in host memory. `shared`: full KV blocks below its own, those of `parent`.
     `source`: KV at another engine that must be moved here first. `keeps`: its KV outlives it;
     `layerwise`: and begins to move with the last step of its prompt.
+    `awaits`: KV that it goes on from is still on its way here; its first token waits for it.
     `visible`: its tokens are the user's. `place`: see `QUEUED` and its like; `cancelled`: to be
     taken out at the next step boundary. `start`, `first`: times of its first step, first token.
     """
 
-    __slots__ = ("again", "base", "cancelled", "first", "fresh", "held", "joined", "keeps",
-                 "layerwise", "left", "parent", "place", "prompt", "remaining", "request",
+    __slots__ = ("again", "awaits", "base", "cancelled", "first", "fresh", "held", "joined",
+                 "keeps", "layerwise", "left", "parent", "place", "prompt", "remaining", "request",
                  "serial", "shared", "since", "source", "start", "started",
                  "swapped", "turn", "visible", "visit")  # fmt: skip
 
@@ -63,6 +64,7 @@ class Sequence:
         self.parent: Hold | None = None
         self.source: Hold | None = None
         self.keeps = False
+        self.awaits = False
         self.layerwise = False
         self.visible = True
         self.place = QUEUED

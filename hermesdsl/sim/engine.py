@@ -169,6 +169,13 @@ class Engine:
         self._ready.append(sequence)
         self._poke(now, nextafter(now, inf))
 
+    def arrived(self, sequence: Sequence, now: float) -> None:
+        """KV that a sequence awaited is here; if its text has been read, it goes on."""
+        sequence.awaits = False
+        if sequence in self._incoming:
+            self._ready.append(sequence)
+            self._poke(now, nextafter(now, inf))
+
     def cancel(self, sequence: Sequence, now: float) -> None:
         """Take a sequence out, at once if it waits, else at the next step boundary."""
         sequence.cancelled = True
@@ -536,6 +543,8 @@ class Engine:
             elif sequence.left:
                 sequence.place = QUEUED
                 self.waiting.push(sequence, SWAPPED)
+            elif sequence.fresh:
+                self._end_prompt(sequence, now)
             else:
                 self._start(sequence, now)
                 self._join(sequence)
@@ -543,6 +552,11 @@ class Engine:
 
     def _end_prompt(self, sequence: Sequence, now: float) -> None:
         """The step that completes a prompt brings a token: the first, unless it was preempted."""
+        if sequence.awaits:
+            # It keeps its seat; the batch goes on without it.
+            sequence.place = INCOMING
+            self._incoming[sequence] = None
+            return
         request = sequence.request
         recorder = self._recorder
         self.prompts_done += 1

@@ -24,7 +24,7 @@ class Fetching(EngineVisits):
     caches: Mapping[str, Hierarchy]
 
     def _enter_fetch(self, thread: Thread, node: Fetch, now: float) -> bool:
-        """Look into a cache; True if that takes no time."""
+        """Look into a cache; True if the thread goes on at once."""
         node.count(thread)
         turn, request = node.turn(thread), thread.request
         hold = self._hold(thread, node.model, now)
@@ -42,6 +42,9 @@ class Fetching(EngineVisits):
         )
         thread.cached, thread.start = self.caches[node.cache].fetch(lookup, now, self._fetched)
         self._recorder.cached[request] += thread.cached
+        if thread.cached and self.caches[node.cache].cache.overlap:
+            thread.fetching = (request, node.columns[0], client, turn, now, thread.start)
+            return True
         if thread.cached:
             self._charge(thread, client)
             return False
@@ -59,8 +62,15 @@ class Fetching(EngineVisits):
         return node.router.pick(thread.request, node.draw(turn))
 
     def _fetched(self, now: float, key: int) -> None:
+        sequence, engine = self._awaited.pop(key, (None, None))
+        if sequence is not None and engine is not None:
+            engine.arrived(sequence, now)
         thread = self._live.get(key)
         if thread is None or thread.over:
+            return
+        if thread.fetching is not None:
+            self._write(thread, (*thread.fetching, now, 0.0))
+            thread.fetching = None
             return
         node = thread.node
         assert isinstance(node, Fetch)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from hermesdsl.diagnostics import Diagnostic, error, nearest
+from hermesdsl.graph.pipeline import flatten
 from hermesdsl.graph.types import (
     Client,
     CompiledSystem,
@@ -24,13 +25,14 @@ from hermesdsl.sim.caches.carry import ends
 @dataclass(frozen=True)
 class FetchStage:
     """A `KvFetch` stage: its `cache`, its `pool` (None: that of the prefill), and the pools of the
-    prefills that may come next.
+    prefills that may come next. `adjacent`: one of them comes next, whatever happens.
     """
 
     path: str
     cache: str
     pool: str | None
     readers: tuple[str, ...]
+    adjacent: bool
 
 
 def fetch_stages(graph: PipelineGraph) -> list[FetchStage]:
@@ -45,8 +47,18 @@ def fetch_stages(graph: PipelineGraph) -> list[FetchStage]:
         elif stage.type_name == "KvFetch":
             readers, _ = _readers(graph, path)
             cache = str(stage.options.get("cache"))
-            found.append(FetchStage(path, cache, stage.pool, tuple(dict.fromkeys(readers))))
+            pools = tuple(dict.fromkeys(readers))
+            found.append(FetchStage(path, cache, stage.pool, pools, _adjacent(graph, path)))
     return found
+
+
+def _adjacent(graph: PipelineGraph, path: str) -> bool:
+    """True if one prefill, run once at a time, is all that follows a stage."""
+    after = list(graph.successors(path))
+    stage: StageNode | None = graph.nodes[after[0]].get("stage") if len(after) == 1 else None
+    if stage is None or graph.nodes[after[0]].get("join") == "wait":
+        return False
+    return stage.type_name in ("Prefill", "Generate") and stage.replicas == 1
 
 
 def _readers(graph: PipelineGraph, start: str) -> tuple[list[str], bool]:
@@ -171,14 +183,31 @@ def _cache(
     if cache.write == "on_evict":
         yield _not_yet(f"`write = on_evict` of {where}",
                        "help: these can be executed: on_release, none")  # fmt: skip
-    if cache.overlap:
-        yield _not_yet(f"`overlap = true` of {where}")
+    yield from _overlap(system, cache, fetches)
     devices = keeps_of(system, next(iter(models.values())))
     several = next((path for path, own in devices.items() if len(own) > 1), None)
     for tier in cache.tiers:
         if tier.scope == "device" and several is not None:
             yield _not_yet(f"`scope = device` of tier `{tier.path}` with `{several}` on several "
                            "devices", "help: `scope = client` joins their memories")  # fmt: skip
+
+
+def _overlap(
+    system: CompiledSystem, cache: KvCache, fetches: list[FetchStage]
+) -> Iterator[Diagnostic]:
+    """A prefill that overlaps its fetch comes right behind it, and hands over when it is done."""
+    if not cache.overlap:
+        return
+    for fetch in fetches:
+        if not fetch.adjacent:
+            yield _not_yet(f"`overlap = true` of cache `{cache.name}` with something between "
+                           f"`{fetch.path}` and the prefill")  # fmt: skip
+    for name, graph in system.pipelines.items():
+        owners = [graph.graph.get("options", {}), *(stage.options for _, stage in flatten(graph))]
+        looks = any(fetch.cache == cache.name for fetch in fetch_stages(graph))
+        if looks and any(options.get("transfer") == "layerwise" for options in owners):
+            yield _not_yet(f"`overlap = true` of cache `{cache.name}` with `transfer = layerwise` "
+                           f"of pipeline `{name}`")  # fmt: skip
 
 
 def _sharing(

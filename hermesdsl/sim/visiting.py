@@ -69,6 +69,8 @@ class EngineVisits:
         self._transfer = transfer
         self._live: dict[int, Thread] = {}
         self._moving: dict[int, tuple[Sequence, Engine]] = {}
+        #: Prompts that are read while KV for them is fetched, by key of the thread.
+        self._awaited: dict[int, tuple[Sequence, Engine]] = {}
         self._parts = 0
         #: True while requests arrive from outside: they may join a step that begins now.
         self._arriving = False
@@ -137,6 +139,9 @@ class EngineVisits:
         thread.cached = 0
         sequence.visible, sequence.keeps = node.visible, node.keeps
         sequence.layerwise = node.layerwise
+        if thread.fetching is not None:
+            sequence.awaits = True
+            self._awaited[thread.key] = (sequence, engine)
         if not left:
             sequence.fresh, sequence.again = False, True
             sequence.since = now if resident == thread.context else nan

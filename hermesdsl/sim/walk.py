@@ -29,7 +29,8 @@ class Thread:
     At a client: `node` it visits there, the client's index `client` (-1: none), when it came
     (`enter`), was first served (`start`), seconds its KV was on its way (`moved`), tokens it will
     have produced (`produces`, `owed` of them by steps), load it `charges`, its `sequence` or None.
-    `bound`: the client of its next prefill, for which KV was fetched (-1: none).
+    `bound`: the client of its next prefill, for which KV was fetched (-1: none); `fetching`: the
+    row of a fetch that goes on while that prefill runs, as far as it is known.
     `opened`: (enter, start, moved) of a visit whose second half is still to come; `ahead`: the
     next visit, if it has begun before this one is over.
 
@@ -40,9 +41,9 @@ class Thread:
 
     __slots__ = (
         "ahead", "base", "bound", "cached", "charges", "client", "context", "documents", "enter",
-        "gather", "holds", "key", "moved", "node", "opened", "over", "owed", "parts", "primed",
-        "produces", "request", "rows", "scope", "secret", "sequence", "start", "text", "verdict",
-        "withheld",
+        "fetching", "gather", "holds", "key", "moved", "node", "opened", "over", "owed", "parts",
+        "primed", "produces", "request", "rows", "scope", "secret", "sequence", "start", "text",
+        "verdict", "withheld",
     )  # fmt: skip
 
     def __init__(self, request: int, key: int, context: int) -> None:
@@ -51,6 +52,7 @@ class Thread:
         self.context = context
         self.cached = 0
         self.bound = -1
+        self.fetching: tuple[float, ...] | None = None
         self.holds: dict[str, Hold] | None = None
         self.primed = ""
         self.text = 0
