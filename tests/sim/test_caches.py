@@ -126,6 +126,19 @@ def test_what_is_being_written_is_not_there_yet():
     assert [tokens for tokens, _ in fetched(done)] == [0, 0, 100]
 
 
+def test_what_is_on_its_way_to_a_store_is_not_sent_again():
+    # Both engines let go of one text at 1 s, and of a text behind it: 60 tokens come twice.
+    rows = load([0.0, 0.0, 30.0], [-1, -1, -1], prompt=[60, 80, 90])
+    ids = np.array([1, 2, 3, 1, 2, 3, 4, 1, 2, 3, 4, 9])
+    rows = replace(rows, blocks=Blocks(ids, np.array([0, 3, 7, 12]), 20))
+    done = run(cached(Shelf(), engines=2), rows)
+    assert [tokens for tokens, _ in fetched(done)] == [0, 0, 80]
+    (tier,) = done.tiers
+    assert tier.written == 60 + 20 + 10
+    # Three writes and one read, of 60, 20 and 10 kB, and of 80.
+    assert tier.busy_s == pytest.approx(4 * 0.5 + 0.06 + 0.02 + 0.01 + 0.08)
+
+
 def test_the_last_token_is_left_to_the_prefill():
     # 100 tokens in front and a prompt of 10 that the session repeats word for word: 11 blocks.
     first = replace(load([0.0, 50.0], 7, prompt=10), session=np.array([3, 3]), grows=True)

@@ -138,6 +138,56 @@ def test_the_memory_of_the_client_itself_needs_no_link():
     np.testing.assert_allclose(seconds, 1024 * 2**17 / 6.7e12, rtol=1e-9, atol=1e-12)
 
 
+# --- pipelines ---------------------------------------------------------------------------------
+
+AGENT = """
+from std.nvidia.hopper import DGX_H100
+from std.models.llama  import Llama3_1_8B
+box: DGX_H100
+llm[2]: LlmEngine on box.gpu[0:2] { model = Llama3_1_8B }
+tools: WorkerPool { workers = 8 }
+cache kv { dram: KvTier on box.dram[0] { scope = node }; dram -> recompute; block = 64 tok }
+pipeline Agent {
+    before: KvFetch { cache = kv }
+    think:  Generate on llm { tokens = 20 tok; hidden = true }
+    tool:   Tool on tools { service = 10 ms; appends = 200 tok }
+    again:  KvFetch on llm { cache = kv }
+    answer: Generate on llm { tokens = 30 tok }
+    input -> before -> think -> tool -> again -> answer -> output
+}
+workload w {
+    pipeline = Agent; arrivals = poisson(0.5 session/s); turns = geometric(mean = 3); think_time = fixed(5 s)
+    prompt = 500 tok; output = 30 tok
+}
+experiment e { workload = [w]; duration = 30 s; contention = none }
+"""
+
+
+def test_an_agent_looks_only_for_what_it_does_not_hold():
+    columns = simulated(hermesdsl.compile(AGENT)).requests
+    # The second look is for the tool's answer, which nobody has had before.
+    np.testing.assert_array_equal(columns["Agent.again.start_s"], columns["Agent.again.end_s"])
+    np.testing.assert_array_equal(columns["Agent.again.client"], columns["Agent.think.client"])
+    # KV of n tokens was let go of at the end of a turn: all but the last token, in blocks of 64.
+    later = columns["context_tokens"] > 500
+    history = columns["context_tokens"][later] - 500
+    np.testing.assert_array_equal(columns["cached_tokens"][later], (history - 1) // 64 * 64)
+    assert later.sum() > 10
+
+
+def test_a_run_that_is_cut_while_kv_is_on_its_way():
+    system = hermesdsl.compile(
+        BOX.format(bandwidth="2 GB/s", latency="2 ms", link="1 GB/s", link_latency="20 ms",
+                   tokens=24_576),
+        set={"e.horizon": "cut", "e.duration": "62 s"},
+    )  # fmt: skip
+    columns = hermesdsl.run(system).requests
+    # The second request comes after a minute, and its fetch takes six seconds.
+    assert columns["chat.fetch.start_s"].tolist() == [0.0, 60.0]
+    assert np.isnan(columns["chat.fetch.end_s"][1])
+    assert columns["cached_tokens"].tolist() == [0, 24_576]
+
+
 # --- programs ----------------------------------------------------------------------------------
 
 

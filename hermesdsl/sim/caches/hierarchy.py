@@ -1,8 +1,8 @@
 """One cache of a run: lookups down its tiers, fetches, writes, and what each tier counts.
 
 A lookup takes from every tier the blocks that follow without a gap on what the tiers before it
-had. A block is there from the moment its write has ended until it leaves; what is under way is
-not there yet, so two requests that let go of the same text at once both write it.
+had. A block is there from the moment its write has ended until it leaves. What is on its way to a
+store is not there yet, and not sent again.
 """
 
 from __future__ import annotations
@@ -60,11 +60,12 @@ class Lookup:
 
 @dataclass(eq=False)
 class _Shelf:
-    """One store at work."""
+    """One store at work; `coming`: blocks on their way to it."""
 
     memories: tuple[str, ...]
     server: TierServer
     blocks: BlockStore
+    coming: set[int]
 
 
 @dataclass(eq=False)
@@ -97,12 +98,16 @@ class _Fetch:
 
 @dataclass(frozen=True, eq=False)
 class _Write:
-    """Blocks on their way to a store of the `depth`-th tier, for a client; `present` wait there."""
+    """A write to a store of the `depth`-th tier, for a client: of a text's `blocks` those `new`.
+
+    `present` are there already and wait for them.
+    """
 
     depth: int
     shelf: _Shelf
     blocks: Sequence[int]
     present: Sequence[int]
+    new: frozenset[int]
     client: str
     size: float
 
@@ -132,7 +137,7 @@ class Hierarchy:
     def _shelf(self, store: TierStore) -> _Shelf:
         server = TierServer(self._site.kernel, store.latency, store.bandwidth)
         capacity = int(store.capacity / self._block_bytes)
-        return _Shelf(store.memories, server, BlockStore(capacity, self.cache.eviction))
+        return _Shelf(store.memories, server, BlockStore(capacity, self.cache.eviction), set())
 
     # --- fetching ----------------------------------------------------------------------------
 
@@ -218,12 +223,14 @@ class Hierarchy:
             store = shelf.blocks
             blocks = blocks[: store.capacity]
             present = [block for block in blocks if block in store]
-            if len(present) == len(blocks):
-                store.use(blocks)
+            new = frozenset(blocks).difference(present, shelf.coming)
+            if not new:
+                store.use(present)
                 return
             store.pin(present)
-            size = (len(blocks) - len(present)) * self._block_bytes
-            write = _Write(place, shelf, blocks, present, client, size)
+            shelf.coming |= new
+            size = len(new) * self._block_bytes
+            write = _Write(place, shelf, blocks, present, new, client, size)
             arrive = partial(self._arrive, write)
             self._writes += 1
             # Below the keys of requests: at one instant, writes come first.
@@ -241,8 +248,10 @@ class Hierarchy:
     def _written(self, write: _Write, now: float, key: int) -> None:
         """A write has ended; what has to leave is written one tier further down."""
         shelf, level = write.shelf, self._levels[write.depth]
-        shelf.blocks.unpin(write.present)
-        change = shelf.blocks.insert(write.blocks)
+        store = shelf.blocks
+        store.unpin(write.present)
+        shelf.coming -= write.new
+        change = store.insert([b for b in write.blocks if b in write.new or b in store])
         level.written += len(change.inserted)
         level.evicted += len(change.evicted)
         level.held += len(change.inserted) - len(change.evicted)
