@@ -14,6 +14,7 @@ from hermesdsl.sim.caches.hierarchy import Lookup
 from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.kv import Hold
 from hermesdsl.sim.nodes import Fetch
+from hermesdsl.sim.roles import Roles
 from hermesdsl.sim.visiting import EngineVisits
 from hermesdsl.sim.walk import Thread
 
@@ -77,6 +78,12 @@ class Fetching(EngineVisits):
         self._record(thread, thread.start, now, nan)
         self._discharge(thread)
         self._go(thread, node.onward, node.turn(thread), now)
+
+    def _forget(self, thread: Thread, node: Fetch) -> None:
+        """A thread is cancelled while KV comes for a prefill that will not be."""
+        if isinstance(node.router, Roles):
+            node.router.read(thread.request)
+            node.router.moved(thread.client)
 
     def offer(self, request: int, tokens: int, engine: Engine, now: float) -> None:
         """KV of the first tokens of a request's context is let go of at an engine."""

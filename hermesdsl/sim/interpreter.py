@@ -442,7 +442,9 @@ class Interpreter(Fetching):
         if thread.sequence is not None:
             self._withdraw(thread, now)
         elif thread.client >= 0:
-            if not isinstance(thread.node, Fetch):
+            if isinstance(thread.node, Fetch):
+                self._forget(thread, thread.node)
+            else:
                 self.servers[thread.client].cancel(thread)
             self._discharge(thread)
         self._drop_all(thread, now)

@@ -254,9 +254,7 @@ class Planner:
 
     # --- visits --------------------------------------------------------------------------------
 
-    def _fetch(
-        self, stage: StageNode, scene: _Scene, onward: Onward, member: int | None
-    ) -> Fetch:
+    def _fetch(self, stage: StageNode, scene: _Scene, onward: Onward, member: int | None) -> Fetch:
         """A look into a cache, at the clients of the prefill that comes next."""
         reader = next(node for node in reached(onward) if isinstance(node, EngineVisit))
         router = reader.router

@@ -83,9 +83,7 @@ def simulate(
     else:
         interpreter.run(inf)
     engines = interpreter.engines.values()
-    run = records(
-        point, recorder, plan.stages, tuple(index), engines, interpreter.caches.values()
-    )
+    run = records(point, recorder, plan.stages, tuple(index), engines, interpreter.caches.values())
     conservation.check(run, engines, recorder, interpreter.caches.values())
     return run
 

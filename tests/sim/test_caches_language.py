@@ -156,7 +156,8 @@ pipeline Agent {
     input -> before -> think -> tool -> again -> answer -> output
 }
 workload w {
-    pipeline = Agent; arrivals = poisson(0.5 session/s); turns = geometric(mean = 3); think_time = fixed(5 s)
+    pipeline = Agent; arrivals = poisson(0.5 session/s)
+    turns = geometric(mean = 3); think_time = fixed(5 s)
     prompt = 500 tok; output = 30 tok
 }
 experiment e { workload = [w]; duration = 30 s; contention = none }

@@ -22,9 +22,7 @@ class TierServer:
         self._free_from = 0.0
         self.busy = 0.0
 
-    def serve(
-        self, size: float, now: float, key: int, then: Callable[[float, int], None]
-    ) -> float:
+    def serve(self, size: float, now: float, key: int, then: Callable[[float, int], None]) -> float:
         """Queue `size` bytes; when their service begins. Calls `then(its end, key)`."""
         seconds = self._latency + size / self._bandwidth
         start = max(now, self._free_from)
