@@ -19,19 +19,20 @@ class ConservationError(RuntimeError):
     """The records of a run contradict each other; the message lists every contradiction."""
 
 
-def check(
-    run: Run,
-    engines: Iterable[Engine],
-    recorder: Recorder,
-    caches: Iterable[Hierarchy] = (),
-) -> None:
+def check(run: Run, engines: Iterable[Engine], recorder: Recorder) -> None:
     """Raise `ConservationError` unless requests, tokens and blocks of a finished run add up."""
     engines = list(engines)
     problems = [*_requests(run), *_tokens(run, engines, recorder)]
     for engine in engines:
         problems.extend(_engine(run, engine))
-    for cache in caches:
-        problems.extend(cache.problems(run.horizon == "drain"))
+    if problems:
+        raise ConservationError("; ".join(problems))
+
+
+def check_caches(run: Run, caches: Iterable[Hierarchy]) -> None:
+    """Raise `ConservationError` unless the blocks of every cache of a finished run add up."""
+    drained = run.horizon == "drain"
+    problems = [problem for cache in caches for problem in cache.problems(drained)]
     if problems:
         raise ConservationError("; ".join(problems))
 

@@ -84,7 +84,8 @@ def simulate(
         interpreter.run(inf)
     engines = interpreter.engines.values()
     run = records(point, recorder, plan.stages, tuple(index), engines, interpreter.caches.values())
-    conservation.check(run, engines, recorder, interpreter.caches.values())
+    conservation.check(run, engines, recorder)
+    conservation.check_caches(run, interpreter.caches.values())
     return run
 
 
