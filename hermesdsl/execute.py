@@ -13,8 +13,9 @@ from hermesdsl.diagnostics import Diagnostic, SpecError, warning
 
 if TYPE_CHECKING:
     from hermesdsl.api import Progress, System
-    from hermesdsl.graph.types import Experiment, Pool, Workload
+    from hermesdsl.graph.types import CompiledSystem, Experiment, Pool, Workload
     from hermesdsl.results import Result
+    from hermesdsl.sim.workload import Load
 
 _DEFAULT_BATCH, _DEFAULT_TOKENS = 256, 2048
 
@@ -62,8 +63,30 @@ def execute(
         parameters=system.parameters,
         wall_s=time.perf_counter() - started,
         provenance={"measured": 0.0, "calibrated": 0.0, "datasheet": 1.0},
-        notes=[*notes, *_assumptions(system, experiment)],
+        notes=[*notes, *_reuse(compiled, experiment, loads), *_assumptions(system, experiment)],
     )
+
+
+def _reuse(
+    compiled: CompiledSystem, experiment: Experiment, loads: Iterable[Load]
+) -> Iterable[str]:
+    """What a cache could find at best, where block ids say so; and caches that find nothing."""
+    from hermesdsl.sim.lookups import fetch_stages
+    from hermesdsl.sim.requests import infinite_hit_rate
+
+    for load in loads:
+        batch = load.batch
+        if batch.blocks is not None:
+            share = 100 * infinite_hit_rate(batch.blocks)
+            yield (
+                f"an infinite cache would find {share:.1f}% of the {batch.blocks.size}-token "
+                f"blocks that `{batch.workload}` offers"
+            )
+        elif not batch.grows and (batch.prefix < 0).all():
+            graph = compiled.pipelines[compiled.workloads[batch.workload].pipeline]
+            for cache in dict.fromkeys(fetch.cache for fetch in fetch_stages(graph)):
+                if compiled.caches[cache].tiers:
+                    yield f"`{cache}` can never hit: nothing `{batch.workload}` offers is shared"
 
 
 def _assumptions(system: System, experiment: Experiment) -> Iterable[str]:

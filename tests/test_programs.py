@@ -144,6 +144,13 @@ def _lines(system: System) -> Iterator[str]:
     yield "pools:"
     for pool in compiled.placement.graph["pools"].values():
         yield f"  {pool.path}: {_listed(pool.members)}, {pool.route}"
+    for cache in compiled.caches.values():
+        yield f"cache {cache.name}: blocks of {cache.block} tok, {cache.eviction}, {cache.write}"
+        for tier in cache.tiers:
+            first = tier.stores[0]
+            yield f"  {tier.path}: {len(tier.stores)} x {first.capacity / 1e9:.6g} GB per " + (
+                f"{tier.scope}, in reach of {len(tier.reach)} engines"
+            )
     for graph in compiled.pipelines.values():
         yield from _pipeline(graph, "")
     for load in compiled.workloads.values():

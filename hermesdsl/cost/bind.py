@@ -148,6 +148,15 @@ def _check_memory(client: Client, memory: MemoryPlan, sink: Sink) -> None:
             f"the weights of `{client.path}` take {_gib(memory.weights)} per device, "
             f"but a device holds {_gib(memory.capacity)}"
         )
+    elif memory.kv_tokens < 1 and client.group is not None and client.group.reserved:
+        room = memory.kv + client.group.reserved
+        message = (
+            f"tiers of caches take {_gib(client.group.reserved)} of each device of "
+            f"`{client.path}`, which has room for {_gib(max(room, 0.0))} of KV"
+        )
+        help_ = "help: less `capacity` for the tiers in its memory"
+        sink.add(error("HMS407", message, notes=(help_,)))
+        return
     elif memory.kv_tokens < 1:
         message = (
             f"the weights of `{client.path}` take {_gib(memory.weights)} per device of "

@@ -117,7 +117,8 @@ def plan(
     """The memory of every device of an engine.
 
     ``of_device(f)``: KV gets f·capacity − weights − reserve. ``after_weights(f)`` (HERMES, arXiv
-    2504.09775): f·(capacity − weights), no reserve. Options read: `memory_rule` (default
+    2504.09775): f·(capacity − weights), no reserve. What tiers of caches take of the device comes
+    off either. Options read: `memory_rule` (default
     of_device(90 %)), `max_batch`, `max_tokens`, `batching`.
     """
     rule = options.get("memory_rule")
@@ -134,6 +135,7 @@ def plan(
         kv = fraction * group.memory_capacity - weights - reserve
     else:
         kv = fraction * (group.memory_capacity - weights)
+    kv -= group.reserved
     per_token = kv_bytes_per_token(model, group)
     tokens_held = int(max(kv, 0.0) / per_token) * group.dp if per_token > 0 else 0
     return MemoryPlan(group.memory_capacity, weights, reserve, kv, per_token, tokens_held)

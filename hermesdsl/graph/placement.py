@@ -7,13 +7,14 @@ stages or time.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 from hermesdsl.diagnostics import Diagnostic, Label, error
 from hermesdsl.graph import query
-from hermesdsl.graph.types import Fabric, Group, HardwareGraph, Part
+from hermesdsl.graph.hardware import ancestors
+from hermesdsl.graph.types import Container, Fabric, Group, HardwareGraph, Part
 from hermesdsl.source import Span
 
 #: Client types whose devices must have memory (they hold weights).
@@ -315,6 +316,49 @@ def tier_stores(
     for memory in memories:
         joined[_store_key(hardware, memory, scope, users)].append(memory)
     return [tuple(store) for store in joined.values()]
+
+
+def stores_in_reach(
+    hardware: HardwareGraph,
+    stores: Sequence[Sequence[str]],
+    scope: str,
+    groups: Mapping[str, Group],
+) -> dict[str, int]:
+    """Which of a tier's stores each client (path → group) looks into, by its place in `stores`.
+
+    ``all``: the one there is. ``rack``, ``node``: that of the innermost such container around the
+    client's first device which has a store. ``client``: one of whose memories it is a user, as
+    `tier_stores` says. ``device``: that of its own device. Clients without a store are left out,
+    and with ``device`` those on several devices, which have one each.
+    """
+    users = _users(hardware, groups) if scope == "client" else {}
+    keyed = {
+        _store_key(hardware, store[0], scope, users): place for place, store in enumerate(stores)
+    }
+    found: dict[str, int] = {}
+    for client, group in groups.items():
+        if not group.devices:
+            continue
+        for key in _client_keys(hardware, client, group, scope, keyed):
+            if key in keyed:
+                found[client] = keyed[key]
+                break
+    return found
+
+
+def _client_keys(
+    hardware: HardwareGraph, client: str, group: Group, scope: str, keyed: Iterable[object]
+) -> list[object]:
+    """What a store in reach of a client may be called, the nearest first."""
+    if scope == "all":
+        return [None]
+    if scope == "device":
+        return [*group.devices, *group.memories] if len(group.devices) == 1 else []
+    if scope == "client":
+        return [key for key in keyed if isinstance(key, tuple) and client in key]
+    containers: Mapping[str, Container] = hardware.graph.get("containers", {})
+    around = ancestors(group.devices[0])
+    return [path for path in around if path in containers and containers[path].kind == scope]
 
 
 def _store_key(

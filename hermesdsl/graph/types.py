@@ -29,6 +29,7 @@ __all__ = [
     "Group",
     "Guard",
     "HardwareGraph",
+    "KvCache",
     "Link",
     "LlmModel",
     "Metric",
@@ -41,6 +42,8 @@ __all__ = [
     "Spec",
     "StageNode",
     "SweepAxis",
+    "Tier",
+    "TierStore",
     "Value",
     "VectorIndex",
     "View",
@@ -189,8 +192,9 @@ class Group:
 
     `devices` are paths in placement order. `part` is the device (all of a group are alike).
     `memories` hold weights and KV; `memory_capacity` bytes and `memory_bandwidth` byte/s are per
-    device. `tp_fabric` joins the devices of one tensor-parallel group, `pp_fabric` neighbouring
-    pipeline stages, `ep_fabric` all devices of the group.
+    device, of which tiers of caches in use take `reserved` bytes. `tp_fabric` joins the devices of
+    one tensor-parallel group, `pp_fabric` neighbouring pipeline stages, `ep_fabric` all devices
+    of the group.
     """
 
     devices: tuple[str, ...]
@@ -205,6 +209,7 @@ class Group:
     tp_fabric: Fabric = Fabric(1, 0.0, float("inf"))
     pp_fabric: Fabric = Fabric(1, 0.0, float("inf"))
     ep_fabric: Fabric = Fabric(1, 0.0, float("inf"))
+    reserved: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -316,6 +321,53 @@ class VectorIndex:
     doc: str = ""
 
 
+# --- caches --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TierStore:
+    """Memories that form one store, striped evenly: `capacity` byte and `bandwidth` byte/s in all.
+
+    `latency` seconds of one access, that of its slowest memory.
+    """
+
+    memories: tuple[str, ...]
+    capacity: float
+    bandwidth: float
+    latency: float
+
+
+@dataclass(frozen=True)
+class Tier:
+    """One tier of a cache: its `stores`, and by client path the place of that in its `reach`.
+
+    `scope` as written. `hit_rate`: a fixed rate instead of what is really there.
+    """
+
+    path: str
+    scope: str
+    stores: tuple[TierStore, ...]
+    reach: Mapping[str, int]
+    hit_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class KvCache:
+    """A hierarchy of KV tiers in the order in which they are looked into; then recompute.
+
+    `block`: tokens that are kept, found and moved together. `eviction`, `write` and `overlap` as
+    the schema has them.
+    """
+
+    name: str
+    tiers: tuple[Tier, ...]
+    eviction: str = "lru"
+    write: str = "on_release"
+    overlap: bool = False
+    block: int = 256
+    doc: str = ""
+
+
 # --- load and experiment -------------------------------------------------------------------
 
 
@@ -408,3 +460,4 @@ class CompiledSystem:
     classes: Mapping[str, RequestClass] = field(default_factory=dict)
     views: Mapping[str, View] = field(default_factory=dict)
     indexes: Mapping[str, VectorIndex] = field(default_factory=dict)
+    caches: Mapping[str, KvCache] = field(default_factory=dict)

@@ -225,12 +225,17 @@ KV_TIER = BuiltinType(
     ),
 )
 
+#: Orders in which blocks leave a full tier.
+_EVICTIONS = (
+    "lru",
+    "lfu",
+)
 CACHE = Kind(
     "cache",
     "An ordered hierarchy of KV tiers: `hbm -> dram -> recompute`.",
     single=True,
     properties=props(
-        Property("eviction", SymbolType(("lru", "lfu")), "What leaves a full tier.", "lru"),
+        Property("eviction", SymbolType(_EVICTIONS), "What leaves a full tier.", "lru"),
         Property(
             "write",
             SymbolType(("on_release", "on_evict", "none")),
@@ -238,6 +243,8 @@ CACHE = Kind(
             "on_release",
         ),
         Property("overlap", BoolType(), "A fetch overlaps prefill, layer by layer.", False),
+        # 256 tokens: the chunk of LMCache (Liu et al., "LMCache", 2025, its default chunk_size).
+        Property("block", _tokens, "Tokens kept, found and moved together.", 256),
     ),
     statements=frozenset({INSTANCE, FLOW}),
     holds=("client",),

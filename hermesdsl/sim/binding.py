@@ -7,7 +7,8 @@ follow each other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -100,7 +101,7 @@ class Binder:
     ) -> Onward:
         """The visit that `stage` is, and `also` right after it on the same engine."""
         if stage.type_name == "KvFetch":
-            return Onward((self._mark(Fetch(onward, stage), scene),))
+            return Onward((self._fetch(stage, scene, onward),))
         members = self.pools[str(stage.pool)].members
         if scene.member is not None:
             return Onward((self._on(members[scene.member], stage, also, scene, onward, True),))
@@ -112,6 +113,19 @@ class Binder:
             visit.turns = pick.turns = visit.turns if pick.turns is None else pick.turns
             pick.sides[self._clients[path]] = Onward((visit,))
         return Onward((self.add(pick),))
+
+    def _fetch(self, stage: StageNode, scene: Scene, onward: Onward) -> Fetch:
+        """A look into a cache, at the clients of the prefill that comes next."""
+        reader = next(node for node in reached(onward) if isinstance(node, EngineVisit))
+        fetch = Fetch(
+            onward, stage, reader.pool, tuple(sorted(reader.members)), reader.router, reader.model
+        )
+        fetch.columns = (self._column(stage),)
+        fetch.affine = reader.affine
+        fetch.fixed = reader.fixed
+        if scene.member is not None:
+            fetch.fixed = self._clients[self.pools[reader.pool].members[scene.member]]
+        return self._mark(fetch, scene)
 
     def _client(self, path: str) -> Client:
         client: Client = self._system.placement.nodes[path]["client"]
@@ -245,3 +259,18 @@ class Binder:
         if scene.repeats:
             node.turns = {}
         return self.add(node)
+
+
+def reached(onward: Onward) -> Iterator[Node]:
+    """What comes after, the nearest first; behind an engine that reads the context, nothing."""
+    queue = deque(onward.all_targets())
+    seen: set[Node] = set()
+    while queue:
+        node = queue.popleft()
+        if node in seen:
+            continue
+        seen.add(node)
+        if isinstance(node, EngineVisit) and not node.judges:
+            yield node
+        else:
+            queue.extend(node.following())

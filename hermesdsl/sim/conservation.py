@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from hermesdsl.sim.caches import Hierarchy
 from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.record import COMPLETED, UNFINISHED, Recorder, Run
 
@@ -24,6 +25,14 @@ def check(run: Run, engines: Iterable[Engine], recorder: Recorder) -> None:
     problems = [*_requests(run), *_tokens(run, engines, recorder)]
     for engine in engines:
         problems.extend(_engine(run, engine))
+    if problems:
+        raise ConservationError("; ".join(problems))
+
+
+def check_caches(run: Run, caches: Iterable[Hierarchy]) -> None:
+    """Raise `ConservationError` unless the blocks of every cache of a finished run add up."""
+    drained = run.horizon == "drain"
+    problems = [problem for cache in caches for problem in cache.problems(drained)]
     if problems:
         raise ConservationError("; ".join(problems))
 

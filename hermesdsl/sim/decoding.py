@@ -38,14 +38,15 @@ class Sequence:
     tokens it must read again.
     `source`: KV at another engine that must be moved here first. `keeps`: its KV outlives it;
     `layerwise`: and begins to move with the last step of its prompt.
+    `awaits`: KV that it goes on from is still on its way here; its first token waits for it.
     `visible`: its tokens are the user's. `place`: see `QUEUED` and its like; `cancelled`: to be
     taken out at the next step boundary. `start`, `first`: times of its first step, first token.
     """
 
-    __slots__ = ("again", "base", "below", "cancelled", "first", "fresh", "held", "joined", "keeps",
-                 "layerwise", "left", "lost", "names", "parent", "pins", "place", "prompt",
-                 "remaining", "request", "serial", "shared", "since", "source", "start", "started",
-                 "swapped", "text", "turn", "visible", "visit")  # fmt: skip
+    __slots__ = ("again", "awaits", "base", "below", "cancelled", "first", "fresh", "held",
+                 "joined", "keeps", "layerwise", "left", "lost", "names", "parent", "pins", "place",
+                 "prompt", "remaining", "request", "serial", "shared", "since", "source", "start",
+                 "started", "swapped", "text", "turn", "visible", "visit")  # fmt: skip
 
     def __init__(self, request: int, visit: Thread | None, prompt: int, remaining: int) -> None:
         self.request = request
@@ -72,6 +73,7 @@ class Sequence:
         self.parent: Hold | None = None
         self.source: Hold | None = None
         self.keeps = False
+        self.awaits = False
         self.layerwise = False
         self.visible = True
         self.place = QUEUED

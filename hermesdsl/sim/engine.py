@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from hermesdsl.cost.types import DecodeRun, EngineCost, StepWork
 from hermesdsl.sim import batching
-from hermesdsl.sim.decoding import GONE, QUEUED, Sequence, first_step_at
+from hermesdsl.sim.decoding import GONE, INCOMING, QUEUED, Sequence, first_step_at
 from hermesdsl.sim.kernel import DELIVERY, STEP, WAKE, Kernel
 from hermesdsl.sim.kv import Hold, KvBlocks
 from hermesdsl.sim.order import SWAPPED, Rank
@@ -129,6 +129,13 @@ class Engine(Residents):
         sequence.source = None
         self._ready.append(sequence)
         self._poke(now, nextafter(now, inf))
+
+    def arrived(self, sequence: Sequence, now: float) -> None:
+        """KV that a sequence awaited is here; if its text has been read, it goes on."""
+        sequence.awaits = False
+        if sequence in self._incoming:
+            self._ready.append(sequence)
+            self._poke(now, nextafter(now, inf))
 
     def cancel(self, sequence: Sequence, now: float) -> None:
         """Take a sequence out, at once if it waits, else at the next step boundary."""
@@ -263,6 +270,11 @@ class Engine(Residents):
 
     def _end_prompt(self, sequence: Sequence, now: float) -> None:
         """The step that completes a prompt brings a token: the first, unless it was preempted."""
+        if sequence.awaits:
+            # It keeps its seat; the batch goes on without it.
+            sequence.place = INCOMING
+            self._incoming[sequence] = None
+            return
         request = sequence.request
         recorder = self._recorder
         self.prompts_done += 1

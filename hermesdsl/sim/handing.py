@@ -69,6 +69,8 @@ class HandOvers(VisitRows):
         """Where the KV is, if that is one of the pool's clients; else where its router says."""
         if node.fixed is not None:
             index = node.fixed
+        elif thread.bound in node.members and not node.judges:
+            index = thread.bound
         elif hold is None:
             index = node.router.pick(thread.request, node.draw(turn))
         elif node.affine and hold.engine.index in node.members:

@@ -30,6 +30,8 @@ class Identities:
         self._chains: dict[int, Chains] = {}
         #: Per workload with a trace's own ids: those ids, numbered from 0, of all its rows.
         self._numbered: dict[int, NDArray[np.int64]] = {}
+        #: Per such workload: by block of all rows, where its id stands for the first time.
+        self._firsts: dict[int, NDArray[np.int64]] = {}
 
     def chain(self, request: int, tokens: int, size: int, breaks: Breaks = ()) -> Sequence[int]:
         """Ids of the full blocks, of `size` tokens each, of the first `tokens` of a context.
@@ -62,6 +64,21 @@ class Identities:
         prefix = offered.prefix[request]
         shared = None if prefix < 0 else (workload, prefix)
         return self._of(size).blocks(shared, offered.prefixes[request], stream, tokens)
+
+    def seen(self, request: int) -> int | None:
+        """Tokens at the front of a prompt that earlier rows of its trace had; None without ids."""
+        workload = self._offered.workload_of[request]
+        blocks = self._offered.blocks[workload]
+        if blocks is None:
+            return None
+        if workload not in self._firsts:
+            _, first, place = np.unique(blocks.ids, return_index=True, return_inverse=True)
+            self._firsts[workload] = first[place.reshape(-1)]
+        number = int(self._offered.number[request])
+        start, end = int(blocks.starts[number]), int(blocks.starts[number + 1])
+        new = np.flatnonzero(self._firsts[workload][start:end] >= start)
+        known = int(new[0]) if len(new) else end - start
+        return min(known * blocks.size, self._offered.prompts[request])
 
     def _of(self, size: int) -> Chains:
         if size not in self._chains:

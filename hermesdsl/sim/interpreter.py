@@ -7,13 +7,14 @@ own (`DELIVERY`), ordered by thread, so that both forms of the engines see the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import nan
 from typing import TypeAlias
 
 from hermesdsl.sim import ledger
 from hermesdsl.sim.batch_engine import BatchEngine, Job
 from hermesdsl.sim.branch import Onward
+from hermesdsl.sim.fetching import Fetching
 from hermesdsl.sim.kernel import ARRIVAL, DELIVERY, Kernel
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.nodes import (
@@ -28,10 +29,8 @@ from hermesdsl.sim.nodes import (
     ServerVisit,
     Wait,
 )
-from hermesdsl.sim.parting import Partings
 from hermesdsl.sim.record import COMPLETED, REFUSED, Recorder
 from hermesdsl.sim.router import ClientLoad
-from hermesdsl.sim.store import KvStore
 from hermesdsl.sim.visiting import BY_PIPELINE, QUEUE_FULL, Transfer
 from hermesdsl.sim.walk import Thread
 
@@ -43,10 +42,10 @@ _PROGRESS_EVERY = 512
 _LAST = 1 << 60
 
 
-class Interpreter(Partings):
+class Interpreter(Fetching):
     """Runs requests over `engines` and other `servers`, both by index of client.
 
-    `entries`: where requests of each workload begin. `stores`: caches by name.
+    `entries`: where requests of each workload begin.
     """
 
     def __init__(
@@ -58,12 +57,10 @@ class Interpreter(Partings):
         load: ClientLoad,
         transfer: Transfer,
         progress: Progress | None,
-        stores: Mapping[str, KvStore],
     ) -> None:
         super().__init__(offered, kernel, recorder, load, transfer)
         self.entries: list[Onward] = []
         self._progress = progress
-        self._stores = stores
         #: Until when KV of a thread waits for the stage that it is in, where that has a limit.
         self._deadlines: dict[int, float] = {}
         #: When a thread last went on.
@@ -190,7 +187,7 @@ class Interpreter(Partings):
             elif isinstance(node, Again) and self._repeats(thread, node):
                 onward, turn = node.back, 0
                 continue
-            elif isinstance(node, Fetch) and self._fetch_cached(thread, node, now):
+            elif isinstance(node, Fetch) and not self._enter_fetch(thread, node, now):
                 return
             onward, turn = node.onward, node.turn(thread)
 
@@ -275,17 +272,6 @@ class Interpreter(Partings):
         assert node.leaves is not None
         node.leaves(thread, turn, self._part())
         self._go(thread, node.onward, turn, now)
-
-    def _fetch_cached(self, thread: Thread, node: Fetch, now: float) -> bool:
-        """Look into a cache; True if that takes time."""
-        thread.node = node
-        found, seconds = self._stores[node.cache].fetch(thread.request, thread.context, now)
-        thread.cached = min(found, thread.context - 1)
-        self._recorder.cached[thread.request] += thread.cached
-        if not seconds:
-            return False
-        self._kernel.at(now + seconds, DELIVERY, thread.key, self._go_on, thread.key)
-        return True
 
     # --- ends --------------------------------------------------------------------------------
 

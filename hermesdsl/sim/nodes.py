@@ -246,15 +246,23 @@ class ServerVisit(Visit):
         self.costs = costs
 
 
-class Fetch(Node):
-    """A look into a cache for KV that the next prefill need not compute."""
+class Fetch(Visit):
+    """A look into a cache for KV of `model` that the next prefill need not compute.
 
-    __slots__ = ("cache", "stage")
+    Its router picks the client where that prefill runs; with `affine`, that is where the request's
+    KV is, if it can be.
+    """
 
-    def __init__(self, onward: Onward, stage: StageNode) -> None:
-        super().__init__(onward)
-        self.stage = stage
+    __slots__ = ("affine", "cache", "model")
+
+    def __init__(
+        self, onward: Onward, stage: StageNode, pool: str, members: tuple[int, ...],
+        router: Router, model: str,
+    ) -> None:  # fmt: skip
+        super().__init__(onward, stage, pool, members, router)
         self.cache = str(stage.options.get("cache"))
+        self.model = model
+        self.affine = True
 
 
 __all__ = ["Again", "End", "EngineVisit", "Fetch", "Node", "Pick", "ReplicaEnd", "Replicas",

@@ -179,10 +179,14 @@ class Partings(EngineVisits):
         if thread.sequence is not None:
             self._withdraw(thread, now)
         elif thread.client >= 0:
-            self.servers[thread.client].cancel(thread)
+            self._stop(thread, now)
             self._discharge(thread)
         self._drop_all(thread, now)
         self._flush(thread, 0.0)
+
+    def _stop(self, thread: Thread, now: float) -> None:
+        """A client that is no engine works for a thread no more."""
+        self.servers[thread.client].cancel(thread)
 
     def _drop_all(self, thread: Thread, now: float) -> None:
         if thread.holds:

@@ -134,7 +134,12 @@ class Lfu:
 
 
 #: Orders of eviction by name (property `eviction` of a cache).
-EVICTIONS: Mapping[str, Callable[[], Eviction]] = MappingProxyType({"lru": Lru, "lfu": Lfu})
+EVICTIONS: Mapping[str, Callable[[], Eviction]] = MappingProxyType(
+    {
+        "lru": Lru,
+        "lfu": Lfu,
+    }
+)
 
 
 class PrefixCache:

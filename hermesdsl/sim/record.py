@@ -142,8 +142,9 @@ class TierSummary:
     """One tier of a cache over the run, all its stores together.
 
     `asked` tokens of context looked up here (those that no earlier tier had), of which `hits` were
-    found; `written` and `evicted` tokens; `capacity_bytes` (inf: no limit), most bytes held at
-    once `peak_bytes`; `read_bytes`; `busy_s` seconds of service, of `stores` servers.
+    found; `written` and `evicted` tokens, all in whole blocks; `capacity_bytes` (inf: no limit),
+    most bytes held at once `peak_bytes`; `read_bytes` by fetches; `busy_s` seconds of service, of
+    `stores` servers.
     """
 
     tier: str

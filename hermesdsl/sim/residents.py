@@ -236,6 +236,8 @@ class Residents:
             elif sequence.left:
                 sequence.place = QUEUED
                 self.waiting.push(sequence, SWAPPED)
+            elif sequence.fresh:
+                self._end_prompt(sequence, now)
             else:
                 self._start(sequence, now)
                 self._join(sequence)
@@ -292,6 +294,10 @@ class Residents:
         self.recomputed += sequence.lost
         sequence.left = sequence.prompt
         sequence.source = None
+
+    def _end_prompt(self, sequence: Sequence, now: float) -> None:
+        """A prompt has been read, and what else its first token waits for is here."""
+        raise NotImplementedError
 
     def _bring(self, sequence: Sequence, now: float) -> None:
         """Begin to move KV, for which blocks were just taken, from wherever it is."""

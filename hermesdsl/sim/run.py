@@ -17,6 +17,8 @@ from hermesdsl.graph.types import Client, CompiledSystem, Experiment
 from hermesdsl.sim import conservation
 from hermesdsl.sim.batch_engine import BatchEngine
 from hermesdsl.sim.binding import Point
+from hermesdsl.sim.caches import Alone
+from hermesdsl.sim.caches.binding import caches_of
 from hermesdsl.sim.engine import Engine, block_size
 from hermesdsl.sim.identity import Identities
 from hermesdsl.sim.interpreter import Interpreter, Progress
@@ -29,14 +31,12 @@ from hermesdsl.sim.reference import SteppedEngine
 from hermesdsl.sim.requests import RequestBatch
 from hermesdsl.sim.router import ClientLoad, Routers
 from hermesdsl.sim.servers import server
-from hermesdsl.sim.store import KvStore
 from hermesdsl.sim.supported import raise_unless_supported
 from hermesdsl.sim.swap import host_memories, swaps
 from hermesdsl.sim.transfer import Transfers
 from hermesdsl.sim.writing import records
 
 _NO_SERVICES: Mapping[tuple[str, str], ServiceCost] = MappingProxyType({})
-_NO_STORES: Mapping[str, KvStore] = MappingProxyType({})
 
 
 def simulate(
@@ -47,21 +47,19 @@ def simulate(
     costs: Mapping[str, EngineCost],
     load: Ordered[RequestBatch],
     services: Mapping[tuple[str, str], ServiceCost] = _NO_SERVICES,
-    stores: Mapping[str, KvStore] = _NO_STORES,
     reference: bool = False,
     progress: Progress | None = None,
 ) -> Run:
     """Run `experiment` of `system` on the requests of `load`, one batch per workload.
 
     `costs`: the cost model of every engine by client path; `services`: that of every other stage
-    without a time of its own, by (path of the stage, path of the client); `stores`: caches by
-    name. `reference`: take one event per step, with the same records bit for bit.
-    `progress(simulated s, requests ended, offered)` is called now and then. Raises `SpecError` for
-    what cannot be executed or offered.
+    without a time of its own, by (path of the stage, path of the client). `reference`: take one
+    event per step, with the same records bit for bit. `progress(simulated s, requests ended,
+    offered)` is called now and then. Raises `SpecError` for what cannot be executed or offered.
     """
     system = by_role(system)
     chosen = _experiment(system, experiment)
-    raise_unless_supported(system, chosen, services=services, stores=stores)
+    raise_unless_supported(system, chosen, services=services)
     offered = merge(_in_order(load, chosen), chosen.duration)
     point = Point(system, chosen, seed, offered)
     kernel = Kernel()
@@ -69,9 +67,11 @@ def simulate(
     index = {path: place for place, path in enumerate(_clients(system, chosen))}
     state = ClientLoad(len(index))
     interpreter = Interpreter(
-        offered, kernel, recorder, load=state, transfer=_transfer(system), progress=progress,
-        stores=stores,
+        offered, kernel, recorder, load=state, transfer=_transfer(system), progress=progress
     )  # fmt: skip
+    interpreter.caches = caches_of(point, kernel, Alone(kernel, system.hardware))
+    if interpreter.caches:
+        interpreter.released = interpreter.offer
     _make_clients(point, index, costs, interpreter, kernel, recorder, reference)
     pools = system.placement.graph["pools"]
     routers = Routers(pools, index, state, seed, offered, interpreter.engines)
@@ -87,8 +87,9 @@ def simulate(
     else:
         interpreter.run(inf)
     engines = interpreter.engines.values()
-    run = records(point, recorder, plan.stages, tuple(index), engines)
+    run = records(point, recorder, plan.stages, tuple(index), engines, interpreter.caches.values())
     conservation.check(run, engines, recorder)
+    conservation.check_caches(run, interpreter.caches.values())
     return run
 
 

@@ -29,7 +29,6 @@ from hermesdsl.sim.formula import check as check_amount
 from hermesdsl.sim.ledger import JUDGES, LLM_STAGES
 from hermesdsl.sim.plan import fused, stages_of
 from hermesdsl.sim.repeat import REPEATS, endless
-from hermesdsl.sim.store import KvStore
 
 _PLAIN: Mapping[str, Value] = MappingProxyType({"join": "all", "spread": "routed"})
 #: How KV gets from a prefill to a decode client: what asks for nothing special.
@@ -135,7 +134,6 @@ class Unsupported:
     experiment: Experiment
     name: str
     services: Mapping[tuple[str, str], ServiceCost] | None
-    stores: Mapping[str, KvStore] | None
     pools: dict[str, None] = field(default_factory=dict)
 
     def diagnostics(self) -> Iterator[Diagnostic]:
@@ -198,9 +196,8 @@ class Unsupported:
                 for found in problem.diagnostics:
                     yield replace(found, message=f"`{key}` of {where}: {found.message}")
         if stage.type_name == "KvFetch":
-            cache = str(stage.options.get("cache"))
-            if self.stores is None or cache not in self.stores:
-                yield not_yet(f"{where} of type `KvFetch`")
+            if stage.pool is not None:
+                yield from self._client(stage, where)
         elif stage.pool is None:
             yield error("HMS505", f"{where} says on no client where it runs")
         else:
@@ -242,7 +239,7 @@ class Unsupported:
         )
         if fault is not None:
             yield error("HMS505", f"{where}: no member of {fault[0]} serves {fault[1]}")
-        if stage.type_name in LLM_STAGES:
+        if stage.type_name in LLM_STAGES or stage.type_name == "KvFetch":
             if kinds != {"LlmEngine"} and kinds:
                 kind = min(kinds - {"LlmEngine"})
                 yield error("HMS505", f"{where} is a {stage.type_name} and cannot run on a {kind}")

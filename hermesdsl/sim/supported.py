@@ -13,12 +13,12 @@ from hermesdsl.cost.types import ServiceCost
 from hermesdsl.diagnostics import Diagnostic, SpecError, error
 from hermesdsl.graph.roles import DECODE, by_role, role_of
 from hermesdsl.graph.types import Client, CompiledSystem, Experiment, Pool, Spec, Value, Workload
+from hermesdsl.sim import lookups
 from hermesdsl.sim.batching import POLICIES
 from hermesdsl.sim.order import ORDERS
 from hermesdsl.sim.router import ROUTERS
 from hermesdsl.sim.servers import SERVER_ORDERS
 from hermesdsl.sim.stages import Unsupported, hand_overs, not_yet, plain, unknown
-from hermesdsl.sim.store import KvStore
 from hermesdsl.sim.swap import host_path, swaps
 
 #: Options that are acted on here or by the cost model, whatever their value.
@@ -49,11 +49,10 @@ def check(
     experiment: Experiment,
     *,
     services: Mapping[tuple[str, str], ServiceCost] | None = None,
-    stores: Mapping[str, KvStore] | None = None,
 ) -> list[Diagnostic]:
     """Everything in the reach of an experiment that cannot be executed; empty if it can run.
 
-    `services`, `stores`: what a run will have; None leaves open whether something is missing.
+    `services`: what a run will have; None leaves open whether something is missing.
     """
     system = by_role(system)
     found = list(_experiment(experiment))
@@ -67,7 +66,7 @@ def check(
         if workload.pipeline not in system.pipelines:
             found.append(unknown("HMS601", "pipeline", workload.pipeline, system.pipelines))
             continue
-        checked = Unsupported(system, experiment, workload.pipeline, services, stores)
+        checked = Unsupported(system, experiment, workload.pipeline, services)
         found.extend(checked.diagnostics())
         pools.update(checked.pools)
     clients: dict[str, None] = {}
@@ -75,6 +74,7 @@ def check(
         found.extend(_pool(system, name, clients))
     if not found:
         found.extend(_lending(system, experiment, pools))
+        found.extend(lookups.check(system, experiment))
     for path in clients:
         found.extend(_client(system, system.placement.nodes[path]["client"]))
     if experiment.contention != "none":
@@ -87,10 +87,9 @@ def raise_unless_supported(
     experiment: Experiment,
     *,
     services: Mapping[tuple[str, str], ServiceCost] | None = None,
-    stores: Mapping[str, KvStore] | None = None,
 ) -> None:
     """Raise `SpecError` with all that `check` finds, if anything."""
-    found = check(system, experiment, services=services, stores=stores)
+    found = check(system, experiment, services=services)
     if found:
         raise SpecError(found)
 

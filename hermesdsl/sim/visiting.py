@@ -42,6 +42,8 @@ class EngineVisits(HandOvers):
         transfer: Transfer,
     ) -> None:  # fmt: skip
         super().__init__(offered, kernel, recorder, load, transfer)
+        #: Prompts that are read while KV for them is fetched, by key of the thread.
+        self._awaited: dict[int, tuple[Sequence, Engine]] = {}
         #: Told whenever an engine lets go of KV of a request's own text for good, once for each
         #: copy: the request's sequence has left it, or what was kept of it is not needed (or has
         #: moved away). (request, tokens of its context whose KV was there, engine, seconds.) The
@@ -96,6 +98,7 @@ class EngineVisits(HandOvers):
     ) -> None:
         """To the engine that will serve it, with `left` tokens of its context to be read."""
         engine = self._choose(thread, node, hold, node.turn(thread))
+        thread.bound = -1
         if not self._fits(engine, thread.context + max(thread.produces - 1, 0), hold):
             if node.roles is not None:
                 node.roles.read(thread.request)
@@ -109,6 +112,9 @@ class EngineVisits(HandOvers):
         thread.cached = 0
         sequence.visible, sequence.keeps = node.visible, node.keeps
         sequence.layerwise, sequence.text = node.layerwise, thread.breaks
+        if thread.fetching is not None:
+            sequence.awaits = True
+            self._awaited[thread.key] = (sequence, engine)
         if not left:
             sequence.fresh, sequence.again = False, True
             sequence.since = now if resident == thread.context else nan

@@ -31,6 +31,8 @@ class Thread:
     At a client: `node` it visits there, the client's index `client` (-1: none), when it came
     (`enter`), was first served (`start`), seconds its KV was on its way (`moved`), tokens it will
     have produced (`produces`, `owed` of them by steps), load it `charges`, its `sequence` or None.
+    `bound`: the client of its next prefill, for which KV was fetched (-1: none); `fetching`: the
+    row of a fetch that goes on while that prefill runs, as far as it is known.
     `opened`: (enter, start, moved) of a visit whose second half is still to come; `ahead`: the
     next visit, if it has begun before this one is over.
 
@@ -41,8 +43,9 @@ class Thread:
     """
 
     __slots__ = (
-        "ahead", "base", "breaks", "cached", "charges", "client", "context", "documents", "enter",
-        "gather", "holds", "key", "model", "moved", "node", "opened", "over", "owed", "parts",
+        "ahead", "base", "bound", "breaks", "cached", "charges", "client", "context", "documents",
+        "enter", "fetching", "gather", "holds", "key", "model", "moved", "node", "opened", "over",
+        "owed", "parts",
         "primed", "produces", "request", "rows", "scope", "secret", "sequence", "start", "text",
         "verdict", "withheld",
     )  # fmt: skip
@@ -52,6 +55,8 @@ class Thread:
         self.key = key
         self.context = context
         self.cached = 0
+        self.bound = -1
+        self.fetching: tuple[float, ...] | None = None
         self.holds: dict[str, Hold] | None = None
         self.primed = ""
         self.text = 0
@@ -93,7 +98,8 @@ class Thread:
         What the user has not seen yet stays with this one.
         """
         made = Thread(self.request, key, self.context)
-        made.cached, made.primed, made.text = self.cached, self.primed, self.text
+        made.cached, made.bound = self.cached, self.bound
+        made.primed, made.text = self.primed, self.text
         made.documents, made.verdict, made.model = self.documents, self.verdict, self.model
         made.breaks = self.breaks
         made.rename(self.context, key)

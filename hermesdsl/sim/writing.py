@@ -14,6 +14,7 @@ import numpy as np
 
 from hermesdsl.graph.types import Experiment
 from hermesdsl.sim.binding import Point
+from hermesdsl.sim.caches import Hierarchy
 from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.record import (
@@ -42,6 +43,7 @@ def records(
     stages: Ordered[str],
     clients: Ordered[str],
     engines: Iterable[Engine],
+    caches: Iterable[Hierarchy] = (),
 ) -> Run:
     """The `Run` of a simulation that has stopped; `stages` and `clients` as rows number them."""
     experiment, offered = point.experiment, point.offered
@@ -81,6 +83,7 @@ def records(
         in_system=number_in_system(arrival[let_in], finish[let_in]),
         visits=visits,
         services=table(recorder.services, SERVICE_COLUMNS),
+        tiers=tuple(tier for cache in caches for tier in cache.summaries()),
     )
 
 

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from machines import DDR, NDR, NVLINK, graph_of, node_parts, node_wires, part
 
 from hermesdsl.graph.hardware import Wire
-from hermesdsl.graph.placement import ClientRequest, TierError, place, tier_stores
+from hermesdsl.graph.placement import (
+    ClientRequest,
+    TierError,
+    place,
+    stores_in_reach,
+    tier_stores,
+)
 from hermesdsl.graph.types import Container, Fabric, Group, HardwareGraph, Part
 from hermesdsl.source import Source, Span
 
@@ -324,8 +330,38 @@ def test_a_memory_beside_a_clients_devices_is_its_own() -> None:
     assert tier_stores(graph, lpddr, "client", groups) == [(lpddr[0],), (lpddr[1],)]
     assert tier_stores(graph, lpddr, "node") == [(lpddr[0],), (lpddr[1],)]
     assert tier_stores(graph, ["p.dram"], "node") == [("p.dram",)]
+    # A client looks into the innermost of the nodes around it that has a store.
+    assert stores_in_reach(graph, [("p.dram",)], "node", groups) == dict.fromkeys(groups, 0)
+    assert list(stores_in_reach(graph, [lpddr[:1], lpddr[1:]], "node", groups).values()) == [0, 1]
     with pytest.raises(TierError, match=r"no client is near p\.dram"):
         tier_stores(graph, ["p.dram"], "client", groups)
+
+
+@pytest.mark.parametrize(
+    ("scope", "reach"),
+    [
+        ("client", [0, 1, 2, 3, None]), ("node", [0, 0, 1, 1, None]), ("rack", [0] * 5),
+        ("all", [0] * 5),
+    ],
+)  # fmt: skip
+def test_who_looks_into_which_store(
+    rack: HardwareGraph, scope: str, reach: list[int | None]
+) -> None:
+    # Four engines on two nodes whose HBM has the tier, and one on a third node.
+    groups, _ = place(rack, vector("p", 4, NODES[:16], tp=4))
+    far, _ = place(rack, vector("far", 1, NODES[16:24], tp=8))
+    stores = tier_stores(rack, hbm(2), scope, groups)
+    found = stores_in_reach(rack, stores, scope, groups | far)
+    assert [found.get(f"p[{i}]") for i in range(4)] + [found.get("far")] == reach
+
+
+def test_a_client_on_one_device_looks_into_its_store(rack: HardwareGraph) -> None:
+    groups, _ = place(rack, vector("p", 4, NODES[:4]))
+    wide, _ = place(rack, vector("wide", 1, NODES[4:8], tp=4))
+    stores = tier_stores(rack, hbm(1), "device", groups)
+    assert stores_in_reach(rack, stores, "device", groups | wide) == {
+        f"p[{i}]": i for i in range(4)
+    }
 
 
 @pytest.mark.parametrize(

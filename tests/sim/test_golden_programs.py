@@ -24,13 +24,6 @@ COST = AffineCost(
 )  # fmt: skip
 
 
-class Cache:
-    """Finds a tenth of every context, in no time."""
-
-    def fetch(self, request: int, context: int, now: float) -> tuple[int, float]:
-        return context // 10, 0.0
-
-
 def program(name: str, duration: float, **changes: Any) -> CompiledSystem:
     built = compile(PROGRAMS / f"{name}.hms").compiled
     (experiment,) = built.experiments.values()
@@ -102,7 +95,7 @@ def test_the_best_of_eight():
 
 def test_retrieval_reasoning_and_chat_side_by_side():
     built = program("rag_chat", 30.0)
-    done = result(built, stores={"prefix_kv": Cache()})
+    done = result(built)
     assert done.counts["completed"] == done.counts["offered"] > 40
     columns = done.requests
     # Each takes one of three ways, and all come to the guard.
@@ -117,5 +110,4 @@ def test_both_forms_agree(name: str):
     from test_reference import assert_same
 
     built = program(name, 8.0)
-    stores = {"prefix_kv": Cache()}
-    assert_same(result(built, stores=stores), result(built, stores=stores, reference=True))
+    assert_same(result(built), result(built, reference=True))

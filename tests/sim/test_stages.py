@@ -189,7 +189,6 @@ def test_a_stage(name: str):
         ("OCR on llm", "P.a (OCR) cannot run on llm (LlmEngine)"),
         ("Guard on llm { service = 1 ms }",
          "stage `P.a` runs an LlmEngine's model and has a `service` time"),
-        ("Rerank on llm", "stage `P.a` of type `Rerank` on an LlmEngine cannot be executed yet"),
     ],
 )  # fmt: skip
 def test_a_stage_that_cannot_be(stage: str, message: str):

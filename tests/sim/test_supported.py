@@ -34,8 +34,6 @@ def inside(**node: Any) -> nx.DiGraph:
 @pytest.mark.parametrize(
     ("graph", "message"),
     [
-        (pipeline("chat", StageNode("chat.find", "KvFetch", "llm", {"cache": "kv"})),
-         "stage `chat.find` of type `KvFetch`"),
         (pipeline("chat", StageNode("a", "Generate", "llm", repeat=Spec("until", {"n": 3}))),
          "`repeat = until(n = 3)` of stage `a`"),
         (pipeline("chat", StageNode("a", "Generate", "llm", replicas=2, join=Spec("any"))),
@@ -43,7 +41,8 @@ def inside(**node: Any) -> nx.DiGraph:
         (pipeline("chat", StageNode("a", "Rerank", "llm")),
          "stage `a` of type `Rerank` on an LlmEngine"),
         (generate(tokens=Spec("formula", {"op": "attribute", "operands": ("model",)})),
-         "`model` of a request cannot be computed with in a formula"),
+         "`tokens` of stage `chat.answer`: "
+          "`model` of a request cannot be computed with in a formula"),
         (conditional("mood"), "a condition on `mood` at the branch `a`"),
     ],
 )  # fmt: skip

@@ -49,6 +49,7 @@ def _lower(tree: Tree, sink: Sink) -> CompiledSystem | None:
     graphs, found = pipelines.lower(tree, placement)
     if not keep(found) or not keep(tiers.check_capacity(tree, placement, graphs)):
         return None
+    tiers.reserve(placement, graphs)
     offered, found = load.workloads(tree, graphs)
     groups = load.classes(tree)
     keep(found)
@@ -57,6 +58,9 @@ def _lower(tree: Tree, sink: Sink) -> CompiledSystem | None:
     if not keep(found):
         return None
     indexes = serving.indexes(tree)
+    caches = tiers.caches(tree, graph, placement)
+    keep(tiers.check_writes(tree, caches, graphs))
     return CompiledSystem(
-        graph, placement, graphs, offered, experiments, groups, views=shown, indexes=indexes
-    )
+        graph, placement, graphs, offered, experiments, groups, views=shown, indexes=indexes,
+        caches=caches,
+    )  # fmt: skip

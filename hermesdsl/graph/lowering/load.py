@@ -211,18 +211,30 @@ def _ends(arrivals: Value) -> bool:
     return arrivals.name == "trace"
 
 
+def _may_share(arrivals: Value) -> bool:
+    """True for a trace that names its block ids, or whose columns its format may name."""
+    if not isinstance(arrivals, Spec):
+        return False
+    parts = arrivals.args.get("parts")
+    if arrivals.name == "merge":
+        return isinstance(parts, tuple) and any(map(_may_share, parts))
+    named = all(arrivals.args.get(column) for column in ("time", "prompt", "output"))
+    return arrivals.name == "trace" and (not named or bool(arrivals.args.get("blocks")))
+
+
 def _cold_caches(
     workload: Workload, graph: PipelineGraph | None, definition: Definition
 ) -> list[Diagnostic]:
     """A warning for a cache that can never hit: no request shares a prefix with an earlier one."""
     shared = workload.sessions or "prefix" in workload.options
-    if graph is None or shared or _ends(workload.arrivals):
+    if graph is None or shared or _may_share(workload.arrivals):
         return []
     caches = [stage.options.get("cache") for _, stage in flatten(graph)]
     return [
         warning("HMS601", f"cache `{cache}` can never hit: no request of workload "
                 f"`{workload.name}` shares a prefix with another", definition.span,
-                notes=["help: give it `prefix = reuse(…)`, or `turns` for sessions"])
+                notes=["help: give it `prefix = reuse(…)`, `turns` for sessions, or a trace with "
+                       "`blocks`"])
         for cache in dict.fromkeys(c for c in caches if isinstance(c, str))
     ]  # fmt: skip
 

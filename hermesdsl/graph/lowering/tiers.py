@@ -7,12 +7,24 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hermesdsl.diagnostics import Diagnostic, Label, error
+from hermesdsl.diagnostics import Diagnostic, Label, error, warning
 from hermesdsl.graph import placement
 from hermesdsl.graph.pipeline import flatten
-from hermesdsl.graph.types import HardwareGraph, Part, PipelineGraph, PlacementGraph
+from hermesdsl.graph.types import (
+    Client,
+    Group,
+    HardwareGraph,
+    KvCache,
+    Part,
+    PipelineGraph,
+    PlacementGraph,
+    Tier,
+    TierStore,
+    Value,
+)
 from hermesdsl.model import flows
 from hermesdsl.model.instance import Instance
 from hermesdsl.model.resolve import place_of
@@ -22,6 +34,94 @@ from hermesdsl.units.quantity import Quantity
 if TYPE_CHECKING:
     from hermesdsl.model.elaborate import Tree
     from hermesdsl.source import Span
+
+
+def caches(tree: Tree, hardware: HardwareGraph, placed: PlacementGraph) -> dict[str, KvCache]:
+    """Every cache, by the name that stages call it by; their ways and scopes are checked."""
+    builder = tree.builder
+    groups = _groups(placed)
+    found = {}
+    for name, definition in tree.singles("cache").items():
+        cache = definition.instance(builder)
+        arrows = [(arrow.source, arrow.target) for arrow in flows.arrows(builder, cache)]
+        tiers = [cache.children[tier] for tier in _in_order(dict(arrows))]
+        found[name] = KvCache(
+            name=name,
+            tiers=tuple(
+                _tier(hardware, placed, tier.path, groups)
+                for tier in tiers
+                if isinstance(tier, Instance)
+            ),
+            eviction=builder.get(cache, "eviction"),
+            write=builder.get(cache, "write"),
+            overlap=bool(builder.get(cache, "overlap")),
+            block=int(builder.number(cache, "block")),
+            doc=cache.doc,
+        )
+    return found
+
+
+def check_writes(
+    tree: Tree, made: Mapping[str, KvCache], pipelines: Mapping[str, PipelineGraph]
+) -> list[Diagnostic]:
+    """A warning for a cache in use to which nothing is ever written."""
+    used = _used(pipelines)
+    return [
+        warning("HMS601", f"cache `{name}` can never hit: nothing is written to it",
+                tree.singles("cache")[name].span,
+                notes=["help: leave out `write = none`, or give a tier a fixed `hit_rate`"])
+        for name, cache in made.items()
+        if name in used and cache.write == "none" and cache.tiers
+        and all(tier.hit_rate is None for tier in cache.tiers)
+    ]  # fmt: skip
+
+
+def _in_order(following: Mapping[str, str]) -> list[str]:
+    """The tiers from the first to the last before ``recompute``."""
+    at = next((name for name in following if name not in following.values()), "recompute")
+    found = []
+    while at in following:
+        if at != "input":
+            found.append(at)
+        at = following[at]
+    return found
+
+
+def _tier(
+    hardware: HardwareGraph, placed: PlacementGraph, path: str, groups: Mapping[str, Group]
+) -> Tier:
+    client: Client = placed.nodes[path]["client"]
+    scope, rate = str(client.options["scope"]), client.options.get("hit_rate")
+    stores = placement.tier_stores(hardware, list(placed.successors(path)), scope, groups)
+    return Tier(
+        path=path,
+        scope=scope,
+        stores=tuple(_store(hardware, memories, client.options) for memories in stores),
+        reach=placement.stores_in_reach(hardware, stores, scope, groups),
+        hit_rate=float(rate) if isinstance(rate, int | float) else None,
+    )
+
+
+def _store(
+    hardware: HardwareGraph, memories: tuple[str, ...], options: Mapping[str, Value]
+) -> TierStore:
+    """What each memory brings, unless the tier says it of every memory."""
+
+    def each(name: str) -> list[float]:
+        own = options.get(name)
+        if isinstance(own, int | float):
+            return [float(own)] * len(memories)
+        return [float(getattr(hardware.nodes[path]["part"], name)) for path in memories]
+
+    return TierStore(
+        memories, sum(each("capacity")), sum(each("bandwidth")), max(each("latency"), default=0.0)
+    )
+
+
+def _groups(placed: PlacementGraph) -> dict[str, Group]:
+    """Of the engines: nobody else has KV."""
+    clients = [data["client"] for _, data in placed.nodes(data=True) if "client" in data]
+    return {c.path: c.group for c in clients if c.type_name == "LlmEngine" and c.group is not None}
 
 
 def check_ways(tree: Tree) -> list[Diagnostic]:
@@ -65,7 +165,7 @@ def _last(following: Mapping[str, str], name: str) -> str:
 def check_scopes(tree: Tree, hardware: HardwareGraph, placed: PlacementGraph) -> list[Diagnostic]:
     """Tiers whose memories their `scope` cannot join, as there is nothing of that sort around."""
     clients = {path: data["client"] for path, data in placed.nodes(data=True) if "client" in data}
-    groups = {path: c.group for path, c in clients.items() if c.group is not None}
+    groups = _groups(placed)
     spans = _spans(tree)
     found = []
     for path, client in clients.items():
@@ -85,12 +185,7 @@ def check_capacity(
 
     A cache that no pipeline reads takes nothing: several may stand for one another.
     """
-    used = {
-        cache
-        for graph in pipelines.values()
-        for _, stage in flatten(graph)
-        if isinstance(cache := stage.options.get("cache"), str)
-    }
+    used = _used(pipelines)
     taken: dict[str, list[tuple[str, float]]] = defaultdict(list)
     for path, data in placed.nodes(data=True):
         client = data.get("client")
@@ -101,6 +196,37 @@ def check_capacity(
             for memory in placed.successors(path):
                 taken[memory].append((path, float(capacity)))
     return _exceeded(placed, taken, _spans(tree))
+
+
+def _used(pipelines: Mapping[str, PipelineGraph]) -> set[str]:
+    """The caches that stages look into."""
+    return {
+        cache
+        for graph in pipelines.values()
+        for _, stage in flatten(graph)
+        if isinstance(cache := stage.options.get("cache"), str)
+    }
+
+
+def reserve(placed: PlacementGraph, pipelines: Mapping[str, PipelineGraph]) -> None:
+    """Take the bytes of the tiers of caches in use off the engines in whose memories they lie."""
+    used = _used(pipelines)
+    taken: dict[str, float] = defaultdict(float)
+    for path, data in placed.nodes(data=True):
+        client: Client | None = data.get("client")
+        if client is None or client.type_name != "KvTier" or path.rpartition(".")[0] not in used:
+            continue
+        own = client.options.get("capacity")
+        for memory in placed.successors(path):
+            part: Part = placed.nodes[memory]["part"]
+            taken[memory] += float(own) if isinstance(own, int | float) else part.capacity
+    for data in placed.nodes.values():
+        client = data.get("client")
+        if client is not None and client.type_name == "LlmEngine" and client.group is not None:
+            group = client.group
+            size = sum(taken.get(memory, 0.0) for memory in group.memories) / len(group.devices)
+            if size:
+                data["client"] = replace(client, group=replace(group, reserved=size))
 
 
 def _spans(tree: Tree) -> dict[str, Span]:

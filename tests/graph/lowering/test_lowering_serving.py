@@ -90,7 +90,7 @@ def test_tiers_lie_in_their_memories() -> None:
 
 
 def test_a_tier_takes_no_more_than_its_memory_holds() -> None:
-    compiled(CACHE % ("client", "80 GiB", "1 TiB"))
+    compiled(CACHE % ("client", "10 GiB", "1 TiB"))
     (found,) = errors(CACHE % ("client", "80.5 GiB", "1 TiB"))
     assert found == (
         "HMS407 tier `kv.near` takes 86.4362 GB of box[0].gpu[0].hbm, which holds 80 GiB"
