@@ -13,13 +13,13 @@ from typing import TypeAlias
 
 from hermesdsl.cost.bind import profile_of, served_model
 from hermesdsl.cost.constants import Profile, efficiencies_of
+from hermesdsl.cost.cores import WORKS
 from hermesdsl.cost.device import WIDER, peak_dtype
 from hermesdsl.cost.forward import ForwardCost, forward_cost, memory_needed
 from hermesdsl.cost.llm import gemm_dtype
 from hermesdsl.cost.rag import FLOAT, SCAN_MEMORY, Index, Machine, SearchCost, flat, hnsw, ivf_pq
 from hermesdsl.cost.rag import tree as tree_index
 from hermesdsl.cost.types import ServiceCost
-from hermesdsl.cost.work import WORKS
 from hermesdsl.diagnostics import Diagnostic, Sink, error
 from hermesdsl.graph.ledger import sharded
 from hermesdsl.graph.types import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import hermesdsl
+from hermesdsl.cost.cores import WORKS
 from hermesdsl.cost.device import worker_cores
-from hermesdsl.cost.work import WORKS
 from hermesdsl.graph.ledger import RULES, rule_of
 from hermesdsl.schema import BUILTINS
 
