@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats: TypeAlias = NDArray[np.float64]
+    Ints: TypeAlias = NDArray[np.int64]
 
 
 class StepWork(NamedTuple):
@@ -95,6 +102,34 @@ class DecodeRun:
         return low
 
 
+class StepRows(NamedTuple):
+    """What is known of recorded steps afterwards: means per step, shape (rows,) each.
+
+    `seconds` of one step; `batch` sequences decoding; `tokens` through the linear layers, of which
+    `prefill_tokens` of prompts; `kv_tokens` that the engine's blocks hold.
+    """
+
+    seconds: Floats
+    batch: Ints
+    tokens: Floats
+    prefill_tokens: Floats
+    kv_tokens: Floats
+
+
+class Use(NamedTuple):
+    """How much of one device some work uses while it lasts: shares 0..1, shape (rows,) each.
+
+    `busy`: of the time, in which it runs anything at all. `compute`: FLOPs over peak FLOP/s and
+    time. `memory`: bytes over bandwidth and time. `link`: bytes sent over the bandwidth of its
+    links and time. All are means over the devices of the group.
+    """
+
+    busy: Floats
+    compute: Floats
+    memory: Floats
+    link: Floats
+
+
 class EngineCost(Protocol):
     """The cost model bound to one LLM engine; pure and cached inside by exact arguments."""
 
@@ -108,6 +143,9 @@ class EngineCost(Protocol):
     def kv_tokens(self) -> int:
         """Tokens of KV that fit into the engine's memory (all its devices together)."""
 
+    def use(self, rows: StepRows) -> Use:
+        """What steps that were recorded used of each of the engine's devices."""
+
 
 class ServiceCost(Protocol):
     """The cost model of one stage on one client that is no LLM engine; pure.
@@ -118,3 +156,9 @@ class ServiceCost(Protocol):
 
     def seconds(self, requests: int, tokens: int) -> float:
         """Seconds of one batch of `requests` with `tokens` in all, on one server."""
+
+    def use(self, requests: Ints, seconds: Floats, share: Floats) -> Use:
+        """What batches that took so many `seconds` used of each of the client's devices.
+
+        `share`: of the client that was kept busy (one worker of c: 1/c).
+        """
