@@ -82,7 +82,7 @@ def latent(model: LlmModel, tp: int, kv: float, activation: float) -> AttentionS
     )
 
 
-def prefill(device: Device, shape: AttentionShape, layers: int, work: StepWork) -> Operator:
+def prefill(device: Device, shape: AttentionShape, layers: float, work: StepWork) -> Operator:
     """Attention of a step's prompt slices, one layer on one rank; `layers` executions.
 
     FLOPs 2·H·(d_k + d_v)·pairs (4·H·d_h·pairs when the widths agree), pairs = Σ t·s + t(t+1)/2.
