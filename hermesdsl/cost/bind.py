@@ -117,6 +117,9 @@ def _check_options(client: Client, group: Group, sink: Sink) -> None:
     if isinstance(rule, Spec) and rule.name not in MEMORY_RULES:
         message = f"memory rule `{rule.name}` of `{client.path}` is not executable yet"
         sink.add(error("HMS506", message))
+    if options.get("micro_batches") is not None and group.pp == 1:
+        message = f"`micro_batches` of `{client.path}` are of nothing: it has one pipeline stage"
+        sink.add(error("HMS506", message, notes=("help: `pp` above 1 makes stages",)))
     for name, ways, split in (("attention", group.dp, "dp"), ("experts", group.ep, "ep")):
         value = options.get(name)
         if value is not None and (value == split) != (ways > 1):

@@ -47,7 +47,8 @@ class DataSheetCost:
         self.model = model
         self.group = group
         self.profile = profile
-        self._options = options
+        self.options = options
+        self.efficiencies = efficiencies
         self._overheads = profile.overheads
         value = max(DTYPE_BYTES[model.activation_dtype], 2.0)
         form = latent if model.kv_lora_rank else grouped
@@ -60,23 +61,26 @@ class DataSheetCost:
         self._schedules: dict[int, Schedule] = {}
         self._linear_cache: dict[tuple[int, int], float] = {}
         self._head_cache: dict[tuple[int, int], float] = {}
-        self._decode_cache: dict[tuple[int, int], tuple[Piece, ...]] = {}
-        self._run_cache: dict[int, tuple[Piece, ...]] = {}
+        self._decode_cache: dict[tuple[int, int, int], tuple[Piece, ...]] = {}
+        self._run_cache: dict[tuple[int, int], tuple[Piece, ...]] = {}
 
     # --- the interpreter's interface -------------------------------------------------------
 
-    def step(self, work: StepWork) -> float:
-        """Seconds of one step. With `prefills` = 0 it equals `decode_run(...).seconds(1)`."""
+    def step(self, work: StepWork, queries: int = 1) -> float:
+        """Seconds of one step. With `prefills` = 0 it equals `decode_run(...).seconds(1)`.
+
+        `queries`: tokens of each decoding sequence, all counted in `tokens` and `sampled`.
+        """
         tokens, sampled, prefills, _, _, _, decodes, context = work
-        if prefills == 0 and tokens == decodes == sampled:
-            piece = _piece(self._run_pieces(decodes), context)
+        if prefills == 0 and tokens == decodes * queries == sampled:
+            piece = piece_at(self.run_pieces(decodes, queries), context)
             return piece.a + piece.b * context
         order = self.schedule(tokens)
-        seconds = self._linear(self._rank(tokens, decodes, prefills), tokens)
+        seconds = self._linear(self._rank(tokens, decodes, prefills, queries), tokens)
         seconds += self._head(sampled, order)
         seconds += self._overheads.sequence * (decodes + prefills)
         if decodes:
-            piece = _piece(self.decode_pieces(decodes, order), context)
+            piece = piece_at(self.decode_pieces(decodes, order, queries), context)
             seconds += piece.a + piece.b * context
         if prefills:
             op = self._prefill(work, order)
@@ -85,16 +89,16 @@ class DataSheetCost:
 
     def decode_run(self, decodes: int, context: float) -> DecodeRun:
         """Step times of pure decoding by `decodes` sequences from summed `context` tokens on."""
-        pieces = self._run_pieces(decodes)
-        if len(pieces) > 1 and pieces[1].start <= context:
-            first = max(i for i, piece in enumerate(pieces) if piece.start <= context)
-            pieces = pieces[first:]
-        return DecodeRun(pieces, decodes, context)
+        return DecodeRun(pieces_from(self.run_pieces(decodes), context), decodes, context)
 
     @property
     def kv_tokens(self) -> int:
         """Tokens of KV that fit into the engine's memory (all its devices together)."""
         return self.memory.kv_tokens
+
+    def held(self, context: float) -> float:
+        """Tokens of KV that a sequence of `context` tokens needs: no more than the window."""
+        return min(context, float(self.model.window)) if self.model.window else context
 
     def use(self, rows: StepRows) -> Use:
         """What steps that were recorded used of each device; see `cost.use`."""
@@ -110,7 +114,7 @@ class DataSheetCost:
     @cached_property
     def memory(self) -> MemoryPlan:
         """Bytes of weights, reserve and KV on each device."""
-        return plan(self.model, self.group, self.profile, self._options)
+        return plan(self.model, self.group, self.profile, self.options)
 
     def breakdown(self, work: StepWork) -> list[Operator]:
         """The operators of one step; their times add up to `step(work)` (1e-12 relative)."""
@@ -136,7 +140,7 @@ class DataSheetCost:
         found = self._schedules.get(tokens)
         if found is None:
             layers, stages = self.model.layers, self.group.pp
-            given = self._options.get("micro_batches")
+            given = self.options.get("micro_batches")
             if isinstance(given, int | float):
                 found = schedule(layers, stages, max(1, min(int(given), tokens)))
             else:
@@ -166,49 +170,50 @@ class DataSheetCost:
             self._head_cache[sampled, order.cuts] = seconds
         return seconds
 
-    def decode_pieces(self, decodes: int, order: Schedule) -> tuple[Piece, ...]:
+    def decode_pieces(self, decodes: int, order: Schedule, queries: int = 1) -> tuple[Piece, ...]:
         """Decode attention of all layers over the engine's summed context.
 
         Of each micro-batch: decodes/cuts sequences on the data-parallel ranks together, of which
-        the fullest reads its share of the context.
+        the fullest reads its share of the context. `queries` tokens of each sequence read it.
         """
-        pieces = self._decode_cache.get((decodes, order.cuts))
+        pieces = self._decode_cache.get((decodes, order.cuts, queries))
         if pieces is None:
             layers = self.model.layers * order.passes
             share = self._fullest_share(decodes, order)
-            layer = self._decode_attention(decodes * share).pieces()
+            layer = self._decode_attention(decodes * share, queries).pieces()
             pieces = tuple(
                 Piece(p.start / share, p.a * layers, p.b * layers * share) for p in layer
             )
-            self._decode_cache[decodes, order.cuts] = pieces
+            self._decode_cache[decodes, order.cuts, queries] = pieces
         return pieces
 
-    def _run_pieces(self, decodes: int) -> tuple[Piece, ...]:
-        """A whole step of pure decoding."""
-        pieces = self._run_cache.get(decodes)
+    def run_pieces(self, decodes: int, queries: int = 1) -> tuple[Piece, ...]:
+        """A whole step of pure decoding, with `queries` tokens of each sequence at once."""
+        pieces = self._run_cache.get((decodes, queries))
         if pieces is None:
-            order = self.schedule(decodes)
-            fixed = self._linear(self._rank(decodes, decodes, 0), decodes)
-            fixed += self._head(decodes, order)
+            tokens = decodes * queries
+            order = self.schedule(tokens)
+            fixed = self._linear(self._rank(tokens, decodes, 0, queries), tokens)
+            fixed += self._head(tokens, order)
             fixed += self._overheads.sequence * decodes
-            found = self.decode_pieces(decodes, order)
+            found = self.decode_pieces(decodes, order, queries)
             pieces = tuple(Piece(p.start, fixed + p.a, p.b) for p in found)
-            self._run_cache[decodes] = pieces
+            self._run_cache[decodes, queries] = pieces
         return pieces
 
     # --- the fullest data-parallel rank ------------------------------------------------------
 
-    def _rank(self, tokens: int, decodes: int, prefills: int) -> int:
-        """Tokens on the fullest rank: of decodes one each, of prompt slices equally many.
+    def _rank(self, tokens: int, decodes: int, prefills: int, queries: int = 1) -> int:
+        """Tokens on the fullest rank: `queries` of each decode, of prompt slices equally many.
 
         The rank with most decodes and the one with most slices are taken as the same.
         """
         dp = self.group.dp
         if dp == 1:
             return tokens
-        most = fullest(decodes, dp)
+        most = fullest(decodes, dp) * queries
         if prefills:
-            most += (tokens - decodes) * fullest(prefills, dp) / prefills
+            most += (tokens - decodes * queries) * fullest(prefills, dp) / prefills
         return ceil(most - 1e-9)
 
     def _fullest_share(self, sequences: int, order: Schedule) -> float:
@@ -229,14 +234,14 @@ class DataSheetCost:
         rank = ceil(fullest(sampled, self.group.dp) - 1e-9) if self.group.dp > 1 else sampled
         return self._layers.head(order.part(rank), order.cuts)
 
-    def _decode_attention(self, sequences: float) -> DecodeAttention:
+    def _decode_attention(self, sequences: float, queries: int = 1) -> DecodeAttention:
         """One layer on the fullest rank; `limit` is in that rank's context."""
-        return decode(self.attention_device, self.shape, sequences)
+        return decode(self.attention_device, self.shape, sequences, queries)
 
     def _decode_operator(self, decodes: int, context: float, order: Schedule) -> Operator:
         share = self._fullest_share(decodes, order)
         layer = self._decode_attention(decodes * share)
-        piece = _piece(self.decode_pieces(decodes, order), context)
+        piece = piece_at(self.decode_pieces(decodes, order), context)
         layers = self.model.layers * order.passes
         seconds = (piece.a + piece.b * context) / layers
         seen = min(context * share, layer.limit)
@@ -260,12 +265,20 @@ class DataSheetCost:
         return prefill(self.attention_device, self.shape, layers, part)
 
 
-def _piece(pieces: tuple[Piece, ...], context: float) -> Piece:
-    """The piece that covers `context`."""
+def piece_at(pieces: tuple[Piece, ...], context: float) -> Piece:
+    """The piece of sorted ones that covers `context`."""
     index = len(pieces) - 1
     while index > 0 and pieces[index].start > context:
         index -= 1
     return pieces[index]
+
+
+def pieces_from(pieces: tuple[Piece, ...], context: float) -> tuple[Piece, ...]:
+    """The pieces of a run that begins at `context`: the one that covers it, and all after it."""
+    if len(pieces) > 1 and pieces[1].start <= context:
+        first = max(i for i, piece in enumerate(pieces) if piece.start <= context)
+        return pieces[first:]
+    return pieces
 
 
 def gemm_dtype(model: LlmModel) -> str:

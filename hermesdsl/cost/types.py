@@ -47,22 +47,25 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DecodeRun:
-    """`decodes` sequences decoding together, context growing by one each per step.
+    """`decodes` sequences decoding together, context growing by `advance` each per step.
 
     `pieces` give a step's seconds as a piecewise affine function of the summed context, sorted
     by start, the first covering `context` (the sum at the first step). S(j), the end of the j-th
-    step after the run's start, has a closed form per piece.
+    step after the run's start, has a closed form per piece. `advance`: tokens that each sequence
+    gets per step, more than one only in expectation (`speculation`).
     """
 
     pieces: tuple[Piece, ...]
     decodes: int
     context: float
+    advance: float = 1.0
 
     def seconds(self, steps: int) -> float:
         """S(steps): seconds from the run's start to the end of its `steps`-th step."""
+        growth = self.decodes * self.advance
         if len(self.pieces) == 1:
             piece = self.pieces[0]
-            return steps * (piece.a + piece.b * (self.context + 0.5 * (steps - 1) * self.decodes))
+            return steps * (piece.a + piece.b * (self.context + 0.5 * (steps - 1) * growth))
         total = 0.0
         done = 0
         last = len(self.pieces) - 1
@@ -72,8 +75,8 @@ class DecodeRun:
             count = min(count, steps)
             if count > done:
                 n = count - done
-                first = self.context + done * self.decodes
-                total += n * (piece.a + piece.b * (first + 0.5 * (n - 1) * self.decodes))
+                first = self.context + done * growth
+                total += n * (piece.a + piece.b * (first + 0.5 * (n - 1) * growth))
                 done = count
             if done == steps:
                 break
@@ -83,10 +86,11 @@ class DecodeRun:
         """Number of steps of this run whose summed context lies below `end`."""
         if end <= self.context:
             return 0
-        count = int((end - self.context) / self.decodes)
-        while self.context + count * self.decodes < end:
+        growth = self.decodes * self.advance
+        count = int((end - self.context) / growth)
+        while self.context + count * growth < end:
             count += 1
-        while count > 0 and self.context + (count - 1) * self.decodes >= end:
+        while count > 0 and self.context + (count - 1) * growth >= end:
             count -= 1
         return count
 
