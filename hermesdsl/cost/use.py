@@ -59,11 +59,11 @@ def work_of(cost: DataSheetCost, operators: Iterable[Operator]) -> Work:
 def engine_use(cost: DataSheetCost, rows: StepRows) -> Use:
     """The use of each device by steps of one engine.
 
-    Layers and head are those of the cost model for the step's tokens; one sequence samples where
-    none decodes. The rest of the time is attention. Of decodes alone it gives the context, by the
-    cost model's own affine form. Beside prompts, decodes are taken to read what the blocks hold
-    but for the prompts (or less, if time allows no more), and prompts to take what is left, at
-    the rate that prefill attention reaches. Over pipeline stages each device works for its own
+    Layers and head are those of the cost model for the step's tokens; of prompts one is taken to
+    end with the step. The rest of the time is attention. Of decodes alone it gives the context,
+    by the cost model's own affine form. Beside prompts, decodes are taken to read what the blocks
+    hold but for the prompts (or less, if time allows no more), and prompts to take what is left,
+    at the rate that prefill attention reaches. Over pipeline stages each device works for its own
     share of the micro-batches.
     """
     tokens = np.maximum(np.rint(rows.tokens).astype(np.int64), 1)
@@ -92,9 +92,9 @@ def _by_schedule(cost: DataSheetCost, tokens: Ints) -> list[tuple[Schedule, Ints
 def _shares(cost: DataSheetCost, order: Schedule, tokens: Ints, rows: StepRows) -> Floats:
     """`engine_use` of steps cut alike, shape (4, rows)."""
     layers = _distinct(tokens, lambda n: cost.linear_operators(-(-n // cost.group.dp), n), cost)
-    heads = _distinct(np.maximum(rows.batch, 1), lambda n: cost.head_operators(n, order), cost)
-    linear = layers + heads
     prompts = rows.prefill_tokens > 0
+    heads = _distinct(rows.batch + prompts, lambda n: cost.head_operators(n, order), cost)
+    linear = layers + heads
     host = cost.profile.overheads.step + cost.profile.overheads.sequence * (rows.batch + prompts)
     left = np.maximum(rows.seconds - linear[:, _TAKEN] - host, 0.0)
     taken, flops, read = _decode_use(cost, order, rows, left)

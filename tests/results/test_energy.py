@@ -1,6 +1,7 @@
 """Energy of runs small enough to integrate by hand; A10: energy = ∫ power, and it adds up."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -194,7 +195,7 @@ def test_everything_adds_up_to_the_total():
 def test_intervals_add_up(between):
     found = measured()
     ends = [0.0, *sorted(between), 6.0]
-    pieces = sum(found.joules(a, b) for a, b in zip(ends, ends[1:], strict=False))
+    pieces = sum(found.joules(a, b) for a, b in pairwise(ends))
     assert pieces == pytest.approx(found.joules(0.0, 6.0), rel=1e-9)
 
 
