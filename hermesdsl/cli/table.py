@@ -168,6 +168,8 @@ def _facts(data: Mapping[str, Any]) -> Table:
     for name, text in (("energy", spending.energy), ("cost", spending.cost)):
         if data.get(name) is not None:
             table.add_row(name, text(data[name]))
+    if spending.missing(data):
+        table.add_row("figures", Text(spending.missing(data), style="dim"))
     provenance = data["provenance"]
     if provenance is not None:
         shares = [
