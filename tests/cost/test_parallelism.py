@@ -100,8 +100,8 @@ def test_given_micro_batches_are_kept_to(build: SimpleNamespace) -> None:
 def test_micro_batches_without_stages_are_refused(build: SimpleNamespace) -> None:
     on = build.group(build.sheets["h100"], tp=4)
     found = diagnose(build.client(build.llama, on, micro_batches=4))
-    assert [item.code for item in found] == ["HMS506"]
-    assert found[0].message == "`micro_batches` of `llm` are of nothing: it has one pipeline stage"
+    assert [item.code for item in found] == ["HMS405"]
+    assert found[0].message == "`micro_batches` of `llm` cut nothing: it has one pipeline stage"
     assert diagnose(build.client(build.llama, on)) == []
 
 
