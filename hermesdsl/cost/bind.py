@@ -64,9 +64,8 @@ def diagnose(client: Client) -> list[Diagnostic]:
     """Everything a cost model has to say about an LLM engine, errors and warnings.
 
     HMS405 without devices, with devices that have no memory, or for micro-batches of one stage;
-    HMS407 when the weights, or the
-    weights and the reserve, leave no room for KV; HMS411 for a dtype without a peak; HMS506 for
-    a profile or a split that has no model.
+    HMS407 when the weights, or the weights and the reserve, leave no room for KV; HMS411 for a
+    dtype without a peak; HMS506 for a profile or a split that has no model.
     """
     sink = Sink()
     group = client.group
