@@ -58,6 +58,7 @@ class DataSheetCost:
         self._layers = Layers(
             model, group, self.device, self.shape, efficiencies, profile.overheads
         )
+        self._staged, self._ranked = group.pp > 1, group.dp > 1
         self._schedules: dict[int, Schedule] = {}
         self._linear_cache: dict[tuple[int, int], float] = {}
         self._head_cache: dict[tuple[int, int], float] = {}
@@ -75,8 +76,9 @@ class DataSheetCost:
         if prefills == 0 and tokens == decodes * queries == sampled:
             piece = piece_at(self.run_pieces(decodes, queries), context)
             return piece.a + piece.b * context
-        order = self.schedule(tokens)
-        seconds = self._linear(self._rank(tokens, decodes, prefills, queries), tokens)
+        order = self.schedule(tokens) if self._staged else _UNCUT
+        rank = self._rank(tokens, decodes, prefills, queries) if self._ranked else tokens
+        seconds = self._linear(rank, tokens)
         seconds += self._head(sampled, order)
         seconds += self._overheads.sequence * (decodes + prefills)
         if decodes:
@@ -89,7 +91,10 @@ class DataSheetCost:
 
     def decode_run(self, decodes: int, context: float) -> DecodeRun:
         """Step times of pure decoding by `decodes` sequences from summed `context` tokens on."""
-        return DecodeRun(pieces_from(self.run_pieces(decodes), context), decodes, context)
+        pieces = self.run_pieces(decodes)
+        if len(pieces) > 1:
+            pieces = pieces_from(pieces, context)
+        return DecodeRun(pieces, decodes, context)
 
     @property
     def kv_tokens(self) -> int:

@@ -62,10 +62,11 @@ class DecodeRun:
 
     def seconds(self, steps: int) -> float:
         """S(steps): seconds from the run's start to the end of its `steps`-th step."""
-        growth = self.decodes * self.advance
         if len(self.pieces) == 1:
             piece = self.pieces[0]
-            return steps * (piece.a + piece.b * (self.context + 0.5 * (steps - 1) * growth))
+            ahead = 0.5 * (steps - 1) * self.decodes * self.advance
+            return steps * (piece.a + piece.b * (self.context + ahead))
+        growth = self.decodes * self.advance
         total = 0.0
         done = 0
         last = len(self.pieces) - 1

@@ -61,33 +61,30 @@ class Meter:
         idle = self.rest * (end - start)
         dynamic = self.range * self.through * (end - start)
         by: dict[tuple[int, int], float] = {}
-        seconds: dict[tuple[int, str], float] = {}
+        known: dict[tuple[tuple[int, ...], str], float] = {}
         for place, part in enumerate(self.reach.parts):
-            users = [c for c in self.reach.users.get(part.path, ()) if c in self.activity]
+            users = tuple(c for c in self.reach.users.get(part.path, ()) if c in self.activity)
             if not self.range[place] or not users:
                 continue
             column = "memory" if part.kind == "memory" else "power"
-            busy = [self._seconds(seconds, user, column, start, end) for user in users]
-            together = busy[0] if len(users) == 1 else self._shared(users, column, start, end)
-            for user, own in zip(users, busy, strict=True):
-                share = own / sum(busy) if sum(busy) else 0.0
+            alone = [self._seconds(known, (user,), column, start, end) for user in users]
+            together = self._seconds(known, users, column, start, end)
+            for user, own in zip(users, alone, strict=True):
+                share = own / sum(alone) if sum(alone) else 0.0
                 by[place, user] = float(self.range[place]) * together * share
                 dynamic[place] += by[place, user]
         return Drawn(idle, dynamic, by)
 
     def _seconds(
-        self, known: dict[tuple[int, str], float], user: int, column: str, start: float, end: float
-    ) -> float:
-        if (user, column) not in known:
-            rows = self.activity[user]
-            known[user, column] = integral(rows, getattr(rows, column), start, end)
-        return known[user, column]
-
-    def _shared(self, users: list[int], column: str, start: float, end: float) -> float:
-        """Of a part with several clients: together they draw no more than its limit."""
-        all_rows = [self.activity[user] for user in users]
-        rows = Activity(*(np.concatenate(columns) for columns in zip(*all_rows, strict=True)))
-        return integral(rows, getattr(rows, column), start, end)
+        self, known: dict[tuple[tuple[int, ...], str], float], users: tuple[int, ...],
+        column: str, start: float, end: float,
+    ) -> float:  # fmt: skip
+        """Seconds at full range that would draw what some clients draw of a part they share."""
+        if (users, column) not in known:
+            own = [self.activity[user] for user in users]
+            rows = Activity(*(np.concatenate(columns) for columns in zip(*own, strict=True)))
+            known[users, column] = integral(rows, getattr(rows, column), start, end)
+        return known[users, column]
 
     def joules(self, start: float, end: float) -> float:
         """All parts together."""
