@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from spending_systems import SaidUse, built, chip
 from tiny_runs import CLASSES, columns, cut, tiny
 
+import hermesdsl
 from hermesdsl.cost.power import WEIGHTS, PowerWeights, dynamic
 from hermesdsl.cost.text import TextCost
 from hermesdsl.cost.types import Use
@@ -18,6 +20,8 @@ from hermesdsl.results import summarise
 from hermesdsl.results.activity import Activity, integral
 from hermesdsl.results.energy import energy_rows, meter
 from hermesdsl.sim.record import SERVICE_COLUMNS, TRANSFER_COLUMNS, LinkSummary
+
+ROOT = Path(__file__).parents[2]
 
 #: A switch that draws 50 W whatever passes.
 SWITCH = Part("sw", "switch", "Switch", power=50.0)
@@ -212,6 +216,23 @@ def test_the_integral_equals_a_sum_over_seconds(rows):
         min(1.0, sum(s for a, n, s in rows if a <= second < a + n)) for second in range(20)
     )
     assert integral(activity, share, 0.0, 20.0) == pytest.approx(by_second)
+
+
+@pytest.mark.parametrize("name", ["rag", "agent", "disaggregated", "parallelism"])
+def test_of_whole_programs_too(name):
+    """Pipelines of all servers: what is drawn lies between idle and limit, and adds up."""
+    system = hermesdsl.compile(ROOT / f"examples/{name}.hms")
+    result = hermesdsl.run(system)
+    entry, found = result.summary()["energy"], result.measures.meter
+    assert sum(entry["by_kind"].values()) == pytest.approx(entry["total"], rel=1e-9)
+    by_client = sum(entry["by_client"].values()) + entry["unassigned"]
+    assert by_client == pytest.approx(entry["total"], rel=1e-9)
+    most = float((found.rest + found.range).sum()) * found.run.end_s
+    assert entry["idle"] < entry["total"] < most
+    used = {path for path, joules in entry["by_client"].items() if joules > 0}
+    placed = {path for path, data in system.compiled.placement.nodes(data=True)
+              if "client" in data and data["client"].group is not None}  # fmt: skip
+    assert used == placed & set(found.run.clients)
 
 
 # --- what is missing -----------------------------------------------------------------------------
