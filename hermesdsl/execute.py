@@ -32,6 +32,8 @@ def execute(
     from hermesdsl.cost import bind
     from hermesdsl.cost.services import bind_services
     from hermesdsl.results import summarise
+    from hermesdsl.results.bill import bill
+    from hermesdsl.results.energy import meter
     from hermesdsl.sim.run import simulate
     from hermesdsl.sim.supported import raise_unless_supported
     from hermesdsl.sim.workload import offered
@@ -55,6 +57,7 @@ def execute(
         load=[load.batch for load in loads], reference=reference, progress=progress,
     )  # fmt: skip
     notes = [note for load in loads for note in load.notes]
+    reserve = str(experiment.options.get("reserve", "all"))
     return summarise(
         record,
         classes=compiled.classes,
@@ -64,6 +67,8 @@ def execute(
         wall_s=time.perf_counter() - started,
         provenance={"measured": 0.0, "calibrated": 0.0, "datasheet": 1.0},
         notes=[*notes, *_reuse(compiled, experiment, loads), *_assumptions(system, experiment)],
+        meter=meter(compiled, record, costs=costs, services=services, reserve=reserve),
+        bill=bill(compiled, record, reserve),
     )
 
 

@@ -68,10 +68,15 @@ def duration(seconds: float) -> str:
 
 
 def quantity(value: float | None, unit: str, scale: float) -> str:
-    """A value in SI units as the user wrote its bound: divided by `scale`, in `unit`."""
+    """A value in SI units as the user wrote its bound: divided by `scale`, in `unit`.
+
+    Prices of tokens are per million, as they are quoted.
+    """
     if value is None:
         return NOTHING
     number = value / scale
+    if unit == "$/tok":
+        return f"${rate(number * 1e6)}/1e6 tok"
     shown = f"{number:,.{_decimals(number, 4)}f}"
     if "." in shown:
         shown = shown.rstrip("0").rstrip(".")

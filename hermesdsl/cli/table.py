@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from hermesdsl.cli import figures
+from hermesdsl.cli import figures, spending
 from hermesdsl.results.metrics import DEFINITIONS, SERIES
 
 if TYPE_CHECKING:
@@ -165,6 +165,11 @@ def _facts(data: Mapping[str, Any]) -> Table:
     table.add_row("requests", _requests(data))
     table.add_row("tokens", _tokens(data["tokens"]))
     table.add_row("time", _time(data))
+    for name, text in (("energy", spending.energy), ("cost", spending.cost)):
+        if data.get(name) is not None:
+            table.add_row(name, text(data[name]))
+    if spending.missing(data):
+        table.add_row("figures", Text(spending.missing(data), style="dim"))
     provenance = data["provenance"]
     if provenance is not None:
         shares = [

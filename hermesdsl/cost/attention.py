@@ -82,7 +82,7 @@ def latent(model: LlmModel, tp: int, kv: float, activation: float) -> AttentionS
     )
 
 
-def prefill(device: Device, shape: AttentionShape, layers: int, work: StepWork) -> Operator:
+def prefill(device: Device, shape: AttentionShape, layers: float, work: StepWork) -> Operator:
     """Attention of a step's prompt slices, one layer on one rank; `layers` executions.
 
     FLOPs 2·H·(d_k + d_v)·pairs (4·H·d_h·pairs when the widths agree), pairs = Σ t·s + t(t+1)/2.
@@ -137,21 +137,25 @@ class DecodeAttention:
         return tuple(found)
 
 
-def decode(device: Device, shape: AttentionShape, sequences: float) -> DecodeAttention:
-    """Decode attention of one layer for `sequences` tokens, one per sequence.
+def decode(
+    device: Device, shape: AttentionShape, sequences: float, queries: int = 1
+) -> DecodeAttention:
+    """Decode attention of one layer for `sequences`, `queries` tokens of each at once.
 
     Bytes `kv_bytes`·(Σ + padding per sequence) + queries and outputs; FLOPs
-    `flops_per_token`·Σ. The summed context stands for equal contexts where a window cuts it.
+    `flops_per_token`·Σ per query. KV is read once for all queries of a sequence. The summed
+    context stands for equal contexts where a window cuts it.
     """
     e = device.efficiencies
     rate = device.bandwidth * e.decode_memory
     width = shape.key_width + shape.value_width
-    per_sequence = shape.kv_bytes * e.decode_extra_tokens + shape.heads * width * shape.activation
+    own = queries * shape.heads * width * shape.activation
+    per_sequence = shape.kv_bytes * e.decode_extra_tokens + own
     return DecodeAttention(
         fixed=device.overheads.attention
         + device.overheads.attention_head * sequences * shape.kv_heads,
         memory=per_sequence * sequences / rate,
         memory_slope=shape.kv_bytes / rate,
-        compute_slope=shape.flops_per_token / (device.peak * e.decode_compute),
+        compute_slope=queries * shape.flops_per_token / (device.peak * e.decode_compute),
         limit=float(sequences * shape.window) if shape.window else float("inf"),
     )

@@ -63,9 +63,9 @@ def engine_cost(client: Client) -> DataSheetCost:
 def diagnose(client: Client) -> list[Diagnostic]:
     """Everything a cost model has to say about an LLM engine, errors and warnings.
 
-    HMS405 without devices or with devices that have no memory; HMS407 when the weights, or the
-    weights and the reserve, leave no room for KV; HMS411 for a dtype without a peak; HMS506 for
-    a profile or a split that has no model.
+    HMS405 without devices, with devices that have no memory, or for micro-batches of one stage;
+    HMS407 when the weights, or the weights and the reserve, leave no room for KV; HMS411 for a
+    dtype without a peak; HMS506 for a profile or a split that has no model.
     """
     sink = Sink()
     group = client.group
@@ -120,6 +120,9 @@ def _check_options(client: Client, group: Group, sink: Sink) -> None:
     if isinstance(rule, Spec) and rule.name not in MEMORY_RULES:
         message = f"memory rule `{rule.name}` of `{client.path}` is not executable yet"
         sink.add(error("HMS506", message))
+    if options.get("micro_batches") is not None and group.pp == 1:
+        message = f"`micro_batches` of `{client.path}` cut nothing: it has one pipeline stage"
+        sink.add(error("HMS405", message, notes=("help: `pp` above 1 makes stages",)))
     for name, ways, split in (("attention", group.dp, "dp"), ("experts", group.ep, "ep")):
         value = options.get(name)
         if value is not None and (value == split) != (ways > 1):

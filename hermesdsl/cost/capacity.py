@@ -31,7 +31,8 @@ def capacity(
 
     In balance each step decodes D sequences and takes in D·prompt/(output − 1) prompt tokens (the
     first token comes from the prompt itself), so D/(output − 1) requests finish per step. D is
-    the most that `max_batch`, the KV (mean context prompt + output/2) and `max_tokens` allow. No
+    the most that `max_batch`, the KV (mean context prompt + output/2, or the window of a sliding
+    attention) and `max_tokens` allow. No
     schedule reads the weights less often, so real engines stay below. With `output` <= 1 steps
     hold prompts only. Raises ValueError if `prompt` and `output` are both below one token.
     """
@@ -45,7 +46,7 @@ def capacity(
     context = prompt + 0.5 * output
     batch = min(
         float(max_batch) * cost.group.dp,
-        cost.kv_tokens / context,
+        cost.kv_tokens / cost.held(context),
         max_tokens / (1.0 + prompt / decoding),
     )
     decodes = max(int(batch), 1)

@@ -72,7 +72,7 @@ class Collectives:
         times = [launch + form(links, volume) for launch, form, links in ways]
         seconds = min(times)
         launch, form, links = ways[times.index(seconds)]
-        return self._operator(name, count, volume, seconds, launch + form(links, 0.0))
+        return self._operator(name, count, volume, seconds, launch + form(links, 0.0), links)
 
     def all_gather(self, name: str, count: float, volume: float) -> Operator:
         """Ring all-gather; `volume` is the gathered buffer."""
@@ -98,16 +98,18 @@ class Collectives:
     ) -> Operator:
         launch = self._overheads.collective
         seconds = launch + form(self._ring, volume)
-        return self._operator(name, count, volume, seconds, launch + form(self._ring, 0.0))
+        empty = launch + form(self._ring, 0.0)
+        return self._operator(name, count, volume, seconds, empty, self._ring)
 
     def _operator(
-        self, name: str, count: float, volume: float, seconds: float, empty: float
+        self, name: str, count: float, volume: float, seconds: float, empty: float, links: Fabric
     ) -> Operator:
-        """`empty` is what the same call takes without a message."""
+        """`empty` is what the same call takes without a message, over the same `links`."""
         if self._fabric.size == 1:
             return Operator(name, count, 0.0, 0.0, 0.0, LAUNCH)
         bound = NETWORK if seconds > 2 * empty else LAUNCH
-        return Operator(name, count, seconds, 0.0, volume, bound)
+        wire = (seconds - empty) * links.bandwidth / self._fabric.bandwidth
+        return Operator(name, count, seconds, 0.0, volume, bound, wire=wire)
 
 
 def _scaled(fabric: Fabric, fraction: float) -> Fabric:

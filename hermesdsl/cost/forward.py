@@ -7,6 +7,7 @@ never a clock, a queue or a stage.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hermesdsl.cost.constants import Profile, efficiencies_of
 from hermesdsl.cost.device import peak_dtype
@@ -15,6 +16,9 @@ from hermesdsl.cost.memory import activation_reserve, weights_per_device
 from hermesdsl.cost.operator import Operator
 from hermesdsl.cost.types import StepWork
 from hermesdsl.graph.types import Group, LlmModel
+
+if TYPE_CHECKING:
+    from hermesdsl.cost.types import Floats, Ints, Use
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,12 @@ class ForwardCost:
         Counts the host costs of one engine step. Sequences count as equally long.
         """
         return self.engine.step(self.work(requests, tokens)) if requests and tokens else 0.0
+
+    def use(self, requests: Ints, seconds: Floats, share: Floats) -> Use:
+        """What passes of so many sequences that took so long used of each device."""
+        from hermesdsl.cost.use import forward_use
+
+        return forward_use(self, requests, seconds)
 
     def breakdown(self, requests: int, tokens: int) -> list[Operator]:
         """The operators of the pass; their times add up to `seconds` (1e-12 relative)."""

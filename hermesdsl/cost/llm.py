@@ -4,41 +4,36 @@ Composes operators (GEMM, attention, experts, collectives) per layer and stage a
 engine's host costs. Sees sums over a step, never requests, clock or queues.
 
 Decoder layers on one tensor-parallel rank; activations between operators hold 16 bits at least.
-Pipeline stages follow one another: a step takes the sum of its stages and the messages between
-them. Data-parallel ranks share a step's work evenly.
+Over pipeline stages a step is cut into micro-batches (`pipelining`). The sequences of a step fall
+on data-parallel ranks at random, and all wait for the fullest (`slowest`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cached_property
+from math import ceil
 
-from hermesdsl.cost.attention import (
-    AttentionShape,
-    DecodeAttention,
-    decode,
-    grouped,
-    latent,
-    prefill,
-)
-from hermesdsl.cost.collective import Collectives
+from hermesdsl.cost.attention import DecodeAttention, decode, grouped, latent, prefill
 from hermesdsl.cost.constants import Efficiencies, Profile
 from hermesdsl.cost.device import Device, peak_dtype, wider_of
-from hermesdsl.cost.gemm import Gemm, stream
+from hermesdsl.cost.layers import Layers
 from hermesdsl.cost.memory import MemoryPlan, plan
-from hermesdsl.cost.moe import Experts, MoeShape, expert_split
 from hermesdsl.cost.operator import LAUNCH, Operator, bound_of, total_seconds
-from hermesdsl.cost.types import DecodeRun, Piece, StepWork
+from hermesdsl.cost.pipelining import Schedule, candidates, schedule
+from hermesdsl.cost.slowest import fullest
+from hermesdsl.cost.types import DecodeRun, Piece, StepRows, StepWork, Use
 from hermesdsl.graph.types import DTYPE_BYTES, Group, LlmModel, Value
+
+_UNCUT = Schedule()
 
 
 class DataSheetCost:
     """`EngineCost` from data-sheet values and class efficiencies.
 
     `model` as it is served (dtypes of the engine applied); `options` of the engine, for its
-    memory. Pure: caches are keyed by exact arguments and never change a result. Raises
-    ValueError without any usable peak; `bind.diagnose` says so beforehand.
+    memory and its `micro_batches`. Pure: caches are keyed by exact arguments and never change a
+    result. Raises ValueError without any usable peak; `bind.diagnose` says so beforehand.
     """
 
     def __init__(
@@ -52,52 +47,69 @@ class DataSheetCost:
         self.model = model
         self.group = group
         self.profile = profile
-        self._options = options
+        self.options = options
+        self.efficiencies = efficiencies
         self._overheads = profile.overheads
-        self._value = max(DTYPE_BYTES[model.activation_dtype], 2.0)
-        self._device = _device(gemm_dtype(model), group, efficiencies, profile)
-        weight, activation = DTYPE_BYTES[model.dtype], DTYPE_BYTES[model.activation_dtype]
-        self._gemm = Gemm(self._device, weight, activation)
-        self._tp = Collectives(group.tp_fabric, efficiencies, profile.overheads)
-        self._pp = Collectives(group.pp_fabric, efficiencies, profile.overheads)
-        self._shape = self._attention_shape()
-        self._attention_device = _device(attention_dtype(model), group, efficiencies, profile)
-        self._experts = self._expert_model(weight, activation) if model.experts else None
-        self._linear_cache: dict[int, float] = {}
-        self._head_cache: dict[int, float] = {}
-        self._decode_cache: dict[int, tuple[Piece, ...]] = {}
-        self._run_cache: dict[int, tuple[Piece, ...]] = {}
+        value = max(DTYPE_BYTES[model.activation_dtype], 2.0)
+        form = latent if model.kv_lora_rank else grouped
+        self.shape = form(model, group.tp, DTYPE_BYTES[model.kv_dtype], value)
+        self.device = _device(gemm_dtype(model), group, efficiencies, profile)
+        self.attention_device = _device(attention_dtype(model), group, efficiencies, profile)
+        self._layers = Layers(
+            model, group, self.device, self.shape, efficiencies, profile.overheads
+        )
+        self._staged, self._ranked = group.pp > 1, group.dp > 1
+        self._schedules: dict[int, Schedule] = {}
+        self._linear_cache: dict[tuple[int, int], float] = {}
+        self._head_cache: dict[tuple[int, int], float] = {}
+        self._decode_cache: dict[tuple[int, int, int], tuple[Piece, ...]] = {}
+        self._run_cache: dict[tuple[int, int], tuple[Piece, ...]] = {}
 
     # --- the interpreter's interface -------------------------------------------------------
 
-    def step(self, work: StepWork) -> float:
-        """Seconds of one step. With `prefills` = 0 it equals `decode_run(...).seconds(1)`."""
+    def step(self, work: StepWork, queries: int = 1) -> float:
+        """Seconds of one step. With `prefills` = 0 it equals `decode_run(...).seconds(1)`.
+
+        `queries`: tokens of each decoding sequence, all counted in `tokens` and `sampled`.
+        """
         tokens, sampled, prefills, _, _, _, decodes, context = work
-        if prefills == 0 and tokens == decodes == sampled:
-            piece = _piece(self._run_pieces(decodes), context)
+        if prefills == 0 and tokens == decodes * queries == sampled:
+            piece = piece_at(self.run_pieces(decodes, queries), context)
             return piece.a + piece.b * context
-        seconds = self._linear(tokens) + self._head(sampled)
+        order = self.schedule(tokens) if self._staged else _UNCUT
+        rank = self._rank(tokens, decodes, prefills, queries) if self._ranked else tokens
+        seconds = self._linear(rank, tokens)
+        seconds += self._head(sampled, order)
         seconds += self._overheads.sequence * (decodes + prefills)
         if decodes:
-            piece = _piece(self._decode_pieces(decodes), context)
+            piece = piece_at(self.decode_pieces(decodes, order, queries), context)
             seconds += piece.a + piece.b * context
         if prefills:
-            op = self._prefill(work)
+            op = self._prefill(work, order)
             seconds += op.count * op.seconds
         return seconds
 
     def decode_run(self, decodes: int, context: float) -> DecodeRun:
         """Step times of pure decoding by `decodes` sequences from summed `context` tokens on."""
-        pieces = self._run_pieces(decodes)
-        if len(pieces) > 1 and pieces[1].start <= context:
-            first = max(i for i, piece in enumerate(pieces) if piece.start <= context)
-            pieces = pieces[first:]
+        pieces = self.run_pieces(decodes)
+        if len(pieces) > 1:
+            pieces = pieces_from(pieces, context)
         return DecodeRun(pieces, decodes, context)
 
     @property
     def kv_tokens(self) -> int:
         """Tokens of KV that fit into the engine's memory (all its devices together)."""
         return self.memory.kv_tokens
+
+    def held(self, context: float) -> float:
+        """Tokens of KV that a sequence of `context` tokens needs: no more than the window."""
+        return min(context, float(self.model.window)) if self.model.window else context
+
+    def use(self, rows: StepRows) -> Use:
+        """What steps that were recorded used of each device; see `cost.use`."""
+        from hermesdsl.cost.use import engine_use
+
+        return engine_use(self, rows)
 
     @property
     def request_seconds(self) -> float:
@@ -107,197 +119,171 @@ class DataSheetCost:
     @cached_property
     def memory(self) -> MemoryPlan:
         """Bytes of weights, reserve and KV on each device."""
-        return plan(self.model, self.group, self.profile, self._options)
+        return plan(self.model, self.group, self.profile, self.options)
 
     def breakdown(self, work: StepWork) -> list[Operator]:
         """The operators of one step; their times add up to `step(work)` (1e-12 relative)."""
-        o = self._overheads
-        found = self._linear_operators(work.tokens) + self._head_operators(work.sampled)
+        o, order = self._overheads, self.schedule(work.tokens)
+        rank = self._rank(work.tokens, work.decodes, work.prefills)
+        found = self.linear_operators(rank, work.tokens) + self.head_operators(work.sampled, order)
         if work.prefills:
-            found.append(self._prefill(work))
+            found.append(self._prefill(work, order))
         if work.decodes:
-            found.append(self._decode_operator(work.decodes, work.decode_context))
+            found.append(self._decode_operator(work.decodes, work.decode_context, order))
         host = o.step + o.sequence * (work.decodes + work.prefills)
         found.append(Operator("host", 1, host, 0.0, 0.0, LAUNCH))
         return found
 
-    def _expert_model(self, weight: float, activation: float) -> Experts:
-        m, g, e = self.model, self.group, self._device.efficiencies
-        shape = MoeShape(
-            m.experts, m.experts_active, m.hidden, m.expert_ffn, m.gated, g.ep,
-            expert_split(g.tp, g.ep),
-        )  # fmt: skip
-        slower = replace(
-            e, compute=e.compute * e.grouped, compute_narrow=e.compute_narrow * e.grouped
-        )
-        grouped_gemm = Gemm(replace(self._device, efficiencies=slower), weight, activation)
-        ring = Collectives(g.ep_fabric, e, self._overheads)
-        return Experts(shape, self._device, self._gemm, grouped_gemm, ring)
+    def schedule(self, tokens: int) -> Schedule:
+        """How a step of `tokens` is cut into micro-batches.
+
+        Into as many as the engine says (`micro_batches`), else as make its linear layers
+        fastest; without pipeline stages, not at all.
+        """
+        if self.group.pp == 1:
+            return _UNCUT
+        found = self._schedules.get(tokens)
+        if found is None:
+            layers, stages = self.model.layers, self.group.pp
+            given = self.options.get("micro_batches")
+            if isinstance(given, int | float):
+                found = schedule(layers, stages, max(1, min(int(given), tokens)))
+            else:
+                tried = [schedule(layers, stages, n) for n in candidates(stages, tokens)]
+                found = min(tried, key=lambda order: self._linear_seconds(tokens, tokens, order))
+            self._schedules[tokens] = found
+        return found
 
     # --- cached parts of a step ------------------------------------------------------------
 
-    def _linear(self, tokens: int) -> float:
-        """Everything that depends on the number of tokens alone, with the cost of a step."""
-        seconds = self._linear_cache.get(tokens)
+    def _linear(self, rank: int, tokens: int) -> float:
+        """Everything that depends on numbers of tokens alone, with the cost of a step."""
+        seconds = self._linear_cache.get((rank, tokens))
         if seconds is None:
-            seconds = self._overheads.step + total_seconds(self._linear_operators(tokens))
-            self._linear_cache[tokens] = seconds
+            order = self.schedule(tokens)
+            seconds = self._overheads.step + self._linear_seconds(rank, tokens, order)
+            self._linear_cache[rank, tokens] = seconds
         return seconds
 
-    def _head(self, sampled: int) -> float:
-        seconds = self._head_cache.get(sampled)
+    def _linear_seconds(self, rank: int, tokens: int, order: Schedule) -> float:
+        return total_seconds(self._layers.linear(order.part(rank), order.part(tokens), order))
+
+    def _head(self, sampled: int, order: Schedule) -> float:
+        seconds = self._head_cache.get((sampled, order.cuts))
         if seconds is None:
-            seconds = total_seconds(self._head_operators(sampled))
-            self._head_cache[sampled] = seconds
+            seconds = total_seconds(self.head_operators(sampled, order))
+            self._head_cache[sampled, order.cuts] = seconds
         return seconds
 
-    def _decode_pieces(self, decodes: int) -> tuple[Piece, ...]:
-        """Decode attention of all layers over the engine's summed context."""
-        pieces = self._decode_cache.get(decodes)
+    def decode_pieces(self, decodes: int, order: Schedule, queries: int = 1) -> tuple[Piece, ...]:
+        """Decode attention of all layers over the engine's summed context.
+
+        Of each micro-batch: decodes/cuts sequences on the data-parallel ranks together, of which
+        the fullest reads its share of the context. `queries` tokens of each sequence read it.
+        """
+        pieces = self._decode_cache.get((decodes, order.cuts, queries))
         if pieces is None:
-            layers, dp = self.model.layers, self.group.dp
-            layer = self._decode_attention(decodes).pieces()
-            pieces = tuple(Piece(p.start * dp, p.a * layers, p.b * layers / dp) for p in layer)
-            self._decode_cache[decodes] = pieces
+            layers = self.model.layers * order.passes
+            share = self._fullest_share(decodes, order)
+            layer = self._decode_attention(decodes * share, queries).pieces()
+            pieces = tuple(
+                Piece(p.start / share, p.a * layers, p.b * layers * share) for p in layer
+            )
+            self._decode_cache[decodes, order.cuts, queries] = pieces
         return pieces
 
-    def _run_pieces(self, decodes: int) -> tuple[Piece, ...]:
-        """A whole step of pure decoding."""
-        pieces = self._run_cache.get(decodes)
+    def run_pieces(self, decodes: int, queries: int = 1) -> tuple[Piece, ...]:
+        """A whole step of pure decoding, with `queries` tokens of each sequence at once."""
+        pieces = self._run_cache.get((decodes, queries))
         if pieces is None:
-            fixed = self._linear(decodes) + self._head(decodes)
+            tokens = decodes * queries
+            order = self.schedule(tokens)
+            fixed = self._linear(self._rank(tokens, decodes, 0, queries), tokens)
+            fixed += self._head(tokens, order)
             fixed += self._overheads.sequence * decodes
-            pieces = tuple(Piece(p.start, fixed + p.a, p.b) for p in self._decode_pieces(decodes))
-            self._run_cache[decodes] = pieces
+            found = self.decode_pieces(decodes, order, queries)
+            pieces = tuple(Piece(p.start, fixed + p.a, p.b) for p in found)
+            self._run_cache[decodes, queries] = pieces
         return pieces
+
+    # --- the fullest data-parallel rank ------------------------------------------------------
+
+    def _rank(self, tokens: int, decodes: int, prefills: int, queries: int = 1) -> int:
+        """Tokens on the fullest rank: `queries` of each decode, of prompt slices equally many.
+
+        The rank with most decodes and the one with most slices are taken as the same.
+        """
+        dp = self.group.dp
+        if dp == 1:
+            return tokens
+        most = fullest(decodes, dp) * queries
+        if prefills:
+            most += (tokens - decodes * queries) * fullest(prefills, dp) / prefills
+        return ceil(most - 1e-9)
+
+    def _fullest_share(self, sequences: int, order: Schedule) -> float:
+        """Share of a step's sequences that the fullest rank has in one micro-batch."""
+        dp = self.group.dp
+        share = fullest(sequences, dp) / sequences if dp > 1 else 1.0
+        return share / order.cuts
 
     # --- operators -------------------------------------------------------------------------
 
-    def _decode_attention(self, decodes: int) -> DecodeAttention:
-        """One layer on the fullest rank; `limit` is in that rank's context."""
-        return decode(self._attention_device, self._shape, decodes / self.group.dp)
+    def linear_operators(self, rank: int, tokens: int) -> list[Operator]:
+        """Operators of a step's tokens, `rank` of them on the fullest data-parallel rank."""
+        order = self.schedule(tokens)
+        return self._layers.linear(order.part(rank), order.part(tokens), order)
 
-    def _decode_operator(self, decodes: int, context: float) -> Operator:
-        layer = self._decode_attention(decodes)
-        piece = _piece(self._decode_pieces(decodes), context)
-        layers = self.model.layers
+    def head_operators(self, sampled: int, order: Schedule) -> list[Operator]:
+        """Operators of the sequences that get a next token."""
+        rank = ceil(fullest(sampled, self.group.dp) - 1e-9) if self.group.dp > 1 else sampled
+        return self._layers.head(order.part(rank), order.cuts)
+
+    def _decode_attention(self, sequences: float, queries: int = 1) -> DecodeAttention:
+        """One layer on the fullest rank; `limit` is in that rank's context."""
+        return decode(self.attention_device, self.shape, sequences, queries)
+
+    def _decode_operator(self, decodes: int, context: float, order: Schedule) -> Operator:
+        share = self._fullest_share(decodes, order)
+        layer = self._decode_attention(decodes * share)
+        piece = piece_at(self.decode_pieces(decodes, order), context)
+        layers = self.model.layers * order.passes
         seconds = (piece.a + piece.b * context) / layers
-        seen = min(context / self.group.dp, layer.limit)
+        seen = min(context * share, layer.limit)
         memory = layer.memory + layer.memory_slope * seen
         bound = bound_of(layer.fixed, layer.compute_slope * seen, memory)
-        flops, traffic = self._shape.flops_per_token * seen, self._shape.kv_bytes * seen
+        flops, traffic = self.shape.flops_per_token * seen, self.shape.kv_bytes * seen
         return Operator("attention decode", layers, seconds, flops, traffic, bound)
 
-    def _prefill(self, work: StepWork) -> Operator:
-        """Prefill attention on the fullest data-parallel rank."""
-        dp = self.group.dp
-        if dp > 1:
-            work = work._replace(
-                prefills=-(-work.prefills // dp),
-                prefill_tokens=-(-work.prefill_tokens // dp),
-                prefill_pairs=work.prefill_pairs / dp,
-                prefill_kv=work.prefill_kv / dp,
-            )
-        return prefill(self._attention_device, self._shape, self.model.layers, work)
-
-    def _attention_shape(self) -> AttentionShape:
-        m, tp = self.model, self.group.tp
-        form = latent if m.kv_lora_rank else grouped
-        return form(m, tp, DTYPE_BYTES[m.kv_dtype], self._value)
-
-    def _linear_operators(self, tokens: int) -> list[Operator]:
-        """Embedding, every layer but its attention, and messages between stages."""
-        m, g = self.model, self.group
-        rank = -(-tokens // g.dp)
-        moe = m.layers - m.dense_layers if m.experts else 0
-        dense = m.layers - moe
-        row = rank * m.hidden * self._value
-        found = [stream(self._device, "embedding", 1, 2.0 * row)]
-        found += self._attention_linear(rank)
-        # Two norms, each with its residual: read and write both.
-        found.append(stream(self._device, "norms", m.layers, 8.0 * row, kernels=2))
-        if dense:
-            found += self._mlp("mlp", dense, rank, m.ffn)
-        if moe and self._experts:
-            found += self._expert_layers(moe, rank)
-        if self._tp.size > 1:
-            reduces = m.layers + dense + (moe if g.ep == 1 else 0)
-            found.append(self._tp.all_reduce("all-reduce", reduces, row))
-        if g.pp > 1:
-            found.append(self._pp.p2p("stage hand-over", g.pp - 1, row))
-        if self._overheads.layer:
-            found.append(Operator("layer", m.layers, self._overheads.layer, 0.0, 0.0, LAUNCH))
-        return found
-
-    def _attention_linear(self, rank: int) -> list[Operator]:
-        """Projections into and out of attention, rotation and the write to the KV cache."""
-        m, s, gemm = self.model, self._shape, self._gemm
-        if m.kv_lora_rank:
-            found = self._latent_projections(rank)
-        else:
-            width = (s.heads + 2 * s.kv_heads) * m.head_dim
-            found = [gemm.operator("qkv", m.layers, rank, width, m.hidden)]
-        moved = (2 * s.heads * s.key_width + 2 * s.kv_heads * s.key_width) * self._value
-        found.append(stream(self._device, "rope, kv write", m.layers, rank * moved, kernels=2))
-        out = s.heads * s.value_width
-        found.append(gemm.operator("attention out", m.layers, rank, m.hidden, out))
-        return found
-
-    def _latent_projections(self, rank: int) -> list[Operator]:
-        m, s, gemm, layers = self.model, self._shape, self._gemm, self.model.layers
-        queries = s.heads * s.key_width
-        found = []
-        if m.q_lora_rank:
-            found.append(gemm.operator("q down", layers, rank, m.q_lora_rank, m.hidden))
-        found.append(gemm.operator("q up", layers, rank, queries, m.q_lora_rank or m.hidden))
-        latent_width = m.kv_lora_rank + m.rope_head_dim
-        found.append(gemm.operator("kv down", layers, rank, latent_width, m.hidden))
-        up = s.heads * (m.head_dim + s.value_width)
-        found.append(gemm.operator("kv up", layers, rank, up, m.kv_lora_rank))
-        return found
-
-    def _mlp(self, name: str, layers: int, rank: int, ffn: int) -> list[Operator]:
-        m = self.model
-        width = -(-ffn // self.group.tp)
-        up = width * (2 if m.gated else 1)
-        return [
-            self._gemm.operator(f"{name} up", layers, rank, up, m.hidden),
-            stream(self._device, f"{name} act", layers, rank * (up + width) * self._value),
-            self._gemm.operator(f"{name} down", layers, rank, m.hidden, width),
-        ]
-
-    def _expert_layers(self, layers: int, rank: int) -> list[Operator]:
-        m, g = self.model, self.group
-        assert self._experts is not None
-        found = self._experts.operators(layers, rank, g.dp, self._value)
-        if m.shared_experts:
-            found += self._mlp("shared", layers, rank, m.shared_experts * m.expert_ffn)
-        if g.ep > 1 and self._tp.size > 1:
-            row = rank * m.hidden * self._value
-            found.append(self._tp.all_gather("all-gather", layers, row))
-        return found
-
-    def _head_operators(self, sampled: int) -> list[Operator]:
-        """LM head, gathering of logits over tp, sampling; only for sequences that sample."""
-        m = self.model
-        if m.kind == "encoder" or sampled == 0:
-            return []
-        rank = -(-sampled // self.group.dp)
-        width = -(-m.vocab // self.group.tp)
-        found = [self._gemm.operator("lm head", 1, rank, width, m.hidden)]
-        if self._tp.size > 1:
-            found.append(self._tp.all_gather("gather logits", 1, rank * m.vocab * self._value))
-        # Logits in 16 bits to fp32, soft-max, choice: two passes over fp32.
-        found.append(stream(self._device, "sample", 1, rank * m.vocab * 8.0, kernels=4))
-        return found
+    def _prefill(self, work: StepWork, order: Schedule) -> Operator:
+        """Prefill attention of one micro-batch on the fullest data-parallel rank."""
+        dp, layers = self.group.dp, self.model.layers * order.passes
+        if dp == 1 and order.cuts == 1:
+            return prefill(self.attention_device, self.shape, layers, work)
+        share = self._fullest_share(work.prefills, order)
+        part = work._replace(
+            prefills=ceil(work.prefills * share),
+            prefill_tokens=ceil(work.prefill_tokens * share),
+            prefill_pairs=work.prefill_pairs * share,
+            prefill_kv=work.prefill_kv * share,
+        )
+        return prefill(self.attention_device, self.shape, layers, part)
 
 
-def _piece(pieces: tuple[Piece, ...], context: float) -> Piece:
-    """The piece that covers `context`."""
+def piece_at(pieces: tuple[Piece, ...], context: float) -> Piece:
+    """The piece of sorted ones that covers `context`."""
     index = len(pieces) - 1
     while index > 0 and pieces[index].start > context:
         index -= 1
     return pieces[index]
+
+
+def pieces_from(pieces: tuple[Piece, ...], context: float) -> tuple[Piece, ...]:
+    """The pieces of a run that begins at `context`: the one that covers it, and all after it."""
+    if len(pieces) > 1 and pieces[1].start <= context:
+        first = max(i for i, piece in enumerate(pieces) if piece.start <= context)
+        return pieces[first:]
+    return pieces
 
 
 def gemm_dtype(model: LlmModel) -> str:

@@ -1,6 +1,7 @@
 """Mixture-of-experts layers: router, experts touched, their products, and token exchange.
 
-Assumes tokens spread evenly in expectation over experts. Knows nothing of attention or steps.
+Assumes that tokens choose experts at random, each as likely as another. Knows nothing of attention
+or steps.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from hermesdsl.cost.collective import Collectives
 from hermesdsl.cost.device import Device
 from hermesdsl.cost.gemm import Gemm, stream
 from hermesdsl.cost.operator import LAUNCH, Operator
+from hermesdsl.cost.slowest import fullest, fullest_of_binomials
 
 
 def distinct_experts(experts: int, active: int, tokens: float) -> float:
@@ -56,23 +58,27 @@ class Experts:
         self._gemm = grouped
         self._ring = ring
 
-    def operators(self, count: float, tokens: float, ranks: int, value: float) -> list[Operator]:
-        """Operators of `count` layers for `tokens` on each of `ranks` data-parallel ranks.
+    def operators(self, count: float, tokens: float, seen: float, value: float) -> list[Operator]:
+        """Operators of `count` layers for `tokens` on a rank, of `seen` that meet at its experts.
 
-        Experts see the tokens of all ranks when they are shared out over them (ep > 1). A device
-        holds distinct/ep experts in expectation; their weights are read once, each expert works
-        on tokens·k/distinct rows. With ep > 1 every device sends its part of the tokens to the
-        k chosen experts and takes the results back: two all-to-alls of tokens·k·hidden values
-        divided by the devices that hold them. `value`: bytes of an activation.
+        Without ep a device holds all experts, of which `distinct_experts` are touched; their
+        weights are read once, each works on tokens·k/touched rows. With ep > 1 all wait for the
+        device with most to do: it works on the fullest of ep shares of the seen·k choices, and
+        reads the most of N/ep experts that any of ep devices finds touched. Every device sends
+        its tokens to the k chosen experts and takes the results back: two all-to-alls of
+        tokens·k·hidden values. `value`: bytes of an activation.
         """
         s = self._shape
-        seen = tokens * ranks if s.ep > 1 else tokens
-        touched = distinct_experts(s.experts, s.active, seen)
-        rows = seen * s.active / touched
-        local = touched / s.ep
+        if s.ep > 1:
+            moved = fullest(round(seen * s.active), s.ep)
+            chance = distinct_experts(s.experts, s.active, seen) / s.experts
+            local = fullest_of_binomials(-(-s.experts // s.ep), chance, s.ep)
+        else:
+            moved = seen * s.active
+            local = distinct_experts(s.experts, s.active, seen)
+        rows = moved / local
         width = -(-s.width // s.split)
         up = width * (2 if s.gated else 1)
-        moved = seen * s.active / s.ep
         found = [
             self._router.operator("router", count, tokens, s.experts, s.hidden),
             self._gemm.operator("experts up", count, rows, up, s.hidden, groups=local),

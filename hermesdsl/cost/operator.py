@@ -19,8 +19,9 @@ class Operator:
     """`count` executions of `seconds` each, on the critical device of the group.
 
     `flops` and `bytes` belong to one execution on one device (for a collective, `bytes` is the
-    message of one member). `bound` is what the time goes to: ``compute``, ``memory``,
-    ``network`` or ``launch`` (fixed costs larger than the work). `rung` is a name of
+    message of one member). `wire`: seconds that what a member sends would take on its link at
+    full bandwidth; 0 for what sends nothing. `bound` is what the time goes to: ``compute``,
+    ``memory``, ``network`` or ``launch`` (fixed costs larger than the work). `rung` is a name of
     `provenance`.
     """
 
@@ -31,6 +32,7 @@ class Operator:
     bytes: float
     bound: str
     rung: str = "datasheet"
+    wire: float = 0.0
 
 
 def bound_of(launch: float, compute: float, memory: float) -> str:

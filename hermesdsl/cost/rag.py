@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, inf, log
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from hermesdsl.cost.types import Floats, Ints, Use
 
 #: Bytes of a value of a centroid, a stored query and a re-ranked vector: fp32.
 FLOAT = 4.0
@@ -156,6 +159,15 @@ class SearchCost:
         rounds = ceil(requests / max(int(cores), 1)) if cores < inf else 1
         waiting = work.chain * machine.latency * rounds
         return machine.launch + max(compute, work.bytes / rate, waiting)
+
+    def use(self, requests: Ints, seconds: Floats, share: Floats) -> Use:
+        """What searches of so many queries used: operations and bytes over those of the machine.
+
+        `memory` is of the bandwidth that a scan reaches at best; `busy` of the cores.
+        """
+        from hermesdsl.cost.use import search_use
+
+        return search_use(self, requests, seconds, share)
 
     def _peak(self, cores: float, sharing: int) -> float:
         machine = self.machine

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats: TypeAlias = NDArray[np.float64]
+    Ints: TypeAlias = NDArray[np.int64]
 
 
 class StepWork(NamedTuple):
@@ -40,22 +47,26 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DecodeRun:
-    """`decodes` sequences decoding together, context growing by one each per step.
+    """`decodes` sequences decoding together, context growing by `advance` each per step.
 
     `pieces` give a step's seconds as a piecewise affine function of the summed context, sorted
     by start, the first covering `context` (the sum at the first step). S(j), the end of the j-th
-    step after the run's start, has a closed form per piece.
+    step after the run's start, has a closed form per piece. `advance`: tokens that each sequence
+    gets per step, more than one only in expectation (`speculation`).
     """
 
     pieces: tuple[Piece, ...]
     decodes: int
     context: float
+    advance: float = 1.0
 
     def seconds(self, steps: int) -> float:
         """S(steps): seconds from the run's start to the end of its `steps`-th step."""
         if len(self.pieces) == 1:
             piece = self.pieces[0]
-            return steps * (piece.a + piece.b * (self.context + 0.5 * (steps - 1) * self.decodes))
+            ahead = 0.5 * (steps - 1) * self.decodes * self.advance
+            return steps * (piece.a + piece.b * (self.context + ahead))
+        growth = self.decodes * self.advance
         total = 0.0
         done = 0
         last = len(self.pieces) - 1
@@ -65,8 +76,8 @@ class DecodeRun:
             count = min(count, steps)
             if count > done:
                 n = count - done
-                first = self.context + done * self.decodes
-                total += n * (piece.a + piece.b * (first + 0.5 * (n - 1) * self.decodes))
+                first = self.context + done * growth
+                total += n * (piece.a + piece.b * (first + 0.5 * (n - 1) * growth))
                 done = count
             if done == steps:
                 break
@@ -76,10 +87,11 @@ class DecodeRun:
         """Number of steps of this run whose summed context lies below `end`."""
         if end <= self.context:
             return 0
-        count = int((end - self.context) / self.decodes)
-        while self.context + count * self.decodes < end:
+        growth = self.decodes * self.advance
+        count = int((end - self.context) / growth)
+        while self.context + count * growth < end:
             count += 1
-        while count > 0 and self.context + (count - 1) * self.decodes >= end:
+        while count > 0 and self.context + (count - 1) * growth >= end:
             count -= 1
         return count
 
@@ -95,6 +107,34 @@ class DecodeRun:
         return low
 
 
+class StepRows(NamedTuple):
+    """What is known of recorded steps afterwards: means per step, shape (rows,) each.
+
+    `seconds` of one step; `batch` sequences decoding; `tokens` through the linear layers, of which
+    `prefill_tokens` of prompts; `kv_tokens` that the engine's blocks hold.
+    """
+
+    seconds: Floats
+    batch: Ints
+    tokens: Floats
+    prefill_tokens: Floats
+    kv_tokens: Floats
+
+
+class Use(NamedTuple):
+    """How much of one device some work uses while it lasts: shares 0..1, shape (rows,) each.
+
+    `busy`: of the time, in which it runs anything at all. `compute`: FLOPs over peak FLOP/s and
+    time. `memory`: bytes over bandwidth and time. `link`: bytes sent over the bandwidth of its
+    links and time. All are means over the devices of the group.
+    """
+
+    busy: Floats
+    compute: Floats
+    memory: Floats
+    link: Floats
+
+
 class EngineCost(Protocol):
     """The cost model bound to one LLM engine; pure and cached inside by exact arguments."""
 
@@ -108,6 +148,9 @@ class EngineCost(Protocol):
     def kv_tokens(self) -> int:
         """Tokens of KV that fit into the engine's memory (all its devices together)."""
 
+    def use(self, rows: StepRows) -> Use:
+        """What steps that were recorded used of each of the engine's devices."""
+
 
 class ServiceCost(Protocol):
     """The cost model of one stage on one client that is no LLM engine; pure.
@@ -118,3 +161,9 @@ class ServiceCost(Protocol):
 
     def seconds(self, requests: int, tokens: int) -> float:
         """Seconds of one batch of `requests` with `tokens` in all, on one server."""
+
+    def use(self, requests: Ints, seconds: Floats, share: Floats) -> Use:
+        """What batches that took so many `seconds` used of each of the client's devices.
+
+        `share`: of the client that was kept busy (one worker of c: 1/c).
+        """

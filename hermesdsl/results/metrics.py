@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import nan
 from types import MappingProxyType
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,10 @@ from hermesdsl.graph.types import RequestClass
 from hermesdsl.results.tokens import longest_gaps, step_means, tokens_between
 from hermesdsl.sim.record import COMPLETED, REFUSED, UNFINISHED, Run
 from hermesdsl.sim.tokens import token_gaps
+
+if TYPE_CHECKING:
+    from hermesdsl.results.bill import Bill
+    from hermesdsl.results.energy import Meter
 
 __all__ = ["DEFINITIONS", "PERCENTILES", "SERIES", "Definition", "Measures", "Series"]
 
@@ -71,6 +75,12 @@ OTHERS: Mapping[str, Definition] = MappingProxyType(
     {
         "share": Definition("share of measured requests with an outcome", "1"),
         "utilisation": Definition("share of the window in which a client ran steps", "1"),
+        "energy_per_token": Definition(
+            "energy of the window, idle time included / output tokens that came in it", "J/tok"
+        ),
+        "cost_per_token": Definition(
+            "price of the window, used or not / output tokens that came in it", "$/tok"
+        ),
     }
 )
 
@@ -129,11 +139,14 @@ class Measures:
     """Metrics of a run. Measured are the requests that arrive in [warmup, duration).
 
     `classes`: bounds by class name. A selection (`where`) is a mapping with any of ``workload``,
-    ``class`` (names) and, for `queue` and `e2e`, ``stage`` (path).
+    ``class`` (names) and, for `queue` and `e2e`, ``stage`` (path). `meter`, `bill`: of the same
+    run; without them energy and cost are undefined.
     """
 
     run: Run
     classes: Mapping[str, RequestClass]
+    meter: Meter | None = None
+    bill: Bill | None = None
 
     # --- what is measured --------------------------------------------------------------------
 
@@ -262,12 +275,40 @@ class Measures:
             return None
         until = np.nextafter(end, np.inf) if self.run.window[1] is None else end
         if name == "output_throughput":
-            return float(tokens_between(self.run, start, until)[mask].sum() / (end - start))
+            return float(self._tokens[mask].sum() / (end - start))
         finish = self.run.requests["finish_s"]
         done = mask & (finish >= start) & (finish < until)
         if name == "goodput":
             done = done & self.met
         return float(done.sum() / (end - start))
+
+    @cached_property
+    def _tokens(self) -> NDArray[np.int64]:
+        """Output tokens of each request that came in the window, shape (n,)."""
+        start, end = self.window
+        until = np.nextafter(end, np.inf) if self.run.window[1] is None else end
+        return np.asarray(tokens_between(self.run, start, until))
+
+    @property
+    def window_tokens(self) -> int:
+        """Output tokens that came in the window."""
+        return int(self._tokens.sum())
+
+    @cached_property
+    def energy(self) -> Mapping[str, Any] | None:
+        """Entry ``energy`` of the summary (`Meter.summary`)."""
+        return self.meter.summary(self.window, self.window_tokens) if self.meter else None
+
+    @cached_property
+    def cost(self) -> Mapping[str, Any] | None:
+        """Entry ``cost`` of the summary (`Bill.summary`)."""
+        return self.bill.summary(self.window, self.window_tokens) if self.bill else None
+
+    def per_token(self, name: str) -> float | None:
+        """``energy_per_token`` (J/tok) or ``cost_per_token`` ($/tok); None where undefined."""
+        entry = self.energy if name == "energy_per_token" else self.cost
+        found = entry.get("per_token") if entry is not None else None
+        return None if found is None else float(found)
 
     def _outcome(self, outcome: str) -> Mask:
         return np.asarray(self.run.requests["status"] == OUTCOMES[outcome])

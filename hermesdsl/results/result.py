@@ -27,6 +27,9 @@ from hermesdsl.sim.record import REFUSED, Run
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hermesdsl.results.bill import Bill
+    from hermesdsl.results.energy import Meter
+
 __all__ = ["SCHEMA", "Result", "summarise"]
 
 Json: TypeAlias = "dict[str, Any]"
@@ -59,6 +62,7 @@ class Result:
         were. A rate is null without a window. ``attribution``, and ``provenance`` if no cost
         model told it, are null. ``by`` has one entry per workload and per named class.
         ``requests`` and ``tokens`` count the whole run; ``metrics`` the measured requests.
+        ``energy`` and ``cost`` are those of `Meter.summary` and `Bill.summary`.
         """
         return dict(self.data)
 
@@ -123,14 +127,17 @@ def summarise(
     wall_s: float = 0.0,
     provenance: Mapping[str, float] | None = None,
     notes: Iterable[str] = (),
+    meter: Meter | None = None,
+    bill: Bill | None = None,
 ) -> Result:
     """The result of a run.
 
     `spec` is a relative path or a name; `parameters` path → value, unit, origin; `wall_s` real
     seconds the run took; `provenance` the shares of simulated time from measured, calibrated and
-    datasheet figures. Raises SpecError (HMS604) for requirements that make no sense.
+    datasheet figures; `meter` and `bill`: what energy and cost are read from. Raises
+    SpecError (HMS604) for requirements that make no sense.
     """
-    measures = Measures(run, classes)
+    measures = Measures(run, classes, meter, bill)
     verdicts = evaluate(requirements, measures)
     data: Json = {
         "schema": SCHEMA,
@@ -148,6 +155,8 @@ def summarise(
         "metrics": _metrics(measures, {}),
         "by": _groups(measures),
         "requirements": [_requirement(each) for each in verdicts],
+        "energy": measures.energy,
+        "cost": measures.cost,
         "attribution": None,
         "provenance": None if provenance is None else dict(provenance),
         "files": {},

@@ -24,9 +24,10 @@ from hermesdsl.results.metrics import (
 __all__ = ["Verdict", "check", "evaluate", "measure", "unit_of"]
 
 _STATISTICS = (*PERCENTILES, "mean", "max")
-_FUNCTIONS = (*_STATISTICS, *RATES, "share", "utilisation")
+_PER_TOKEN = ("cost_per_token", "energy_per_token")
+_FUNCTIONS = (*_STATISTICS, *RATES, *_PER_TOKEN, "share", "utilisation")
 #: Metrics of the language that no part of this version measures.
-_LATER = ("cost_per_token", "energy_per_token", "hit_rate")
+_LATER = ("hit_rate",)
 _STAGE_SERIES = ("queue", "e2e")
 
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = MappingProxyType(
@@ -108,6 +109,8 @@ def measure(metric: Metric, measures: Measures) -> float | None:
         return measures.series(metric.of, metric.where).statistic(metric.name)
     if metric.name == "utilisation":
         return measures.utilisation(metric.of or "")
+    if metric.name in _PER_TOKEN:
+        return measures.per_token(metric.name)
     return measures.value(metric.name, metric.where)
 
 
@@ -172,6 +175,8 @@ def _filter_problem(metric: Metric, known: Mapping[str, Sequence[str]]) -> _Prob
             continue
         if key not in known:
             return f"`{metric.name}` has no filter `{key}`", _hint(key, (*known, "case"))
+        if metric.name in _PER_TOKEN:
+            return f"`{metric.name}` is of a whole run: it has no filter `{key}`", ()
         if key == "outcome" and metric.name != "share":
             return f"`{metric.name}` has no filter `outcome`", ("`share` has one",)
         if key == "stage" and metric.of not in _STAGE_SERIES:

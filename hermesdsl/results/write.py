@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from hermesdsl.diagnostics import Diagnostic, SpecError, error
+from hermesdsl.results.energy import energy_rows
 from hermesdsl.results.result import SCHEMA, Result
 from hermesdsl.results.tables import Table, request_rows, step_rows, utilisation_rows
 from hermesdsl.results.timeline import chrome_trace
@@ -59,10 +60,10 @@ def refusal(folder: str | Path, *, force: bool = False) -> Diagnostic | None:
 def write(result: Result, folder: str | Path, *, force: bool = False) -> Result:
     """Store a result of this process; the same result with ``files`` and its folder filled in.
 
-    Writes ``summary.json``, ``requests``, ``steps`` and ``utilisation`` (``.csv.gz``, or
-    ``.parquet`` or ``.npz`` above `LARGE` rows), and ``trace.json``. Replaces an earlier result.
-    Raises SpecError (HMS608) for a folder with other things in it unless `force`, and for one
-    that cannot be written.
+    Writes ``summary.json``, ``requests``, ``steps``, ``utilisation`` and, where power is known,
+    ``energy`` (``.csv.gz``, or ``.parquet`` or ``.npz`` above `LARGE` rows), and ``trace.json``.
+    Replaces an earlier result. Raises SpecError (HMS608) for a folder with other things in it
+    unless `force`, and for one that cannot be written.
     """
     folder = Path(folder)
     problem = refusal(folder, force=force)
@@ -76,6 +77,9 @@ def write(result: Result, folder: str | Path, *, force: bool = False) -> Result:
         "steps": lambda: step_rows(measures.run),
         "utilisation": lambda: utilisation_rows(measures),
     }
+    if measures.meter is not None:
+        found = measures.meter
+        tables["energy"] = lambda: energy_rows(found)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))

@@ -140,6 +140,8 @@ ENGINE = BuiltinType(
         Property("model", ReferenceType(("model",)), "The model it serves.", required=True),
         Property("tp", _count, "Tensor-parallel ways.", 1),
         Property("pp", _count, "Pipeline-parallel stages.", 1),
+        Property("micro_batches", _count,
+                 "Micro-batches of a step over its stages; the fastest if absent."),
         Property("ep", _count, "Expert-parallel ways; divides tp × dp.", 1),
         Property("dp", _count, "Data-parallel attention ranks.", 1),
         Property("attention", SymbolType(("tp", "dp")), "How attention is split.",

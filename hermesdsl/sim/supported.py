@@ -23,9 +23,9 @@ from hermesdsl.sim.swap import host_path, swaps
 
 #: Options that are acted on here or by the cost model, whatever their value.
 _ENGINE_ACTED_ON = frozenset(
-    {"model", "tp", "pp", "ep", "attention", "experts", "batching", "max_batch", "max_tokens",
-     "block_size", "memory_rule", "dtype", "kv_dtype", "profile", "route", "share", "spare", "span",
-     "order", "preemption", "prefix_cache", "role"}
+    {"model", "tp", "pp", "micro_batches", "ep", "attention", "experts", "batching", "max_batch",
+     "max_tokens", "block_size", "memory_rule", "dtype", "kv_dtype", "profile", "route", "share",
+     "spare", "span", "order", "preemption", "prefix_cache", "role"}
 )  # fmt: skip
 _SHARED = frozenset({"route", "share", "spare", "span", "order"})
 _SERVER_ACTED_ON: Mapping[str, frozenset[str]] = MappingProxyType(

@@ -169,7 +169,7 @@ def article(dimension: Dimension) -> str:
         return {"power": "a power", "energy": "an energy", "money": "an amount of money"}.get(
             name, f"a number of {name}"
         )
-    return f"a {name}"
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def _real(value: complex) -> float:

@@ -20,6 +20,7 @@ from hermesdsl.graph.types import (
     LlmModel,
     Part,
     Spec,
+    Value,
 )
 
 GIB = 2**30
@@ -111,9 +112,11 @@ def group(sheet: Sheet, tp: int = 1, pp: int = 1, dp: int = 1, ep: int = 1) -> G
 
 def engine(
     model: LlmModel, on: Group, *, rule: Spec | None = None,
-    efficiencies: Efficiencies = ACCELERATOR, profile: Profile = VLLM,
+    efficiencies: Efficiencies = ACCELERATOR, profile: Profile = VLLM, micro_batches: int = 0,
 ) -> DataSheetCost:  # fmt: skip
-    options = {"memory_rule": rule} if rule else {}
+    options: dict[str, Value] = {"memory_rule": rule} if rule else {}
+    if micro_batches:
+        options["micro_batches"] = micro_batches
     return DataSheetCost(model, on, options, efficiencies, profile)
 
 

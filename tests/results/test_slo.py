@@ -77,7 +77,8 @@ def test_two_metrics_are_value_and_bound():
         (Metric("share", None, {"outcome": "lost"}), "no outcome `lost` in this experiment",
          "there: completed, refused, unfinished"),
         (Metric("utilisation", "lm"), "no client `lm` ran in this experiment", None),
-        (Metric("cost_per_token"), "`cost_per_token` is not measured yet", None),
+        (Metric("cost_per_token", None, {"workload": "chat"}),
+         "`cost_per_token` is of a whole run: it has no filter `workload`", None),
     ],
     ids=str,
 )  # fmt: skip

@@ -1,0 +1,133 @@
+"""Speculative decoding in expectation: guesses, one verification, tokens gained per step.
+
+A step guesses γ tokens per sequence, and the model reads all γ + 1 at once: those guessed and the
+one before. Guesses are right with the same chance a, one after the other, until the first that is
+wrong; the model's own token follows. A sequence thus gains 1 + a + … + a^γ tokens
+(Leviathan et al., "Fast inference from transformers via speculative decoding", ICML 2023, eq. 1).
+Knows two cost models; no engine, clock or random draw.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from hermesdsl.cost.constants import Profile
+from hermesdsl.cost.llm import DataSheetCost, piece_at, pieces_from
+from hermesdsl.cost.memory import kv_bytes_per_token, weights_per_device
+from hermesdsl.cost.types import DecodeRun, Piece, StepWork
+from hermesdsl.graph.types import LlmModel
+
+
+def expected_tokens(accept: float, guesses: int) -> float:
+    """(1 − a^(γ+1))/(1 − a): tokens a sequence gains per step; γ + 1 when every guess is right.
+
+    Raises ValueError for an `accept` outside 0..1 or negative `guesses`.
+    """
+    if not 0.0 <= accept <= 1.0:
+        raise ValueError(f"a guess is right with chance {accept}: it must lie between 0 and 1")
+    if guesses < 0:
+        raise ValueError(f"{guesses} guesses")
+    return sum(accept**n for n in range(guesses + 1))
+
+
+@dataclass(frozen=True)
+class SpeculativeCost:
+    """An engine that guesses: the cost of `target` with `draft` beside it on the same devices.
+
+    Times are those of `EngineCost`; of a `decode_run` each sequence gains `gained` tokens a step.
+    `draft` reads every prompt and makes `guesses` steps of its own per step of the engine; on
+    each device it takes `weights` bytes, and `kv` bytes per token.
+    """
+
+    target: DataSheetCost
+    draft: DataSheetCost
+    accept: float
+    guesses: int
+    weights: float
+    kv: float
+
+    @property
+    def gained(self) -> float:
+        """Tokens that a decoding sequence gains per step."""
+        return expected_tokens(self.accept, self.guesses)
+
+    def decode_run(self, decodes: int, context: float) -> DecodeRun:
+        """Steps of pure decoding: γ steps of the draft, then γ + 1 tokens per sequence at once."""
+        pieces = pieces_from(self._pieces(decodes), context)
+        return DecodeRun(pieces, decodes, context, self.gained)
+
+    def step(self, work: StepWork) -> float:
+        """Seconds of one step; `work` counts each decoding sequence once, as without guesses.
+
+        The draft reads the step's prompts with its first guess.
+        """
+        if work.prefills == 0:
+            return self.decode_run(work.decodes, work.decode_context).seconds(1)
+        more = self.guesses * work.decodes
+        read = work._replace(tokens=work.tokens + more, sampled=work.sampled + more)
+        seconds = self.target.step(read, self.guesses + 1)
+        if self.guesses:
+            seconds += self.draft.step(work)
+            if work.decodes and self.guesses > 1:
+                later = work.decode_context + work.decodes
+                seconds += self.draft.decode_run(work.decodes, later).seconds(self.guesses - 1)
+        return seconds
+
+    @property
+    def kv_tokens(self) -> int:
+        """Tokens of KV that fit beside the weights of both, each token in both models' KV."""
+        own = self.target.memory
+        room = max(own.kv - self.weights, 0.0)
+        return int(room / (own.kv_per_token + self.kv)) * self.target.group.dp
+
+    def _pieces(self, decodes: int) -> tuple[Piece, ...]:
+        """A step of pure decoding; the draft's steps are taken at their mean context."""
+        verify = self.target.run_pieces(decodes, self.guesses + 1)
+        if not self.guesses:
+            return verify
+        ahead = 0.5 * (self.guesses - 1) * decodes
+        guess = tuple(
+            Piece(max(p.start - ahead, 0.0), self.guesses * (p.a + p.b * ahead), self.guesses * p.b)
+            for p in pieces_from(self.draft.run_pieces(decodes), ahead)
+        )
+        starts = sorted({*(p.start for p in verify), *(p.start for p in guess)})
+        pairs = ((piece_at(verify, start), piece_at(guess, start), start) for start in starts)
+        return tuple(Piece(start, v.a + g.a, v.b + g.b) for v, g, start in pairs)
+
+
+def drafted(
+    target: DataSheetCost, model: LlmModel, *, accept: float, guesses: int
+) -> SpeculativeCost:
+    """With a smaller model as the draft, split over the same devices as the target."""
+    weights, kv = weights_per_device(model, target.group), kv_bytes_per_token(model, target.group)
+    return SpeculativeCost(target, _beside(target, model), accept, guesses, weights, kv)
+
+
+def mtp(target: DataSheetCost, *, depth: int, accept: float) -> SpeculativeCost:
+    """With `depth` multi-token prediction modules of the model itself.
+
+    A module is a layer of the model's last sort with the shared LM head (DeepSeek-V3, arXiv
+    2412.19437 §2.2), and weighs as much as the mean layer; the product that joins its two inputs
+    is left out.
+    """
+    model = target.model
+    module = replace(
+        model,
+        layers=1,
+        dense_layers=0 if model.experts else model.dense_layers,
+        kv_bytes_per_token=model.kv_bytes_per_token / model.layers,
+    )
+    held = -(-model.layers // target.group.pp)
+    weights = depth * weights_per_device(model, target.group) / held
+    kv = depth * kv_bytes_per_token(model, target.group) / held
+    return SpeculativeCost(target, _beside(target, module), accept, depth, weights, kv)
+
+
+def _beside(target: DataSheetCost, model: LlmModel) -> DataSheetCost:
+    """A draft on the target's devices; the host schedules both in one go."""
+    profile = target.profile
+    quiet = Profile(
+        profile.name, replace(profile.overheads, step=0.0, sequence=0.0, request=0.0),
+        profile.reserve, profile.step_tokens,
+    )  # fmt: skip
+    return DataSheetCost(model, target.group, target.options, target.efficiencies, quiet)

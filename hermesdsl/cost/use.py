@@ -1,0 +1,206 @@
+"""What recorded steps and batches used of their devices: shares of time, peak and bandwidth.
+
+A record of steps holds how long they took and how many tokens they had, not how much context they
+read. The context is found from the time: what the layers do not take, attention took. Knows no
+power, clock or queue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from hermesdsl.cost.operator import Operator
+from hermesdsl.cost.pipelining import Schedule
+from hermesdsl.cost.types import Piece, StepRows, Use
+
+if TYPE_CHECKING:
+    from hermesdsl.cost.forward import ForwardCost
+    from hermesdsl.cost.llm import DataSheetCost
+    from hermesdsl.cost.rag import SearchCost
+    from hermesdsl.cost.types import Floats, Ints
+
+#: Lengths of a batch's sequences between which the use of a forward pass is interpolated.
+LENGTHS = tuple(2**n for n in range(15))
+
+
+class Work(NamedTuple):
+    """Seconds that some operators took, and would take of each resource alone at its full rate."""
+
+    taken: float
+    host: float
+    compute: float
+    memory: float
+    wire: float
+
+
+def work_of(cost: DataSheetCost, operators: Iterable[Operator]) -> Work:
+    """The sums over operators of one device.
+
+    compute: Σ FLOPs / peak; memory: Σ bytes / bandwidth of the device; wire: Σ `Operator.wire`.
+    """
+    taken = host = compute = memory = wire = 0.0
+    bandwidth = cost.device.bandwidth
+    for op in operators:
+        attention = op.name in ("attention prefill", "attention decode")
+        taken += op.count * op.seconds
+        wire += op.count * op.wire
+        if op.name == "host":
+            host += op.count * op.seconds
+        elif not op.wire:
+            peak = (cost.attention_device if attention else cost.device).peak
+            compute += op.count * op.flops / peak
+            memory += op.count * op.bytes / bandwidth
+    return Work(taken, host, compute, memory, wire)
+
+
+def engine_use(cost: DataSheetCost, rows: StepRows) -> Use:
+    """The use of each device by steps of one engine.
+
+    Layers and head are those of the cost model for the step's tokens; of prompts one is taken to
+    end with the step. The rest of the time is attention. Of decodes alone it gives the context,
+    by the cost model's own affine form. Beside prompts, decodes are taken to read what the blocks
+    hold but for the prompts (or less, if time allows no more), and prompts to take what is left,
+    at the rate that prefill attention reaches. Over pipeline stages each device works for its own
+    share of the micro-batches.
+    """
+    tokens = np.maximum(np.rint(rows.tokens).astype(np.int64), 1)
+    found = np.zeros((len(Use._fields), len(tokens)))
+    for order, at in _by_schedule(cost, tokens):
+        found[:, at] = _shares(cost, order, tokens[at], _rows(rows, at))
+    return Use(*np.clip(found, 0.0, 1.0))
+
+
+def _rows(rows: StepRows, at: Ints) -> StepRows:
+    return StepRows(
+        rows.seconds[at], rows.batch[at], rows.tokens[at], rows.prefill_tokens[at],
+        rows.kv_tokens[at],
+    )  # fmt: skip
+
+
+def _by_schedule(cost: DataSheetCost, tokens: Ints) -> list[tuple[Schedule, Ints]]:
+    """The rows that are cut into micro-batches alike."""
+    sizes, place = np.unique(tokens, return_inverse=True)
+    groups: dict[Schedule, list[int]] = {}
+    for index, size in enumerate(sizes.tolist()):
+        groups.setdefault(cost.schedule(size), []).append(index)
+    return [(order, np.flatnonzero(np.isin(place, own))) for order, own in groups.items()]
+
+
+def _shares(cost: DataSheetCost, order: Schedule, tokens: Ints, rows: StepRows) -> Floats:
+    """`engine_use` of steps cut alike, shape (4, rows)."""
+    layers = _distinct(tokens, lambda n: cost.linear_operators(-(-n // cost.group.dp), n), cost)
+    prompts = rows.prefill_tokens > 0
+    heads = _distinct(rows.batch + prompts, lambda n: cost.head_operators(n, order), cost)
+    linear = layers + heads
+    host = cost.profile.overheads.step + cost.profile.overheads.sequence * (rows.batch + prompts)
+    left = np.maximum(rows.seconds - linear[:, _TAKEN] - host, 0.0)
+    taken, flops, read = _decode_use(cost, order, rows, left)
+    shape, efficiencies = cost.shape, cost.attention_device.efficiencies
+    width = 0.5 * (shape.key_width + shape.value_width)
+    reach = efficiencies.prefill_compute * min(1.0, (width / 128.0) ** efficiencies.head_exponent)
+    used = np.stack([
+        np.maximum(rows.seconds - host, 0.0),
+        linear[:, _COMPUTE] + flops + (left - taken) * reach * prompts,
+        linear[:, _MEMORY] + read,
+        linear[:, _WIRE],
+    ])  # fmt: skip
+    return np.asarray(used * (1.0 - order.bubble) / np.maximum(rows.seconds, 1e-300))
+
+
+_TAKEN, _COMPUTE, _MEMORY, _WIRE = (Work._fields.index(n) for n in
+                                    ("taken", "compute", "memory", "wire"))  # fmt: skip
+
+
+def _distinct(
+    keys: Ints, operators: Callable[[int], Iterable[Operator]], cost: DataSheetCost
+) -> Floats:
+    """The `Work` of every key, worked out once for each that is different, shape (rows, 5)."""
+    found, place = np.unique(keys, return_inverse=True)
+    table = np.array([work_of(cost, operators(int(key))) for key in found], np.float64)
+    return np.asarray(table.reshape(-1, len(Work._fields))[place])
+
+
+def _decode_use(
+    cost: DataSheetCost, order: Schedule, rows: StepRows, left: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Decode attention: seconds taken of those `left`, of compute, and of memory; (rows,) each."""
+    taken, compute, memory = np.zeros((3, len(left)))
+    passed = cost.model.layers * order.passes / order.cuts / cost.group.dp
+    per_token = passed * cost.shape.flops_per_token / cost.attention_device.peak
+    per_read = passed * cost.shape.kv_bytes / cost.attention_device.bandwidth
+    for batch in np.unique(rows.batch[rows.batch > 0]).tolist():
+        mine = np.flatnonzero(rows.batch == batch)
+        pieces = cost.decode_pieces(batch, order)
+        prompts = rows.prefill_tokens[mine]
+        held = np.maximum(rows.kv_tokens[mine] - prompts, batch)
+        guess = np.minimum(left[mine], _seconds(pieces, held))
+        taken[mine] = np.where(prompts > 0, guess, left[mine])
+        context = _context(pieces, taken[mine])
+        compute[mine], memory[mine] = context * per_token, context * per_read
+    return taken, compute, memory
+
+
+def _seconds(pieces: tuple[Piece, ...], context: Floats) -> Floats:
+    """The pieces' own times at a summed context."""
+    starts = np.array([piece.start for piece in pieces])
+    place = np.searchsorted(starts, context, "right") - 1
+    a, b = (np.array([piece[i] for piece in pieces]) for i in (1, 2))
+    return np.asarray(a[place] + b[place] * context)
+
+
+def _context(pieces: tuple[Piece, ...], seconds: Floats) -> Floats:
+    """The summed context that takes so long; beyond a window, that of the window."""
+    ends = np.array([piece.start for piece in pieces])
+    times = _seconds(pieces, ends)
+    place = np.maximum(np.searchsorted(times, seconds, "right") - 1, 0)
+    slope = np.array([piece.b for piece in pieces])[place]
+    beyond = np.divide(seconds - times[place], slope, out=np.zeros(len(seconds)), where=slope > 0)
+    return np.asarray(ends[place] + np.maximum(beyond, 0.0))
+
+
+def forward_use(cost: ForwardCost, requests: Ints, seconds: Floats) -> Use:
+    """The use of each device by forward passes of so many sequences that took so long.
+
+    How long the sequences were is found from the time: shares are worked out at lengths of powers
+    of two and interpolated by the seconds that each takes.
+    """
+    found = np.zeros((4, len(seconds)))
+    for count in np.unique(requests).tolist():
+        mine = requests == count
+        works = [work_of(cost.engine, cost.breakdown(count, count * length)) for length in LENGTHS]
+        taken = np.array([work.taken for work in works])
+        shares = [
+            np.array([x / work.taken for x, work in zip(own, works, strict=True)])
+            for own in (
+                [work.taken - work.host for work in works], [work.compute for work in works],
+                [work.memory for work in works], [work.wire for work in works],
+            )
+        ]  # fmt: skip
+        for row, share in enumerate(shares):
+            found[row, mine] = np.interp(seconds[mine], taken, share)
+    return Use(*np.clip(found, 0.0, 1.0))
+
+
+def cores_use(share: Floats) -> Use:
+    """Cores that work on text or for a set time: computing at full rate, as nothing says less."""
+    nothing = np.zeros(len(share))
+    return Use(share, share, nothing, nothing)
+
+
+def search_use(cost: SearchCost, requests: Ints, seconds: Floats, share: Floats) -> Use:
+    """Searches of so many queries that took so long, each on `share` of the machine."""
+    flops, read = np.zeros((2, len(seconds)))
+    for count in np.unique(requests).tolist():
+        work = cost.index(count)
+        mine = requests == count
+        flops[mine], read[mine] = work.flops, work.bytes
+    time = np.maximum(seconds, 1e-300)
+    machine = cost.machine
+    busy, compute, memory = (
+        np.clip(x, 0.0, share)
+        for x in (share, flops / machine.peak / time, read / machine.bandwidth / time)
+    )
+    return Use(busy, compute, memory, np.zeros(len(seconds)))

@@ -1,0 +1,207 @@
+"""Energy of a run: the integral of the power of every part that counts, idle time included.
+
+P = idle + (limit − idle) · share, the share of each moment as `cost.power` says. Switches and
+network interfaces draw their power whether or not anything passes, unless they say what they draw
+idle. Knows watts, joules and tokens; no price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from hermesdsl.cost.types import EngineCost, ServiceCost
+from hermesdsl.graph.types import CompiledSystem, HardwareGraph, Part
+from hermesdsl.results.activity import Activity, Floats, activities, integral
+from hermesdsl.results.reach import Reach, listed, reach
+from hermesdsl.sim.record import Run
+
+if TYPE_CHECKING:
+    from hermesdsl.results.tables import Table
+
+__all__ = ["Drawn", "Meter", "energy_rows", "meter"]
+
+#: Kinds whose power hardly depends on what passes through them. [assumption]
+_STEADY = ("switch", "nic")
+
+
+class Drawn(NamedTuple):
+    """Joules: `idle` and `dynamic` of each part that counts, `dynamic_by` part and client."""
+
+    idle: Floats
+    dynamic: Floats
+    dynamic_by: Mapping[tuple[int, int], float]
+
+
+@dataclass(frozen=True, eq=False)
+class Meter:
+    """What it takes to say how much energy a run used in any interval.
+
+    `rest` watts of each part of `reach` when nothing runs, `range` watts from there to its limit.
+    `through`: share of what a part's links can carry that they carried over the whole run.
+    """
+
+    run: Run
+    reach: Reach
+    rest: Floats
+    range: Floats
+    through: Floats
+    activity: Mapping[int, Activity]
+
+    @property
+    def known(self) -> bool:
+        """True if any part says what power it draws."""
+        return bool((self.rest + self.range > 0).any())
+
+    def drawn(self, start: float, end: float) -> Drawn:
+        """Joules of every part from `start` to `end` seconds of the run."""
+        idle = self.rest * (end - start)
+        dynamic = self.range * self.through * (end - start)
+        by: dict[tuple[int, int], float] = {}
+        known: dict[tuple[tuple[int, ...], str], float] = {}
+        for place, part in enumerate(self.reach.parts):
+            users = tuple(c for c in self.reach.users.get(part.path, ()) if c in self.activity)
+            if not self.range[place] or not users:
+                continue
+            column = "memory" if part.kind == "memory" else "power"
+            alone = [self._seconds(known, (user,), column, start, end) for user in users]
+            together = self._seconds(known, users, column, start, end)
+            for user, own in zip(users, alone, strict=True):
+                share = own / sum(alone) if sum(alone) else 0.0
+                by[place, user] = float(self.range[place]) * together * share
+                dynamic[place] += by[place, user]
+        return Drawn(idle, dynamic, by)
+
+    def _seconds(
+        self, known: dict[tuple[tuple[int, ...], str], float], users: tuple[int, ...],
+        column: str, start: float, end: float,
+    ) -> float:  # fmt: skip
+        """Seconds at full range that would draw what some clients draw of a part they share."""
+        if (users, column) not in known:
+            own = [self.activity[user] for user in users]
+            rows = Activity(*(np.concatenate(columns) for columns in zip(*own, strict=True)))
+            known[users, column] = integral(rows, getattr(rows, column), start, end)
+        return known[users, column]
+
+    def joules(self, start: float, end: float) -> float:
+        """All parts together."""
+        drawn = self.drawn(start, end)
+        return float(drawn.idle.sum() + drawn.dynamic.sum())
+
+    def by_client(self, drawn: Drawn) -> dict[str, float]:
+        """Joules of each client, and under ``""`` of parts that none runs on.
+
+        A client has what it drew itself, and of the idle power of its parts an equal share with
+        the other clients that run on them.
+        """
+        found = dict.fromkeys((*self.run.clients, ""), 0.0)
+        for place, part in enumerate(self.reach.parts):
+            users = self.reach.users.get(part.path, ())
+            own = [drawn.dynamic_by.get((place, user), 0.0) for user in users]
+            rest = float(drawn.idle[place] + drawn.dynamic[place]) - sum(own)
+            for user, drew in zip(users, own, strict=True):
+                found[self.run.clients[user]] += drew + rest / len(users)
+            if not users:
+                found[""] += rest
+        return found
+
+    def by_kind(self, drawn: Drawn) -> dict[str, float]:
+        """Joules of chips, CPUs, memories, switches and network interfaces."""
+        found: dict[str, float] = {}
+        for part, joules in zip(self.reach.parts, drawn.idle + drawn.dynamic, strict=True):
+            if joules > 0:
+                found[part.kind] = found.get(part.kind, 0.0) + float(joules)
+        return found
+
+    def missing(self) -> dict[str, list[str]]:
+        """Types without `power`, and types with it that do not say what they draw idle.
+
+        The memories inside a chip draw from the chip's own limit.
+        """
+        return {
+            "power": listed(part for part in self.reach.parts if self._silent(part)),
+            "idle_power": listed(
+                part for part in self.reach.parts
+                if part.power > 0 and part.idle_power == 0 and part.kind not in _STEADY
+            ),
+        }  # fmt: skip
+
+    def _silent(self, part: Part) -> bool:
+        inside = part.kind == "memory" and part.path in self.reach.inside
+        return part.power == 0 and part.idle_power == 0 and not inside
+
+    def summary(self, window: tuple[float, float], tokens: int) -> dict[str, Any]:
+        """Entry ``energy`` of a summary.
+
+        ``total`` J over the whole run (null if no part says what power it draws), of which
+        ``idle`` is what it would have been without work; ``window`` J and ``per_token`` J/tok of
+        the window with so many `tokens`.
+        """
+        if not self.known:
+            return {"total": None, "unit": "J", "missing": self.missing()}
+        drawn = self.drawn(0.0, self.run.end_s)
+        inside = self.joules(*window)
+        clients = self.by_client(drawn)
+        return {
+            "total": float(drawn.idle.sum() + drawn.dynamic.sum()),
+            "idle": float(drawn.idle.sum()),
+            "window": inside,
+            "per_token": inside / tokens if tokens else None,
+            "by_kind": self.by_kind(drawn),
+            "unassigned": clients.pop(""),
+            "by_client": clients,
+            "unit": "J",
+            "missing": self.missing(),
+        }
+
+
+def meter(
+    system: CompiledSystem,
+    run: Run,
+    *,
+    costs: Mapping[str, EngineCost],
+    services: Mapping[tuple[str, str], ServiceCost],
+    reserve: str = "all",
+) -> Meter:
+    """The meter of a run: `costs` by client, `services` by (stage, client), as they were run."""
+    within = reach(system, run.clients, reserve)
+    rest = np.array([_rest(part) for part in within.parts], np.float64)
+    limit = np.array([part.power for part in within.parts], np.float64)
+    return Meter(
+        run, within, rest, np.maximum(limit - rest, 0.0),
+        np.array([_through(system.hardware, run, part) for part in within.parts], np.float64),
+        activities(system, run, costs, services),
+    )  # fmt: skip
+
+
+def _rest(part: Part) -> float:
+    return part.power if part.kind in _STEADY and not part.idle_power else part.idle_power
+
+
+def _through(hardware: HardwareGraph, run: Run, part: Part) -> float:
+    """Share of the capacity of a switch's or interface's links that was used, 0..1."""
+    if part.kind not in _STEADY or not run.links or not run.end_s:
+        return 0.0
+    carried = sum(link.bytes for link in run.links if part.path in (link.source, link.target))
+    wires = (*hardware.out_edges(part.path, data=True), *hardware.in_edges(part.path, data=True))
+    able = sum(data["bandwidth"] for _, _, data in wires) * run.end_s
+    return min(carried / able, 1.0) if able else 0.0
+
+
+def energy_rows(found: Meter) -> Table:
+    """One row per part that draws power: joules over the run, idle and in all, and mean watts."""
+    drawn = found.drawn(0.0, found.run.end_s)
+    total = drawn.idle + drawn.dynamic
+    shown = np.flatnonzero(found.rest + found.range > 0)
+    parts = [found.reach.parts[place] for place in shown.tolist()]
+    return {
+        "part": [part.path for part in parts],
+        "kind": [part.kind for part in parts],
+        "type": [part.type_name for part in parts],
+        "idle_j": drawn.idle[shown],
+        "total_j": total[shown],
+        "mean_w": total[shown] / found.run.end_s if found.run.end_s else 0.0 * total[shown],
+    }
