@@ -31,7 +31,7 @@ from hermesdsl.sim.decoding import (
     Sequence,
     first_step_at,
 )
-from hermesdsl.sim.kernel import DELIVERY, STEP, WAKE, Kernel
+from hermesdsl.sim.kernel import STEP, WAKE, Kernel
 from hermesdsl.sim.kv import Hold, KvBlocks
 from hermesdsl.sim.order import SWAPPED, Rank, WaitingQueue
 from hermesdsl.sim.record import Recorder
@@ -68,11 +68,11 @@ class Engine:
     """
 
     __slots__ = (
-        "_cancelled", "_decoded_at", "_fetch", "_free_from", "_incoming", "_interrupted", "_kernel",
-        "_leave", "_limit", "_reading", "_ready", "_recorder", "_run", "_run_start", "_slices",
-        "_state", "_step_decodes", "_step_start", "_version", "accepted", "batching", "cost",
-        "decoding", "holds", "host", "idle_since", "index", "kept", "key", "kv", "max_batch",
-        "path", "preemptions", "prompts_done", "recomputed", "stale", "waiting",
+        "_begun", "_cancelled", "_decoded_at", "_fetch", "_incoming", "_interrupted", "_kernel",
+        "_leave", "_limit", "_parked", "_poked", "_reading", "_ready", "_recorder", "_run",
+        "_run_start", "_slices", "_state", "_step_decodes", "_step_start", "_version", "accepted",
+        "batching", "cost", "decoding", "holds", "host", "idle_since", "index", "kept", "key", "kv",
+        "max_batch", "path", "preemptions", "prompts_done", "recomputed", "stale", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -124,9 +124,13 @@ class Engine:
         self._slices: list[Slice] = []
         self._step_start = 0.0
         self._step_decodes = False
-        #: End of the last step in which anything decoded; earliest start of the next step.
+        #: End of the last step in which anything decoded.
         self._decoded_at = 0.0
-        self._free_from = 0.0
+        #: Sequences that begin with the step which is put together. It may have to wait until KV
+        #: is copied out (`_parked`), and something may come meanwhile (`_poked`).
+        self._begun: list[Sequence] = []
+        self._parked = False
+        self._poked = False
         self._run = DecodeRun((), 1, 0.0)
         self._run_start = 0.0
         self._limit = 0
@@ -178,6 +182,10 @@ class Engine:
             self._discard(sequence, now)
             self._given_back(now)
         elif sequence.place != GONE:
+            if sequence.place == INCOMING and sequence.swapped:
+                assert self.host is not None
+                self.host.drop(_key(sequence), now)
+                self._swapped_in(now, _key(sequence))
             self._cancelled = True
             self._poke(now, nextafter(now, inf))
 
@@ -349,7 +357,7 @@ class Engine:
                 waiting.pop()
                 if sequence.source is None and not sequence.swapped:
                     budget -= 1
-                    self._start(sequence, max(now, self._free_from))
+                    self._start(sequence, now)
                     self._join(sequence)
                 else:
                     self._incoming[sequence] = None
@@ -358,7 +366,7 @@ class Engine:
                 self._prune()
                 continue
             if not sequence.started:
-                self._start(sequence, max(now, self._free_from))
+                self._start(sequence, now)
             take = left if whole or left <= budget else int(budget)
             slices.append((sequence, take))
             budget -= take
@@ -379,6 +387,8 @@ class Engine:
             self._kernel.at(now, WAKE, self.key, self._wake)
         elif self._state == _RUNNING:
             self._interrupt(earliest)
+        else:
+            self._poked = True
 
     def _wake(self, now: float, _: int) -> None:
         self._next(now)
@@ -392,13 +402,29 @@ class Engine:
         slices, decodes = self.batching.plan(self, now)
         while not slices and not self.decoding.count and self._unblock():
             slices, decodes = self.batching.plan(self, now)
-        if slices:
-            self._begin_step(slices, decodes, now)
-        elif self.decoding.count:
-            self._begin_run(now)
-        else:
+        if not slices and not self.decoding.count:
             self._state = _IDLE
             self.idle_since = now
+            return
+        self._state = _STEPPING
+        self._slices = slices
+        self._step_decodes = decodes
+        self._poked = False
+        self._parked = self.host is not None and self.host.storing
+        if not self._parked:
+            self._go(now)
+
+    def _go(self, now: float) -> None:
+        """Begin what was put together, now that nothing is copied out any more."""
+        for sequence in self._begun:
+            sequence.start = now
+        self._begun.clear()
+        if self._slices:
+            self._begin_step(self._slices, self._step_decodes, now)
+            return
+        self._begin_run(now)
+        if self._poked:
+            self._interrupt(now)
 
     def _unblock(self) -> bool:
         """Nothing can run: give up the KV of who came last and waits with it behind the head."""
@@ -431,15 +457,13 @@ class Engine:
         work = StepWork(
             prefill + batch, sampled + batch, len(slices), prefill, pairs, kv_read, batch, context
         )
-        self._state = _STEPPING
-        self._slices = slices
         self._step_decodes = batch > 0
-        self._step_start = start = max(now, self._free_from)
-        end = start + self.cost.step(work)
+        self._step_start = now
+        end = now + self.cost.step(work)
         self._kernel.at(end, STEP, self.key, self._end_step, prefill)
         for sequence, take in slices:
             if sequence.layerwise and take == sequence.left:
-                self._reading(self, sequence, start, end)
+                self._reading(self, sequence, now, end)
 
     def _end_step(self, now: float, prefill: int) -> None:
         decoding, kv = self.decoding, self.kv
@@ -465,7 +489,7 @@ class Engine:
     def _begin_run(self, now: float) -> None:
         decoding = self.decoding
         self._run = self.cost.decode_run(decoding.count, decoding.context)
-        self._run_start = max(now, self._free_from)
+        self._run_start = now
         self._state = _RUNNING
         self._plan_run()
 
@@ -522,6 +546,7 @@ class Engine:
         if not sequence.started:
             sequence.started = True
             sequence.start = now
+            self._begun.append(sequence)
 
     def _join(self, sequence: Sequence) -> None:
         sequence.held = 0
@@ -647,7 +672,7 @@ class Engine:
                 sequence.since = self._decoded_at
             sequence.prompt, sequence.left = tokens, 0
             sequence.swapped = blocks
-            self._free_from = self.host.store(blocks, max(self._kernel.now, self._free_from))
+            self.host.store(blocks, self._kernel.now, -1 - self.key, self._stored)
             waiting.push(sequence, SWAPPED)
         else:
             sequence.prompt = tokens + 1
@@ -677,9 +702,13 @@ class Engine:
             self._fetch(self, sequence, now)
             return
         assert self.host is not None
-        end = self.host.load(sequence.swapped, max(now, self._free_from))
-        key = _key(sequence)
-        self._kernel.at(end, DELIVERY, key, self._swapped_in, key)
+        self.host.load(sequence.swapped, now, _key(sequence), self._swapped_in)
+
+    def _stored(self, now: float) -> None:
+        """All that was to be copied out is out: a step that waits for it begins."""
+        if self._parked:
+            self._parked = False
+            self._go(now)
 
     def _swapped_in(self, now: float, key: int) -> None:
         sequence = next(s for s in self._incoming if s.swapped and _key(s) == key)

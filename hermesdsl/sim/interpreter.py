@@ -17,6 +17,7 @@ from hermesdsl.sim.branch import Onward
 from hermesdsl.sim.fork import Gather
 from hermesdsl.sim.kernel import ARRIVAL, DELIVERY, Kernel
 from hermesdsl.sim.load import Offered
+from hermesdsl.sim.network.network import Network
 from hermesdsl.sim.nodes import (
     Again,
     End,
@@ -32,7 +33,8 @@ from hermesdsl.sim.record import COMPLETED, REFUSED, Recorder
 from hermesdsl.sim.router import ClientLoad
 from hermesdsl.sim.servers import Server
 from hermesdsl.sim.store import KvStore
-from hermesdsl.sim.visiting import BY_PIPELINE, QUEUE_FULL, EngineVisits, Transfer
+from hermesdsl.sim.transfer import Transfers
+from hermesdsl.sim.visiting import BY_PIPELINE, QUEUE_FULL, EngineVisits
 from hermesdsl.sim.walk import Scope, Thread
 
 #: Called now and then with (simulated seconds, requests that have ended, requests offered).
@@ -54,11 +56,13 @@ class Interpreter(EngineVisits):
         recorder: Recorder,
         *,
         load: ClientLoad,
-        transfer: Transfer,
+        transfers: Transfers,
+        network: Network,
         progress: Progress | None,
         stores: Mapping[str, KvStore],
     ) -> None:
-        super().__init__(offered, kernel, recorder, load, transfer)
+        super().__init__(offered, kernel, recorder, load, transfers)
+        self._network = network
         self.servers: dict[int, Server] = {}
         self.entries: list[Onward] = []
         self._progress = progress
@@ -83,7 +87,8 @@ class Interpreter(EngineVisits):
         while True:
             self._kernel.run(until)
             engines = self.engines.values()
-            if self._kernel.pending > sum(engine.stale for engine in engines):
+            stale = self._network.stale + sum(engine.stale for engine in engines)
+            if self._kernel.pending > stale:
                 return
             # The clock may stand later: at the end of a run that was planned and ended before.
             now = max((engine.idle_since for engine in engines), default=0.0)
@@ -95,6 +100,8 @@ class Interpreter(EngineVisits):
 
     def settle(self, until: float) -> None:
         """Count what was done by `until`, when the run is cut there."""
+        self._network.settle(until)
+        self.settle_moves(until)
         for engine in self.engines.values():
             engine.settle(until)
         for thread in self._live.values():

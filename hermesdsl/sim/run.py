@@ -5,7 +5,7 @@ Puts the parts together: plans, routers, clients, interpreter, records and the c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Ordered
 from math import inf
 from types import MappingProxyType
@@ -19,6 +19,7 @@ from hermesdsl.sim.engine import Engine, block_size
 from hermesdsl.sim.interpreter import Interpreter, Progress
 from hermesdsl.sim.kernel import Kernel
 from hermesdsl.sim.load import merge
+from hermesdsl.sim.network.network import Network
 from hermesdsl.sim.order import ORDERS, OrderContext
 from hermesdsl.sim.plan import Planner, Point, stages_of
 from hermesdsl.sim.record import Recorder, Run
@@ -64,11 +65,12 @@ def simulate(
     recorder = Recorder(offered.arrivals)
     index = {path: place for place, path in enumerate(_clients(system, chosen))}
     state = ClientLoad(len(index))
+    network = Network(system.hardware, kernel, fair=chosen.contention != "none")
     interpreter = Interpreter(
-        offered, kernel, recorder, load=state, transfer=_transfer(system), progress=progress,
-        stores=stores,
+        offered, kernel, recorder, load=state, transfers=_transfers(system, network),
+        network=network, progress=progress, stores=stores,
     )  # fmt: skip
-    _make_clients(point, index, costs, interpreter, kernel, recorder, reference)
+    _make_clients(point, index, costs, interpreter, kernel, recorder, network, reference)
     pools = system.placement.graph["pools"]
     routers = Routers(pools, index, state, seed, offered, interpreter.engines)
     planner = Planner(point, index, routers, services)
@@ -83,8 +85,9 @@ def simulate(
     else:
         interpreter.run(inf)
     engines = interpreter.engines.values()
-    run = records(point, recorder, plan.stages, tuple(index), engines)
-    conservation.check(run, engines, recorder)
+    links = network.links()
+    run = records(point, recorder, plan.stages, tuple(index), engines, links)
+    conservation.check(run, engines, recorder, network)
     return run
 
 
@@ -124,6 +127,7 @@ def _make_clients(
     interpreter: Interpreter,
     kernel: Kernel,
     recorder: Recorder,
+    network: Network,
     reference: bool,
 ) -> None:
     """Every client in use, engines in one of their two forms.
@@ -133,7 +137,7 @@ def _make_clients(
     system = point.system
     make = SteppedEngine if reference else Engine
     order = OrderContext(point.offered, system.classes)
-    hosts = host_memories(system.hardware, _swapping(system, index))
+    hosts = host_memories(network, system.hardware, _swapping(system, index))
     by_name = {path: place for place, path in enumerate(sorted(index))}
     for path, place in index.items():
         client: Client = system.placement.nodes[path]["client"]
@@ -158,26 +162,8 @@ def _swapping(system: CompiledSystem, paths: Iterable[str]) -> dict[str, tuple[C
     return {path: (client, block_size(client)) for path, client in clients.items() if swaps(client)}
 
 
-def _transfer(
-    system: CompiledSystem,
-) -> Callable[[Engine, Engine, int, float, float], tuple[float, float]]:
+def _transfers(system: CompiledSystem, network: Network) -> Transfers:
     nodes = system.placement.nodes
-    clients: dict[str, Client] = {
-        path: nodes[path]["client"] for path in nodes if "client" in nodes[path]
-    }
-    transfers = Transfers(system.hardware, clients)
-
-    def transfer(
-        source: Engine, target: Engine, tokens: int, opened: float, read: float
-    ) -> tuple[float, float]:
-        model = clients[source.path].model
-        assert model is not None
-        size = tokens * model.kv_bytes_per_token
-        if opened >= read:
-            return size, opened + transfers.seconds(source.path, target.path, size)
-        end = transfers.layerwise_end(
-            source.path, target.path, size, layers=model.layers, opened=opened, read=read
-        )
-        return size, end
-
-    return transfer
+    return Transfers(
+        network, {path: nodes[path]["client"] for path in nodes if "client" in nodes[path]}
+    )

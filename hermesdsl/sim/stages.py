@@ -250,26 +250,6 @@ class Unsupported:
             yield from self._conversion(hand, known[hand.target])
         if not hands:
             yield from self._nothing_handed_over(graph)
-        if self.experiment.contention != "none" and self._may_move(graph, known):
-            yield not_yet(
-                f"sharing of links between the KV transfers of pipeline `{self.name}`",
-                "help: `contention = none` in the experiment lets each transfer have its links "
-                "alone",
-            )
-
-    def _may_move(self, graph: PipelineGraph, known: Mapping[str, Pool]) -> bool:
-        """Some model's KV may be computed on one set of clients and read on another."""
-        places: dict[str, set[tuple[str, ...]]] = {}
-        for stage in stages_of(graph):
-            if stage.type_name not in LLM_STAGES:
-                continue
-            for pool in (stage.options.get("prefill"), stage.pool):
-                members = known[str(pool)].members if pool is not None else ()
-                if members:
-                    client: Client = self.system.placement.nodes[members[0]]["client"]
-                    model = client.model.name if client.model is not None else ""
-                    places.setdefault(model, set()).add(members)
-        return any(len(found) > 1 for found in places.values())
 
     def _conversion(self, hand: HandOver, pool: Pool) -> Iterator[Diagnostic]:
         """Roles change between one prefill pool and one decode pool."""

@@ -6,25 +6,22 @@ stage that reads it runs there, or pays the move. Knows no pipeline beyond the v
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import isnan, nan
-from typing import TypeAlias
 
 from hermesdsl.sim import ledger
 from hermesdsl.sim.branch import Onward
-from hermesdsl.sim.decoding import QUEUED, Sequence
+from hermesdsl.sim.decoding import INCOMING, QUEUED, Sequence
 from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.kernel import DELIVERY, Kernel
 from hermesdsl.sim.kv import Hold
 from hermesdsl.sim.load import Offered
+from hermesdsl.sim.network.network import Flow
 from hermesdsl.sim.nodes import End, EngineVisit, Visit
 from hermesdsl.sim.record import Recorder
 from hermesdsl.sim.router import ClientLoad
+from hermesdsl.sim.transfer import Transfers
 from hermesdsl.sim.walk import Thread
-
-#: (source, target, tokens, opened, read) → (bytes, end in seconds) of moving KV between clients.
-Transfer: TypeAlias = Callable[[Engine, Engine, int, float, float], tuple[float, float]]
 
 #: Why a request is refused (`record.REASONS`).
 TOO_LONG, QUEUE_FULL, BY_PIPELINE = 1, 2, 3
@@ -35,7 +32,7 @@ class Ahead:
     """The visit that follows a prompt whose KV moves layer by layer, begun while it is read.
 
     `hold` is the KV as it will be at the source; `sequence` at the client `client`, None while
-    there is none; `tokens` it will have produced; `charges` and `moved` as of threads.
+    there is none; `tokens` it will have produced; `charges` as of threads.
     """
 
     node: EngineVisit
@@ -44,28 +41,26 @@ class Ahead:
     sequence: Sequence | None = None
     client: int = -1
     charges: int = 0
-    moved: float = 0.0
 
 
 class EngineVisits:
     """Visits to engines; `sim.interpreter` adds the walk between visits.
 
-    `engines` by index of client. `transfer` tells how long KV moves from `opened` on, complete at
-    its source since `read` or only then.
+    `engines` by index of client. `transfers` moves KV between them.
     """
 
     def __init__(
         self, offered: Offered, kernel: Kernel, recorder: Recorder, load: ClientLoad,
-        transfer: Transfer,
+        transfers: Transfers,
     ) -> None:  # fmt: skip
         self.engines: dict[int, Engine] = {}
         self._offered = offered
         self._kernel = kernel
         self._recorder = recorder
         self._load = load
-        self._transfer = transfer
+        self._transfers = transfers
         self._live: dict[int, Thread] = {}
-        self._moving: dict[int, tuple[Sequence, Engine]] = {}
+        self._moving: dict[int, tuple[Sequence, Engine, Flow]] = {}
         self._parts = 0
         #: True while requests arrive from outside: they may join a step that begins now.
         self._arriving = False
@@ -268,12 +263,12 @@ class EngineVisits:
         self._recorder.cut_short[thread.request] = 1
         ahead, thread.ahead = thread.ahead, None
         if ahead is not None and ahead.sequence is not None:
-            self._take_back(ahead.sequence, self.engines[ahead.client], now)
+            self._take_back(thread, ahead.sequence, self.engines[ahead.client], now)
             self._load.requests[ahead.client] -= 1
             self._load.tokens[ahead.client] -= ahead.charges
         sequence = thread.sequence
         assert sequence is not None
-        self._take_back(sequence, self.engines[thread.client], now)
+        self._take_back(thread, sequence, self.engines[thread.client], now)
         node = thread.node
         if isinstance(node, EngineVisit) and node.roles is not None:
             node.roles.read(thread.request)
@@ -281,13 +276,16 @@ class EngineVisits:
         self._discharge(thread)
         thread.sequence = None
 
-    @staticmethod
-    def _take_back(sequence: Sequence, engine: Engine, now: float) -> None:
+    def _take_back(self, thread: Thread, sequence: Sequence, engine: Engine, now: float) -> None:
+        """Cancel a sequence; KV that was to be moved for it stays where it is, and is let go."""
         hold = sequence.source
         if hold is not None and sequence.place == QUEUED:
             sequence.source = None
             _let_go(hold, now)
         engine.cancel(sequence, now)
+        if hold is not None and sequence.place == INCOMING:
+            self._transfers.cancel(self._moving[thread.key][2], now)
+            self._arrived(now, thread.key)
 
     # --- KV on its way -----------------------------------------------------------------------
 
@@ -343,7 +341,7 @@ class EngineVisits:
         assert thread.holds is not None
         del thread.holds[ahead.node.model]
         thread.node, thread.sequence = ahead.node, ahead.sequence
-        thread.enter, thread.moved = now, ahead.moved
+        thread.enter, thread.moved = now, 0.0
         thread.produces, thread.owed = ahead.tokens, ahead.tokens - 1
         thread.client, thread.charges = ahead.client, ahead.charges
         thread.primed = ""
@@ -357,24 +355,43 @@ class EngineVisits:
         assert hold is not None
         source = hold.engine
         hold.moving += 1
-        size, end = self._transfer(source, target, hold.tokens, now, hold.ready)
-        self._recorder.transfers.extend(
-            (thread.request, source.index, target.index, size, now, end)
-        )
-        if thread.ahead is not None:
-            thread.ahead.moved = end - max(now, hold.ready)
-        else:
-            thread.moved += end - max(now, thread.enter)
-        self._moving[thread.key] = (sequence, target)
-        self._kernel.at(end, DELIVERY, thread.key, self._delivered, thread.key)
+        flow = self._transfers.move(
+            source.path, target.path, hold.tokens, now, thread.key, self._delivered,
+            ready=hold.ready,
+        )  # fmt: skip
+        self._moving[thread.key] = (sequence, target, flow)
 
     def _delivered(self, now: float, key: int) -> None:
-        sequence, engine = self._moving.pop(key)
+        sequence, engine, flow = self._moving[key]
+        thread, hold = sequence.visit, sequence.source
+        assert thread is not None
+        assert hold is not None
+        self._count_moved(thread, flow, now)
+        row = (thread.request, hold.engine.index, engine.index, flow.size, flow.start, now)
+        self._recorder.transfers.extend(row)
+        self._arrived(now, key)
+
+    def _arrived(self, now: float, key: int) -> None:
+        """KV is where its sequence is, or will never be needed there."""
+        sequence, engine, _ = self._moving.pop(key)
         hold = sequence.source
         assert hold is not None
         hold.moving -= 1
         _let_go(hold, now)
         engine.deliver(sequence, now)
+
+    @staticmethod
+    def _count_moved(thread: Thread, flow: Flow, until: float) -> None:
+        """Of a thread's wait, the part in which its KV was on the way."""
+        thread.moved += until - max(flow.start, thread.enter)
+
+    def settle_moves(self, until: float) -> None:
+        """Count the moves under way, when the run is cut there."""
+        for sequence, _, flow in self._moving.values():
+            thread = sequence.visit
+            assert thread is not None
+            if thread.ahead is None:
+                self._count_moved(thread, flow, until)
 
     # --- records -----------------------------------------------------------------------------
 

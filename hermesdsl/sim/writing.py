@@ -27,6 +27,7 @@ from hermesdsl.sim.record import (
     VISIT_COLUMNS,
     Column,
     EngineSummary,
+    LinkSummary,
     Recorder,
     Run,
     Table,
@@ -42,6 +43,7 @@ def records(
     stages: Ordered[str],
     clients: Ordered[str],
     engines: Iterable[Engine],
+    links: tuple[LinkSummary, ...] = (),
 ) -> Run:
     """The `Run` of a simulation that has stopped; `stages` and `clients` as rows number them."""
     experiment, offered = point.experiment, point.offered
@@ -81,6 +83,7 @@ def records(
         in_system=number_in_system(arrival[let_in], finish[let_in]),
         visits=visits,
         services=table(recorder.services, SERVICE_COLUMNS),
+        links=links,
     )
 
 

@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 from hand_built import MODEL, AffineCost, batch, chat, generate, run, system, wires
 
-from hermesdsl.diagnostics import SpecError
-from hermesdsl.graph.types import Client, Group, Part, Spec
+from hermesdsl.graph.types import Spec
 from hermesdsl.sim.pairing import local_groups
-from hermesdsl.sim.transfer import Transfers
 
 #: 1000 byte/token over links of 4000 byte/s: 4 tokens take 1 s, and 2 × 0.25 s of latency.
 STAR = (("p[0].gpu", "sw", 4000.0, 0.25), ("d[0].gpu", "sw", 4000.0, 0.25))
@@ -24,7 +22,6 @@ def split(graph=None, *, hardware=None, **options):
         engines={"p": 1, "d": 1},
         options=defaults | options,
         hardware=hardware or wires(*STAR, switches=["sw"]),
-        contention="none",
     )
 
 
@@ -167,45 +164,3 @@ def test_local_pairing_keeps_kv_within_its_group():
     # Request 2 has its one token and goes nowhere.
     assert targets["local"] == [2, 3, -1, 3, 2, 3]
     assert targets["global"] == [2, 3, -1, 2, 3, 2]
-
-
-def clients(**devices: tuple[str, ...]) -> dict[str, Client]:
-    part = Part("x", "chip", "Chip")
-    return {
-        name: Client(name, "LlmEngine", Group(paths, part, (), 0.0, 0.0), MODEL)
-        for name, paths in devices.items()
-    }
-
-
-def test_a_transfer_alone_takes_latency_plus_bytes_over_bandwidth():
-    hardware = wires(("a", "sw", 100.0, 0.5), ("b", "sw", 50.0, 0.25), switches=["sw"])
-    transfers = Transfers(hardware, clients(a=("a",), b=("b",)))
-    assert transfers.seconds("a", "b", 1000.0) == 0.75 + 1000.0 / 50.0
-
-
-def test_striping_loads_each_link_with_its_share():
-    # Two sources with links of 100 each into one target of 100: the target's link carries all.
-    hardware = wires(
-        ("a0", "sw", 100.0, 0.0), ("a1", "sw", 100.0, 0.0), ("b", "sw", 100.0, 0.0),
-        ("c0", "sw", 100.0, 0.0), ("c1", "sw", 100.0, 0.0), switches=["sw"],
-    )  # fmt: skip
-    transfers = Transfers(hardware, clients(a=("a0", "a1"), b=("b",), c=("c0", "c1")))
-    assert transfers.seconds("a", "b", 1000.0) == 10.0
-    assert transfers.seconds("a", "c", 1000.0) == 5.0
-    assert transfers.seconds("b", "a", 1000.0) == 10.0
-
-
-def test_the_route_of_least_latency_is_taken_whatever_its_width():
-    hardware = wires(
-        ("a", "near", 10.0, 0.1), ("near", "b", 10.0, 0.1),
-        ("a", "far", 1e6, 1.0), ("far", "b", 1e6, 1.0), switches=["near", "far"],
-    )  # fmt: skip
-    transfers = Transfers(hardware, clients(a=("a",), b=("b",)))
-    assert transfers.seconds("a", "b", 100.0) == pytest.approx(0.2 + 10.0)
-
-
-def test_chips_do_not_forward():
-    hardware = wires(("a", "between", 10.0, 0.1), ("between", "b", 10.0, 0.1))
-    transfers = Transfers(hardware, clients(a=("a",), b=("b",)))
-    with pytest.raises(SpecError, match="HMS408: no route from a to b"):
-        transfers.seconds("a", "b", 100.0)

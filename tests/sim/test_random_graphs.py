@@ -12,7 +12,7 @@ from built_graphs import TICK, Branch, PerItem, clients, graph, simulated, site,
 from hand_built import AffineCost, batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_reference import assert_same
+from test_reference import assert_same, shared
 
 from hermesdsl.graph.types import Guard, Spec
 from hermesdsl.sim.tokens import token_gaps
@@ -145,7 +145,7 @@ def systems(draw: st.DrawFn) -> Any:
         web=("Delay", 1, {"latency": Spec("uniform", {"low": 0.0, "high": 9 * TICK})}),
     )  # fmt: skip
     horizon = draw(st.sampled_from([{}, {}, {"horizon": "cut", "duration": 60 * TICK}]))
-    return site(made, placement, **horizon)
+    return draw(shared(site(made, placement, **horizon, contention="fair")))
 
 
 offers = st.lists(
