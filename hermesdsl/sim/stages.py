@@ -12,7 +12,6 @@ from hermesdsl.graph.types import (
     Choice,
     Client,
     CompiledSystem,
-    Experiment,
     Guard,
     PipelineGraph,
     Pool,
@@ -117,10 +116,9 @@ def hand_overs(graph: PipelineGraph, pools: Mapping[str, Pool]) -> list[HandOver
 
 @dataclass
 class Unsupported:
-    """Looks through one pipeline of an experiment; `pools` are those that it uses."""
+    """Looks through one pipeline; `pools` are those that it uses."""
 
     system: CompiledSystem
-    experiment: Experiment
     name: str
     services: Mapping[tuple[str, str], ServiceCost] | None
     stores: Mapping[str, KvStore] | None

@@ -65,7 +65,7 @@ def check(
         if workload.pipeline not in system.pipelines:
             found.append(unknown("HMS601", "pipeline", workload.pipeline, system.pipelines))
             continue
-        checked = Unsupported(system, experiment, workload.pipeline, services, stores)
+        checked = Unsupported(system, workload.pipeline, services, stores)
         found.extend(checked.diagnostics())
         pools.update(checked.pools)
     clients: dict[str, None] = {}

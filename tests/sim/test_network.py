@@ -279,7 +279,8 @@ def naive_rates(ways: Ways, flows: list[Way]) -> list[float]:
     while -1.0 in rates:
         best = inf, None
         for hop in sorted(hops):
-            users = [(r, way.shares[hop]) for r, way in zip(rates, flows) if hop in way.shares]
+            known = zip(rates, flows, strict=True)
+            users = [(r, way.shares[hop]) for r, way in known if hop in way.shares]
             weight = sum(share for r, share in users if r < 0)
             if weight:
                 left = ways.capacity(hop) - sum(r * share for r, share in users if r >= 0)
@@ -347,9 +348,9 @@ class Slow:
         while moments or self.flows:
             moving = [f for f in self.flows.values() if f[1] > 0]
             rates = naive_rates(self.ways, [f[0] for f in moving])
-            leave = min((f[1] / r for f, r in zip(moving, rates)), default=inf)
+            leave = min((f[1] / r for f, r in zip(moving, rates, strict=True)), default=inf)
             then = min([now + leave, *moments[:1]])
-            for flow, rate in zip(moving, rates):
+            for flow, rate in zip(moving, rates, strict=True):
                 flow[1] -= rate * (then - now)
                 flow[1] = 0.0 if flow[1] < 1e-3 else flow[1]
             now = then

@@ -10,6 +10,7 @@ import networkx as nx
 import numpy as np
 from built_graphs import TICK, Branch, PerItem, clients, graph, simulated, site, stage
 from hand_built import AffineCost, batch
+from hosts import hosted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_reference import assert_same, shared
@@ -133,6 +134,7 @@ def systems(draw: st.DrawFn) -> Any:
     engine = {
         "batching": batching, "max_batch": draw(st.sampled_from([2, 8, 256])),
         "block_size": draw(st.sampled_from([1, 4, 16])),
+        "preemption": draw(st.sampled_from(["recompute", "swap"])),
     }  # fmt: skip
     placement = clients(
         llm=("LlmEngine", draw(st.integers(1, 2)), engine | {"route": Spec("jsq")}),
@@ -145,7 +147,10 @@ def systems(draw: st.DrawFn) -> Any:
         web=("Delay", 1, {"latency": Spec("uniform", {"low": 0.0, "high": 9 * TICK})}),
     )  # fmt: skip
     horizon = draw(st.sampled_from([{}, {}, {"horizon": "cut", "duration": 60 * TICK}]))
-    return draw(shared(site(made, placement, **horizon, contention="fair")))
+    built = site(made, placement, **horizon, contention="fair")
+    devices = [part for part in built.hardware if part.endswith(".gpu")]
+    hosted(built.hardware, devices, bandwidth=1000.0 / TICK)
+    return draw(shared(built))
 
 
 offers = st.lists(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import replace
 from typing import Any
 
@@ -13,8 +14,13 @@ from hosts import hosted
 
 from hermesdsl.diagnostics import SpecError
 from hermesdsl.graph.types import Experiment, Spec
+from hermesdsl.sim.decoding import Sequence
+from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.kernel import STEP, Kernel
+from hermesdsl.sim.load import merge
 from hermesdsl.sim.network.network import Network
+from hermesdsl.sim.order import OrderContext, fcfs
+from hermesdsl.sim.record import Recorder
 from hermesdsl.sim.swap import HostMemory, host_memories, nearest_memories
 from hermesdsl.sim.tokens import token_gaps
 
@@ -160,3 +166,31 @@ def client_on(*devices: str) -> Any:
     from hermesdsl.graph.types import Client, Group, Part
 
     return Client("x", "LlmEngine", Group(devices, Part("d", "chip", "Chip"), (), 0.0, 0.0), MODEL)
+
+
+@pytest.mark.parametrize("when", [3.5, 7.0])
+def test_a_cancelled_sequence_stops_its_copy_and_frees_its_blocks(when):
+    # As the first test; b is cancelled while it is copied out, or while it comes back (6.5-8).
+    built = swapping()
+    kernel, recorder = Kernel(), Recorder(array("d", [0.0, 0.0]))
+    network = Network(built.hardware, kernel)
+    client = built.placement.nodes["llm[0]"]["client"]
+    (host,) = host_memories(network, built.hardware, {"x": (client, 1)}).values()
+    offered = merge([batch([0.0, 0.0], 3, 5)], None)
+
+    def nothing(*_: object) -> None:
+        """Neither is layer-wise, moves elsewhere, or is missed."""
+
+    engine = Engine(
+        0, client, TEN, kernel, recorder, rank=fcfs(OrderContext(offered, {})), reading=nothing,
+        leave=nothing, fetch=nothing, host=host,
+    )  # fmt: skip
+    a, b = (Sequence(request, None, 3, 5) for request in range(2))
+    for sequence in (a, b):
+        engine.submit(sequence, 0.0)
+    kernel.at(when, STEP, 1, lambda now, _: engine.cancel(b, now))
+    kernel.run()
+    assert (host.held, host.out, host.back, network.under_way) == (0, 5, 5, 0)
+    assert engine.kv.free == engine.kv.capacity
+    assert recorder.generated.tolist() == [5, 3]
+    assert kernel.pending == network.stale == 0
