@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hermesdsl.diagnostics import SpecError
 from hermesdsl.sim.kernel import ARRIVAL, Kernel
 from hermesdsl.sim.network.network import SMALL, Flow, Network
-from hermesdsl.sim.network.sharing import Lane, Sharing
+from hermesdsl.sim.network.sharing import Lane, Sharing, max_min
 from hermesdsl.sim.network.ways import Way, Ways
 
 MB = 1e6
@@ -310,8 +310,9 @@ def test_rates_are_max_min_fair(tree, changes):
             sharing.enter(lane)
         elif before and not lane.flows:
             sharing.leave(lane)
-        for other, rate in sharing.rates([lane]).items():
-            other.rate = rate
+        for group in sharing.connected([lane]):
+            for other, rate in zip(group, max_min(group), strict=True):
+                other.rate = rate
         flows = [lane for lane in lanes.values() for _ in range(lane.flows)]
         expected = naive_rates(ways, [lane.way for lane in flows])
         assert [lane.rate for lane in flows] == pytest.approx(expected, rel=1e-9)

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from hermesdsl.graph.types import HardwareGraph
 from hermesdsl.sim.kernel import DELIVERY, SHARING, Kernel
-from hermesdsl.sim.network.sharing import Lane, Sharing
+from hermesdsl.sim.network.sharing import Lane, Sharing, max_min
 from hermesdsl.sim.network.ways import Hop, Way, Ways
 from hermesdsl.sim.record import LinkSummary
 
@@ -226,8 +226,7 @@ class Network:
         else:
             self._aim(flow, stream, flow.begun + flow.size)
             self._clean(stream)
-            if stream not in self._changed:
-                self._plan(stream)
+            self._change(stream, now)
 
     def _sent(self, flow: Flow, now: float) -> float:
         """Bytes of a flow that have left by now and are not counted yet."""
@@ -267,15 +266,12 @@ class Network:
                 return
             heappop(goals)
 
-    def _plan(self, stream: Stream) -> None:
-        """Plan the event at which the next flow leaves, in place of the one planned before."""
-        self._unplan(stream)
-        goal, key, _ = stream.goals[0]
+    def _plan(self, stream: Stream, end: float) -> None:
+        """Plan the event at which the next flow leaves."""
         self._numbers += 1
         stream.planned = self._numbers
         self._plans[stream.planned] = stream
-        end = stream.since + (goal - stream.service) / stream.rate
-        self._kernel.at(end, DELIVERY, key, self._leave, stream.planned)
+        self._kernel.at(end, DELIVERY, stream.goals[0][1], self._leave, stream.planned)
 
     def _unplan(self, stream: Stream) -> None:
         if stream.planned:
@@ -313,10 +309,18 @@ class Network:
         self._changed[stream] = None
 
     def _share(self, now: float, _: int) -> None:
+        """New rates; of flows that depend on each other only the next to leave is planned."""
         changed, self._changed = self._changed, {}
-        for lane, rate in self._sharing.rates(changed).items():
-            if rate != lane.rate or lane in changed:
+        for lanes in self._sharing.connected(changed):
+            ends = []
+            for lane, rate in zip(lanes, max_min(lanes), strict=True):
                 stream = self._streams[lane.way]
-                stream.advance(now)
-                stream.rate = rate
-                self._plan(stream)
+                if rate != stream.rate:
+                    stream.advance(now)
+                    stream.rate = rate
+                self._unplan(stream)
+                ends.append(stream.since + (stream.goals[0][0] - stream.service) / rate)
+            first = min(ends)
+            for lane, end in zip(lanes, ends, strict=True):
+                if end == first:
+                    self._plan(self._streams[lane.way], end)

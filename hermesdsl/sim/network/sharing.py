@@ -8,7 +8,7 @@ nobody, so it connects nobody. Knows no clock, bytes or events.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 
 from hermesdsl.sim.network.ways import Hop, Way
@@ -37,13 +37,16 @@ class Limit:
 
 
 class Lane:
-    """A way and the `flows` on it that move now, at `rate` byte/s each."""
+    """A way and the `flows` on it that move now, at `rate` byte/s each.
+
+    `limits`: all that it crosses, each with its share of the bytes.
+    """
 
     __slots__ = ("flows", "limits", "rate", "way")
 
     def __init__(self, way: Way) -> None:
         self.way = way
-        self.limits: list[Limit] = []
+        self.limits: list[tuple[Limit, float]] = []
         self.flows = 0
         self.rate = 0.0
 
@@ -68,7 +71,7 @@ class Sharing:
             if limit is None or len(hops) < len(limit.hops):
                 limit = self._split(limit, hops)
             limit.shares[way] = share
-            lane.limits.append(limit)
+            lane.limits.append((limit, share))
 
     def _split(self, limit: Limit | None, hops: dict[Hop, float]) -> Limit:
         """`hops` become a limit of their own."""
@@ -81,125 +84,144 @@ class Sharing:
             new.users.update(limit.users)
             new.demand = limit.demand
             new.tight = limit.tight
-            for way in new.shares:
-                self._lanes[way].limits.append(new)
+            for way, share in new.shares.items():
+                self._lanes[way].limits.append((new, share))
         return new
 
     def enter(self, lane: Lane) -> None:
         """The first flow of a way has begun."""
-        for limit in lane.limits:
+        for limit, share in lane.limits:
             limit.users[lane] = None
-            limit.demand += limit.shares[lane.way] * lane.way.bandwidth
+            limit.demand += share * lane.way.bandwidth
 
     def leave(self, lane: Lane) -> None:
         """The last flow of a way has ended."""
         lane.rate = 0.0
-        for limit in lane.limits:
+        for limit, share in lane.limits:
             del limit.users[lane]
-            limit.demand -= limit.shares[lane.way] * lane.way.bandwidth
+            limit.demand -= share * lane.way.bandwidth
             if not limit.users:
                 limit.demand = 0.0
 
-    def rates(self, changed: Iterable[Lane]) -> dict[Lane, float]:
-        """New rates of all lanes that a change of `changed` can reach through shared links."""
-        lanes = self._connected(changed)
-        if len(lanes) == 1:
-            return {lane: lane.way.bandwidth / lane.flows for lane in lanes}
-        return max_min(lanes)
+    def connected(self, changed: Iterable[Lane]) -> Iterator[list[Lane]]:
+        """The lanes that a change of `changed` can reach, those that depend on each other together.
 
-    def _connected(self, changed: Iterable[Lane]) -> list[Lane]:
-        found: dict[Lane, None] = {}
-        queue: list[Lane] = []
+        In an order that depends on when their ways were first taken, and on nothing else.
+        """
+        found: set[Lane] = set()
+        for lane in self._reached(changed):
+            if lane not in found:
+                group = _group(lane)
+                found.update(group)
+                yield sorted(group, key=lambda lane: lane.way.number)
 
-        def reach(lane: Lane) -> None:
-            if lane.flows and lane not in found:
-                found[lane] = None
-                queue.append(lane)
-
+    @staticmethod
+    def _reached(changed: Iterable[Lane]) -> Iterable[Lane]:
+        """Lanes that share with one of `changed` what was too narrow for them before, or is now."""
+        reached: dict[Lane, None] = {}
         for lane in changed:
-            reach(lane)
-            for limit in lane.limits:
+            if lane.flows:
+                reached[lane] = None
+            for limit, _ in lane.limits:
                 before, limit.tight = limit.tight, limit.demand > limit.capacity * _ROUNDING
                 if before or limit.tight:
-                    for other in limit.users:
-                        reach(other)
-        seen: set[Limit] = set()
-        for lane in queue:
-            for limit in lane.limits:
-                if limit.tight and limit not in seen:
-                    seen.add(limit)
-                    for other in limit.users:
-                        reach(other)
-        return sorted(found, key=lambda lane: lane.way.number)
+                    reached.update(limit.users)
+        return reached
+
+
+def _group(first: Lane) -> list[Lane]:
+    """All lanes joined with one by tight limits."""
+    found = {first: None}
+    queue = [first]
+    seen: set[Limit] = set()
+    for lane in queue:
+        for limit, _ in lane.limits:
+            if limit.tight and limit not in seen:
+                seen.add(limit)
+                new = [other for other in limit.users if other not in found]
+                found.update(dict.fromkeys(new))
+                queue += new
+    return queue
 
 
 class _Level:
-    """A limit while rates are worked out: what is left of it, for which weight of flows."""
+    """A limit while rates are worked out: what is `left` of it for flows of `weight` in all.
 
-    __slots__ = ("lanes", "left", "limit", "weight")
+    `lanes`: places of those that cross it; `waiting`: how many of them have no rate yet.
+    """
 
-    def __init__(self, limit: Limit) -> None:
-        self.limit = limit
-        self.left = limit.capacity
+    __slots__ = ("lanes", "left", "waiting", "weight")
+
+    def __init__(self, capacity: float) -> None:
+        self.left = capacity
         self.weight = 0.0
-        self.lanes = 0
+        self.lanes: list[int] = []
+        self.waiting = 0
 
     @property
     def rate(self) -> float:
-        """What each flow that is not yet limited elsewhere may have."""
+        """What each flow that is not stopped yet may have."""
         return max(self.left, 0.0) / self.weight
 
 
-def max_min(lanes: list[Lane]) -> dict[Lane, float]:
+def max_min(lanes: list[Lane]) -> list[float]:
     """Rates such that none can be raised without lowering one that is no larger.
 
     Progressive filling (Bertsekas and Gallager, Data Networks, 6.5.2): all rates grow together;
     whoever meets its own bandwidth or a limit that is used up stops there. Subject to
-    Σ rate · share ≤ capacity on every tight limit. `lanes` in an order that is theirs alone:
-    all that share a tight limit with one of them.
+    Σ rate · share ≤ capacity on every tight limit. `lanes`: one of the groups of `connected`.
     """
+    own = [lane.way.bandwidth / lane.flows for lane in lanes]
+    if len(lanes) == 1:
+        return own
+    levels, crossed = _levels(lanes)
+    #: (rate at which it stops somebody, place), the limits at the top of a heap, lanes in a row.
+    heap = [(level.rate, place) for place, level in enumerate(levels)]
+    heapify(heap)
+    row = sorted(range(len(lanes)), key=own.__getitem__, reverse=True)
+    rates = [-1.0] * len(lanes)
+    missing = len(lanes)
+    while missing:
+        while rates[row[-1]] >= 0.0:
+            row.pop()
+        if not heap or own[row[-1]] <= heap[0][0]:
+            stopped = [row[-1]]
+            rate = own[row[-1]]
+        else:
+            before, place = heappop(heap)
+            level = levels[place]
+            if not level.waiting:
+                continue
+            rate = level.rate
+            if rate > before:
+                heappush(heap, (rate, place))
+                continue
+            stopped = [lane for lane in level.lanes if rates[lane] < 0.0]
+        for lane in stopped:
+            rates[lane] = rate
+            for level, weight in crossed[lane]:
+                level.left -= weight * rate
+                level.weight -= weight
+                level.waiting -= 1
+        missing -= len(stopped)
+    return rates
+
+
+def _levels(lanes: list[Lane]) -> tuple[list[_Level], list[list[tuple[_Level, float]]]]:
+    """The tight limits of some lanes, and which of them each lane crosses with which weight."""
     levels: dict[Limit, _Level] = {}
-    for lane in lanes:
-        for limit in lane.limits:
+    crossed = []
+    for place, lane in enumerate(lanes):
+        mine = []
+        for limit, share in lane.limits:
             if limit.tight:
                 level = levels.get(limit)
                 if level is None:
-                    level = levels[limit] = _Level(limit)
-                level.weight += limit.shares[lane.way] * lane.flows
-                level.lanes += 1
-    order = list(levels.values())
-    first = len(order)
-    #: (rate at which it stops somebody, place): limits first, then every lane's own bandwidth.
-    heap = [(level.rate, place) for place, level in enumerate(order)]
-    heap += [(lane.way.bandwidth / lane.flows, first + i) for i, lane in enumerate(lanes)]
-    heapify(heap)
-    found: dict[Lane, float] = {}
-    while len(found) < len(lanes):
-        rate, place = heappop(heap)
-        if place >= first:
-            stopped = [lanes[place - first]]
-        else:
-            level = order[place]
-            if not level.lanes:
-                continue
-            if level.rate > rate:
-                heappush(heap, (level.rate, place))
-                continue
-            rate = level.rate
-            stopped = list(level.limit.users)
-        for lane in stopped:
-            if lane not in found:
-                found[lane] = rate
-                _take(lane, rate, levels)
-    return found
-
-
-def _take(lane: Lane, rate: float, levels: Mapping[Limit, _Level]) -> None:
-    """A lane has its rate: what it uses is gone from its limits."""
-    for limit in lane.limits:
-        level = levels.get(limit)
-        if level is not None:
-            weight = limit.shares[lane.way] * lane.flows
-            level.left -= weight * rate
-            level.weight -= weight
-            level.lanes -= 1
+                    level = levels[limit] = _Level(limit.capacity)
+                weight = share * lane.flows
+                level.weight += weight
+                level.lanes.append(place)
+                level.waiting += 1
+                mine.append((level, weight))
+        crossed.append(mine)
+    return list(levels.values()), crossed
