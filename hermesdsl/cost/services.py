@@ -75,7 +75,12 @@ def work_of(stage: StageNode, tokens: int, candidates: int = 0) -> tuple[int, in
 
 
 def diagnose_services(system: CompiledSystem) -> list[Diagnostic]:
-    """Why a stage has no cost on its client, each reason once per vector of clients.
+    """All of `problems_of_services`, each reason once."""
+    return list(dict.fromkeys(problem for _, problem in problems_of_services(system)))
+
+
+def problems_of_services(system: CompiledSystem) -> list[tuple[str, Diagnostic]]:
+    """Why a stage has no cost on its client, by the stage's path, once per vector of clients.
 
     HMS405 without devices, memory, or the kind of device an index needs; HMS407 for a model or
     an index that does not fit; HMS411 without a peak; HMS505 for shards that the replicas of a
@@ -88,7 +93,7 @@ def diagnose_services(system: CompiledSystem) -> list[Diagnostic]:
             problem = _problem(system, stage, client)
             if problem is not None:
                 found[key] = problem
-    return list(dict.fromkeys(found.values()))
+    return [(stage, problem) for (stage, _), problem in found.items()]
 
 
 def _served(system: CompiledSystem) -> Iterator[tuple[StageNode, Client]]:
