@@ -13,7 +13,8 @@ from hand_built import AffineCost, batch
 from hosts import hosted
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_reference import assert_same, shared
+from shared_texts import shared
+from test_reference import assert_same, on_links
 
 from hermesdsl.graph.types import Guard, Spec
 from hermesdsl.sim.tokens import token_gaps
@@ -133,7 +134,7 @@ def systems(draw: st.DrawFn) -> Any:
     )
     engine = {
         "batching": batching, "max_batch": draw(st.sampled_from([2, 8, 256])),
-        "block_size": draw(st.sampled_from([1, 4, 16])),
+        "block_size": draw(st.sampled_from([1, 4, 16])), "prefix_cache": draw(st.booleans()),
         "preemption": draw(st.sampled_from(["recompute", "swap"])),
     }  # fmt: skip
     placement = clients(
@@ -150,7 +151,7 @@ def systems(draw: st.DrawFn) -> Any:
     built = site(made, placement, **horizon, contention="fair")
     devices = [part for part in built.hardware if part.endswith(".gpu")]
     hosted(built.hardware, devices, bandwidth=1000.0 / TICK)
-    return draw(shared(built))
+    return draw(on_links(built))
 
 
 offers = st.lists(
@@ -161,11 +162,13 @@ costs = st.sampled_from(
 )
 
 
-@given(systems(), offers, costs, st.sampled_from([220, 400, 1 << 30]))
+@given(systems(), offers, costs, st.sampled_from([220, 400, 1 << 30]), st.data())
 @settings(max_examples=300, deadline=None)
-def test_both_forms_agree_and_all_is_conserved(built: Any, offer: Any, cost: Any, memory: int):
+def test_both_forms_agree_and_all_is_conserved(
+    built: Any, offer: Any, cost: Any, memory: int, data: Any
+):
     arrival, prompt, output = zip(*sorted(offer), strict=True)
-    load = batch(np.array(arrival) * TICK, prompt, output)
+    load = data.draw(shared(batch(np.array(arrival) * TICK, prompt, output), TICK), "load")
     cost = type(cost)(**{**vars(cost), "kv_tokens": memory})
     fast = simulated(built, cost, load, service=PerItem())
     slow = simulated(built, cost, load, service=PerItem(), reference=True)

@@ -82,7 +82,6 @@ def test_a_repetition_that_never_ends():
         ({"batching": Spec("eager", {"n": 8})}, "`batching = eager(n = 8)`"),
         ({"order": "lifo"}, "`order = lifo`"),
         ({"preemption": "drop"}, "`preemption = drop`"),
-        ({"prefix_cache": True}, "`prefix_cache = True`"),
         ({"speculate": Spec("mtp", {"depth": 1})}, "`speculate = mtp(depth = 1)`"),
         ({"role": "decode"}, "`role = decode`"),
         ({"surprise": 3}, "`surprise = 3`"),
