@@ -46,6 +46,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "HMS409": "ports or power exceeded",
         "HMS410": "topology budget exceeded",
         "HMS411": "precision without a peak",
+        "HMS412": "collectives that meet on a link",
         # 5xx: pipelines
         "HMS501": "stages or tiers form no way from input to output",
         "HMS502": "bad branch",

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from hermesdsl.diagnostics import Diagnostic, Label, error
+from hermesdsl.diagnostics import Diagnostic, Label, error, warning
 from hermesdsl.graph import query
+from hermesdsl.graph.crossings import crossings
 from hermesdsl.graph.hardware import ancestors
 from hermesdsl.graph.types import Container, Fabric, Group, HardwareGraph, Part
 from hermesdsl.source import Span
@@ -78,6 +79,8 @@ def place(
         except _Refused as refused:
             found.append(refused.diagnostic)
     found += _shared_devices(groups, requests)
+    if not found:
+        found += _shared_fabrics(hardware, groups, requests)
     return groups, found
 
 
@@ -296,6 +299,29 @@ def _conflict(clashes: Sequence[tuple[str, ClientRequest, ClientRequest]]) -> Di
         labels=labels,
         notes=(f"help: select other devices, or allow it with `share = true` on {needed}",),
     )
+
+
+def _shared_fabrics(
+    hardware: HardwareGraph, groups: Mapping[str, Group], requests: Sequence[ClientRequest]
+) -> list[Diagnostic]:
+    """Links on which the rings of two clients meet: the first of each pair of vectors."""
+    by_path = {request.path: request for request in requests}
+    found: dict[tuple[str, str], Diagnostic] = {}
+    for crossing in crossings(hardware, groups):
+        one, other = (by_path[path] for path in crossing.clients[:2])
+        if set(groups[one.path].devices) & set(groups[other.path].devices):
+            continue
+        demand, capacity = crossing.demand / 1e9, crossing.capacity / 1e9
+        notes = (
+            f"note: at once they need {demand:.4g} GB/s of its {capacity:.4g} GB/s",
+            "note: each is timed as if it had the link alone; transfers share it, collectives not",
+            "help: select devices whose links are their own, or a smaller `tp`",
+        )
+        a, b = crossing.hop
+        message = f"{one.path} and {other.path} all-reduce over the same link, {a} -> {b}"
+        where = other.span_at or one.span_at
+        found.setdefault((one.vector, other.vector), warning("HMS412", message, where, notes=notes))
+    return list(found.values())
 
 
 def tier_stores(

@@ -20,8 +20,8 @@ from hermesdsl.graph.routes import NoRouteError, Route, hop_bandwidth, no_route,
 from hermesdsl.graph.types import Container, Fabric, HardwareGraph, Part
 
 __all__ = [
-    "Cut", "NoRouteError", "Route", "bisection_bandwidth", "container_of", "fabric", "fabrics",
-    "hop_bandwidth", "memory_of", "minimum_cut", "neighbours", "no_route", "route",
+    "Cut", "NoRouteError", "Route", "bisection_bandwidth", "communicator", "container_of", "fabric",
+    "fabrics", "hop_bandwidth", "memory_of", "minimum_cut", "neighbours", "no_route", "route",
 ]  # fmt: skip
 
 
@@ -52,15 +52,22 @@ def fabrics(graph: HardwareGraph, groups: Sequence[Sequence[str]], pattern: str 
     every NIC; the wider of the two counts. `alpha` is the mean latency between those that send to
     each other: what each step of a ring costs on average. Raises `NoRouteError`.
     """
+    return communicator(graph, groups, pattern)[0]
+
+
+def communicator(
+    graph: HardwareGraph, groups: Sequence[Sequence[str]], pattern: str = "ring"
+) -> tuple[Fabric, Mapping[tuple[str, str], float]]:
+    """As `fabrics`, and the load of every hop that its messages cross."""
     if len(groups[0]) < 2:
-        return Fabric(len(groups[0]), 0.0, inf)
+        return Fabric(len(groups[0]), 0.0, inf), {}
     messages = [_MESSAGES[pattern](group) for group in groups]
     plain = _loaded(graph, groups, messages)
     turned = [_turned_rings(graph, group) for group in groups] if pattern == "ring" else messages
     if turned == messages:
         return plain
     try:
-        return max(plain, _loaded(graph, groups, turned), key=lambda found: found.bandwidth)
+        return max(plain, _loaded(graph, groups, turned), key=lambda found: found[0].bandwidth)
     except NoRouteError:
         return plain
 
@@ -70,8 +77,8 @@ _Messages: TypeAlias = "list[tuple[str, str, float]]"
 
 def _loaded(
     graph: HardwareGraph, groups: Sequence[Sequence[str]], messages: Iterable[_Messages]
-) -> Fabric:
-    """The fabric while all `messages`, (from, to, bytes), are under way."""
+) -> tuple[Fabric, dict[tuple[str, str], float]]:
+    """The fabric while all `messages`, (from, to, bytes), are under way, and the load of hops."""
     load: dict[tuple[str, str], float] = defaultdict(float)
     latencies, shares = [], []
     hops = 0
@@ -83,7 +90,7 @@ def _loaded(
         for hop in pairwise(way.nodes):
             load[hop] += share
     bandwidth = min(hop_bandwidth(graph, *hop) / crossing for hop, crossing in load.items())
-    return Fabric(len(groups[0]), fsum(latencies) / fsum(shares), bandwidth, hops)
+    return Fabric(len(groups[0]), fsum(latencies) / fsum(shares), bandwidth, hops), load
 
 
 def _line(group: Sequence[str]) -> _Messages:

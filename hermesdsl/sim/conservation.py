@@ -12,6 +12,7 @@ import numpy as np
 
 from hermesdsl.sim.caches import Hierarchy
 from hermesdsl.sim.engine import Engine
+from hermesdsl.sim.network.network import Network
 from hermesdsl.sim.record import COMPLETED, UNFINISHED, Recorder, Run
 
 
@@ -19,10 +20,10 @@ class ConservationError(RuntimeError):
     """The records of a run contradict each other; the message lists every contradiction."""
 
 
-def check(run: Run, engines: Iterable[Engine], recorder: Recorder) -> None:
-    """Raise `ConservationError` unless requests, tokens and blocks of a finished run add up."""
+def check(run: Run, engines: Iterable[Engine], recorder: Recorder, network: Network) -> None:
+    """Raise `ConservationError` unless a finished run's requests, tokens, blocks, bytes add up."""
     engines = list(engines)
-    problems = [*_requests(run), *_tokens(run, engines, recorder)]
+    problems = [*_requests(run), *_tokens(run, engines, recorder), *_bytes(run, network)]
     for engine in engines:
         problems.extend(_engine(run, engine))
     if problems:
@@ -66,6 +67,15 @@ def _tokens(run: Run, engines: list[Engine], recorder: Recorder) -> Iterable[str
         yield "a completed request has more or fewer tokens than it asked for"
     if (run.requests["visible"] > run.requests["generated"]).any():
         yield "a request shows more tokens than were produced for it"
+
+
+def _bytes(run: Run, network: Network) -> Iterable[str]:
+    if run.horizon == "drain" and network.under_way:
+        yield f"{network.under_way} transfers never arrive"
+    moved = float(run.transfers["bytes"].sum())
+    # What is cut or cancelled on its way is carried, and no transfer.
+    if moved > network.carried * (1 + 1e-9):
+        yield f"transfers moved {moved:.0f} bytes, the network carried {network.carried:.0f}"
 
 
 def _engine(run: Run, engine: Engine) -> Iterable[str]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from hermesdsl.cost.types import DecodeRun, EngineCost, StepWork
 from hermesdsl.sim import batching
 from hermesdsl.sim.decoding import GONE, INCOMING, QUEUED, Sequence, first_step_at
-from hermesdsl.sim.kernel import DELIVERY, STEP, WAKE, Kernel
+from hermesdsl.sim.kernel import STEP, WAKE, Kernel
 from hermesdsl.sim.kv import Hold, KvBlocks
 from hermesdsl.sim.order import SWAPPED, Rank
 from hermesdsl.sim.record import Recorder
@@ -59,9 +59,9 @@ class Engine(Residents):
     """
 
     __slots__ = (
-        "_fetch", "_interrupted", "_leave", "_limit", "_reading", "_run", "_run_start",
-        "_state", "_step_decodes", "_step_start", "_version", "batching", "cost", "idle_since",
-        "key", "path", "prompts_done", "stale",
+        "_fetch", "_interrupted", "_leave", "_limit", "_parked", "_poked", "_reading", "_run",
+        "_run_start", "_state", "_step_decodes", "_step_start", "_version", "batching", "cost",
+        "idle_since", "key", "path", "prompts_done", "stale",
     )  # fmt: skip
 
     def __init__(
@@ -98,6 +98,9 @@ class Engine(Residents):
         self._state = _IDLE
         self._step_start = 0.0
         self._step_decodes = False
+        #: What was put together waits until KV is copied out; something came meanwhile.
+        self._parked = False
+        self._poked = False
         self._run = DecodeRun((), 1, 0.0)
         self._run_start = 0.0
         self._limit = 0
@@ -146,6 +149,10 @@ class Engine(Residents):
             self._discard(sequence)
             self._given_back(now)
         elif sequence.place != GONE:
+            if sequence.place == INCOMING and sequence.swapped:
+                assert self.host is not None
+                self.host.drop(_key(sequence), now)
+                self._swapped_in(now, _key(sequence))
             self._cancelled = True
             self._poke(now, nextafter(now, inf))
 
@@ -196,6 +203,8 @@ class Engine(Residents):
             self._kernel.at(now, WAKE, self.key, self._wake)
         elif self._state == _RUNNING:
             self._interrupt(earliest)
+        else:
+            self._poked = True
 
     def _wake(self, now: float, _: int) -> None:
         self._next(now)
@@ -213,13 +222,28 @@ class Engine(Residents):
             if slices or self.decoding.count or not (self.preemptions > before or self._unblock()):
                 break
         self._slices = slices
-        if slices:
-            self._begin_step(decodes, now)
-        elif self.decoding.count:
-            self._begin_run(now)
-        else:
+        if not slices and not self.decoding.count:
             self._state = _IDLE
             self.idle_since = now
+            return
+        self._state = _STEPPING
+        self._step_decodes = decodes
+        self._poked = False
+        self._parked = self.host is not None and self.host.storing
+        if not self._parked:
+            self._go(now)
+
+    def _go(self, now: float) -> None:
+        """Begin what was put together, now that nothing is copied out any more."""
+        for sequence in self._begun:
+            sequence.start = now
+        self._begun.clear()
+        if self._slices:
+            self._begin_step(self._step_decodes, now)
+            return
+        self._begin_run(now)
+        if self._poked:
+            self._interrupt(now)
 
     def _begin_step(self, decodes: bool, now: float) -> None:
         slices = self._slices
@@ -236,14 +260,13 @@ class Engine(Residents):
         work = StepWork(
             prefill + batch, sampled + batch, len(slices), prefill, pairs, kv_read, batch, context
         )
-        self._state = _STEPPING
         self._step_decodes = batch > 0
-        self._step_start = start = max(now, self._free_from)
-        end = start + self.cost.step(work)
+        self._step_start = now
+        end = now + self.cost.step(work)
         self._kernel.at(end, STEP, self.key, self._end_step, prefill)
         for sequence, take in slices:
             if sequence.layerwise and take == sequence.left:
-                self._reading(self, sequence, start, end)
+                self._reading(self, sequence, now, end)
 
     def _end_step(self, now: float, prefill: int) -> None:
         decoding, kv = self.decoding, self.kv
@@ -318,9 +341,17 @@ class Engine(Residents):
             self._fetch(self, sequence, now)
             return
         assert self.host is not None
-        end = self.host.load(sequence.swapped, max(now, self._free_from))
-        key = _key(sequence)
-        self._kernel.at(end, DELIVERY, key, self._swapped_in, key)
+        self.host.load(sequence.swapped, now, _key(sequence), self._swapped_in)
+
+    def _store(self, blocks: int) -> None:
+        assert self.host is not None
+        self.host.store(blocks, self._kernel.now, -1 - self.key, self._stored)
+
+    def _stored(self, now: float) -> None:
+        """All that was to be copied out is out: a step that waits for it begins."""
+        if self._parked:
+            self._parked = False
+            self._go(now)
 
     def _swapped_in(self, now: float, key: int) -> None:
         sequence = next(s for s in self._incoming if s.swapped and _key(s) == key)
@@ -334,7 +365,7 @@ class Engine(Residents):
     def _begin_run(self, now: float) -> None:
         decoding = self.decoding
         self._run = self.cost.decode_run(decoding.count, decoding.context)
-        self._run_start = max(now, self._free_from)
+        self._run_start = now
         self._state = _RUNNING
         self._plan_run()
 

@@ -7,23 +7,20 @@ visit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from hermesdsl.sim.decoding import Sequence
 from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.kernel import DELIVERY, Kernel
 from hermesdsl.sim.kv import Hold
 from hermesdsl.sim.load import Offered
+from hermesdsl.sim.network.network import Flow
 from hermesdsl.sim.nodes import EngineVisit
 from hermesdsl.sim.record import Recorder
 from hermesdsl.sim.router import ClientLoad
+from hermesdsl.sim.transfer import Transfers
 from hermesdsl.sim.visit_rows import VisitRows
 from hermesdsl.sim.walk import Thread
-
-#: (source, target, tokens, opened, read) → (bytes, end in seconds) of moving KV between clients.
-Transfer: TypeAlias = Callable[[Engine, Engine, int, float, float], tuple[float, float]]
 
 #: Why a request is refused (`record.REASONS`).
 TOO_LONG, QUEUE_FULL, BY_PIPELINE = 1, 2, 3
@@ -34,7 +31,7 @@ class Ahead:
     """The visit that follows a prompt whose KV moves layer by layer, begun while it is read.
 
     `hold` is the KV as it will be at the source; `sequence` at the client `client`, None while
-    there is none; `tokens` it will have produced; `charges` and `moved` as of threads.
+    there is none; `tokens` it will have produced; `charges` as of threads.
     """
 
     node: EngineVisit
@@ -43,24 +40,19 @@ class Ahead:
     sequence: Sequence | None = None
     client: int = -1
     charges: int = 0
-    moved: float = 0.0
 
 
 class HandOvers(VisitRows):
-    """Moves KV between `engines`, by index of client.
-
-    `transfer` tells how long KV moves from `opened` on, complete at its source since `read` or
-    only then.
-    """
+    """Moves KV between `engines`, by index of client, with `transfers`."""
 
     def __init__(
         self, offered: Offered, kernel: Kernel, recorder: Recorder, load: ClientLoad,
-        transfer: Transfer,
+        transfers: Transfers,
     ) -> None:  # fmt: skip
         super().__init__(offered, kernel, recorder, load)
         self.engines: dict[int, Engine] = {}
-        self._transfer = transfer
-        self._moving: dict[int, tuple[Sequence, Engine]] = {}
+        self._transfers = transfers
+        self._moving: dict[int, tuple[Sequence, Engine, Flow]] = {}
 
     def _refuse(self, thread: Thread, reason: int, now: float) -> None:
         raise NotImplementedError
@@ -138,7 +130,7 @@ class HandOvers(VisitRows):
         assert thread.holds is not None
         del thread.holds[ahead.node.model]
         thread.node, thread.sequence = ahead.node, ahead.sequence
-        thread.enter, thread.moved = now, ahead.moved
+        thread.enter, thread.moved = now, 0.0
         thread.produces, thread.owed = ahead.tokens, ahead.tokens - 1
         thread.client, thread.charges = ahead.client, ahead.charges
         thread.primed = ""
@@ -152,24 +144,48 @@ class HandOvers(VisitRows):
         assert hold is not None
         source = hold.engine
         hold.moving += 1
-        size, end = self._transfer(source, target, hold.tokens, now, hold.ready)
-        self._recorder.transfers.extend(
-            (thread.request, source.index, target.index, size, now, end)
-        )
-        if thread.ahead is not None:
-            thread.ahead.moved = end - max(now, hold.ready)
-        else:
-            thread.moved += end - max(now, thread.enter)
-        self._moving[thread.key] = (sequence, target)
-        self._kernel.at(end, DELIVERY, thread.key, self._delivered, thread.key)
+        flow = self._transfers.move(
+            source.path, target.path, hold.tokens, now, thread.key, self._delivered,
+            ready=hold.ready,
+        )  # fmt: skip
+        self._moving[thread.key] = (sequence, target, flow)
 
     def _delivered(self, now: float, key: int) -> None:
-        sequence, engine = self._moving.pop(key)
+        sequence, engine, flow = self._moving[key]
+        thread, hold = sequence.visit, sequence.source
+        assert thread is not None
+        assert hold is not None
+        self._count_moved(thread, flow, now)
+        row = (thread.request, hold.engine.index, engine.index, flow.size, flow.start, now)
+        self._recorder.transfers.extend(row)
+        self._arrived(now, key)
+
+    def _call_off(self, thread: Thread, now: float) -> None:
+        """Nobody waits any more for the KV of a thread that is on its way."""
+        self._transfers.cancel(self._moving[thread.key][2], now)
+        self._arrived(now, thread.key)
+
+    def _arrived(self, now: float, key: int) -> None:
+        """KV is where its sequence is, or will never be needed there."""
+        sequence, engine, _ = self._moving.pop(key)
         hold = sequence.source
         assert hold is not None
         hold.moving -= 1
         let_go(hold, now)
         engine.deliver(sequence, now)
+
+    @staticmethod
+    def _count_moved(thread: Thread, flow: Flow, until: float) -> None:
+        """Of a thread's wait, the part in which its KV was on the way."""
+        thread.moved += until - max(flow.start, thread.enter)
+
+    def settle_moves(self, until: float) -> None:
+        """Count the moves under way, when the run is cut there."""
+        for sequence, _, flow in self._moving.values():
+            thread = sequence.visit
+            assert thread is not None
+            if thread.ahead is None:
+                self._count_moved(thread, flow, until)
 
 
 def let_go(hold: Hold, now: float) -> None:

@@ -17,6 +17,7 @@ from hermesdsl.sim.branch import Onward
 from hermesdsl.sim.fetching import Fetching
 from hermesdsl.sim.kernel import ARRIVAL, DELIVERY, Kernel
 from hermesdsl.sim.load import Offered
+from hermesdsl.sim.network.network import Network
 from hermesdsl.sim.nodes import (
     Again,
     End,
@@ -31,7 +32,8 @@ from hermesdsl.sim.nodes import (
 )
 from hermesdsl.sim.record import COMPLETED, REFUSED, Recorder
 from hermesdsl.sim.router import ClientLoad
-from hermesdsl.sim.visiting import BY_PIPELINE, QUEUE_FULL, Transfer
+from hermesdsl.sim.transfer import Transfers
+from hermesdsl.sim.visiting import BY_PIPELINE, QUEUE_FULL
 from hermesdsl.sim.walk import Thread
 
 #: Called now and then with (simulated seconds, requests that have ended, requests offered).
@@ -55,10 +57,12 @@ class Interpreter(Fetching):
         recorder: Recorder,
         *,
         load: ClientLoad,
-        transfer: Transfer,
+        transfers: Transfers,
+        network: Network,
         progress: Progress | None,
     ) -> None:
-        super().__init__(offered, kernel, recorder, load, transfer)
+        super().__init__(offered, kernel, recorder, load, transfers)
+        self._network = network
         self.entries: list[Onward] = []
         self._progress = progress
         #: Until when KV of a thread waits for the stage that it is in, where that has a limit.
@@ -82,7 +86,8 @@ class Interpreter(Fetching):
         engines = sorted(self.engines.values(), key=lambda engine: engine.key)
         while True:
             self._kernel.run(until)
-            if self._kernel.pending > sum(engine.stale for engine in engines):
+            stale = self._network.stale + sum(engine.stale for engine in engines)
+            if self._kernel.pending > stale:
                 return
             # The clock may stand later: at the end of a run that was planned and ended before.
             now = max((engine.idle_since for engine in engines), default=0.0)
@@ -94,6 +99,8 @@ class Interpreter(Fetching):
 
     def settle(self, until: float) -> None:
         """Count what was done by `until`, when the run is cut there."""
+        self._network.settle(until)
+        self.settle_moves(until)
         for engine in self.engines.values():
             engine.settle(until)
         for thread in self._live.values():

@@ -14,8 +14,8 @@ from math import inf
 from typing import TypeAlias
 
 #: Priorities at one instant: requests arrive; steps end (and the next begin); what the steps sent
-#: on, or what was under way, arrives; idle clients begin.
-ARRIVAL, STEP, DELIVERY, WAKE = 0, 1, 2, 3
+#: on, or what was under way, arrives; idle clients begin; what shares links is given its rates.
+ARRIVAL, STEP, DELIVERY, WAKE, SHARING = 0, 1, 2, 3, 4
 
 Action: TypeAlias = Callable[[float, int], None]
 

@@ -19,7 +19,6 @@ from hermesdsl.graph.types import (
     Pool,
     StageNode,
 )
-from hermesdsl.sim.caches.carry import ends
 
 
 @dataclass(frozen=True)
@@ -146,8 +145,6 @@ def check(system: CompiledSystem, experiment: Experiment) -> Iterator[Diagnostic
         yield from placed
         if not placed:
             yield from _cache(system, cache, fetches)
-            if experiment.contention != "none":
-                yield from _sharing(system, cache, fetches)
 
 
 def _placed(system: CompiledSystem, fetch: FetchStage) -> Iterator[Diagnostic]:
@@ -208,25 +205,6 @@ def _overlap(
         if looks and any(options.get("transfer") == "layerwise" for options in owners):
             yield _not_yet(f"`overlap = true` of cache `{cache.name}` with `transfer = layerwise` "
                            f"of pipeline `{name}`")  # fmt: skip
-
-
-def _sharing(
-    system: CompiledSystem, cache: KvCache, fetches: list[FetchStage]
-) -> Iterator[Diagnostic]:
-    """Fetches over links would slow each other, and other transfers."""
-    devices = keeps_of(system, model_of(system, fetches))
-    for tier in cache.tiers:
-        for client, place in tier.reach.items():
-            if client not in devices:
-                continue
-            sources, targets = ends(system.hardware, tier.stores[place].memories, devices[client])
-            if sources != targets:
-                yield _not_yet(
-                    f"sharing of links between the fetches from tier `{tier.path}`",
-                    "help: `contention = none` in the experiment lets each transfer have its "
-                    "links alone",
-                )
-                return
 
 
 def _not_yet(what: str, *notes: str) -> Diagnostic:

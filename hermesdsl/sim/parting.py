@@ -15,7 +15,8 @@ from hermesdsl.sim.nodes import Node, ReplicaEnd, Replicas, Wait
 from hermesdsl.sim.record import Recorder
 from hermesdsl.sim.router import ClientLoad
 from hermesdsl.sim.servers import Server
-from hermesdsl.sim.visiting import EngineVisits, Transfer
+from hermesdsl.sim.transfer import Transfers
+from hermesdsl.sim.visiting import EngineVisits
 from hermesdsl.sim.walk import Scope, Thread
 
 
@@ -27,9 +28,9 @@ class Partings(EngineVisits):
 
     def __init__(
         self, offered: Offered, kernel: Kernel, recorder: Recorder, load: ClientLoad,
-        transfer: Transfer,
+        transfers: Transfers,
     ) -> None:  # fmt: skip
-        super().__init__(offered, kernel, recorder, load, transfer)
+        super().__init__(offered, kernel, recorder, load, transfers)
         self.servers: dict[int, Server] = {}
         self._keys = len(offered)
 

@@ -191,7 +191,7 @@ class Run:
     its KV was on the way), ``critical``: 1 if the request waited for it, 0 if it ran beside what
     the request waited for. `services`, one row per job of a worker pool or batch: ``client``,
     ``start_s``, ``end_s``, ``requests``, ``share`` (of the client that it kept busy). `tiers`: of
-    the caches that were looked into; `links`: those that carried transfers between clients.
+    the caches that were looked into; `links`: those that carried anything.
 
     `steps`, one row per run of equal steps: ``client``, ``start_s``, ``end_s``, ``steps``,
     ``batch`` (sequences decoding), ``tokens`` (through the linear layers, all steps together),
@@ -205,7 +205,8 @@ class Run:
     ``first_step + 1 … last_step`` (counting rows of `steps` with ``batch`` > 0). From these
     `sim.tokens` computes every gap between tokens exactly.
 
-    `transfers`: ``request``, ``source``, ``target`` (clients), ``bytes``, ``start_s``, ``end_s``.
+    `transfers`, one row per move of KV between clients that arrived, in that order: ``request``,
+    ``source``, ``target`` (clients), ``bytes``, ``start_s``, ``end_s``.
     `counts`: offered, admitted, completed, refused, unfinished. `window`: (warmup, duration or
     None) in seconds. `makespan_s`: first arrival to last finish. `in_system`: ``time_s`` and
     ``requests`` (number present) at points evenly spaced over the arrivals. `end_s`: the clock

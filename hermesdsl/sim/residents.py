@@ -40,7 +40,7 @@ class Residents:
     """
 
     __slots__ = (
-        "_cancelled", "_decoded_at", "_free_from", "_incoming", "_kernel", "_ready", "_recorder",
+        "_begun", "_cancelled", "_decoded_at", "_incoming", "_kernel", "_ready", "_recorder",
         "_slices", "accepted", "decoding", "host", "index", "kv", "max_batch", "preemptions",
         "recomputed", "reuse", "waiting",
     )  # fmt: skip
@@ -68,9 +68,9 @@ class Residents:
         self._slices: list[Slice] = []
         #: Something in the batch is to be taken out at the next boundary.
         self._cancelled = False
-        #: End of the last step in which anything decoded; earliest start of the next step.
+        #: End of the last step in which anything decoded; who begins with the next step.
         self._decoded_at = 0.0
-        self._free_from = 0.0
+        self._begun: list[Sequence] = []
 
     def _make_decoding(self, block_size: int) -> Decoding:
         return CountedDecoding(block_size)
@@ -136,7 +136,7 @@ class Residents:
                 budget -= self._go_straight(sequence, now)
                 continue
             if not sequence.started:
-                self._start(sequence, max(now, self._free_from))
+                self._start(sequence, now)
             take = left if whole or left <= budget else int(budget)
             slices.append((sequence, take))
             budget -= take
@@ -176,7 +176,7 @@ class Residents:
         """
         self.waiting.pop()
         if sequence.source is None and not sequence.swapped:
-            self._start(sequence, max(now, self._free_from))
+            self._start(sequence, now)
             self._join(sequence)
             tokens = 1
         else:
@@ -220,6 +220,7 @@ class Residents:
         if not sequence.started:
             sequence.started = True
             sequence.start = now
+            self._begun.append(sequence)
 
     def _join(self, sequence: Sequence) -> None:
         sequence.held = 0
@@ -229,11 +230,13 @@ class Residents:
     def _join_ready(self, now: float) -> None:
         for sequence in self._ready:
             del self._incoming[sequence]
+            if sequence.cancelled:
+                # Its KV may have been on the way still: nobody is told of it.
+                self._discard(sequence)
+                continue
             if self.reuse is not None:
                 self.reuse.publish(sequence, sequence.prompt - sequence.left)
-            if sequence.cancelled:
-                self._discard(sequence)
-            elif sequence.left:
+            if sequence.left:
                 sequence.place = QUEUED
                 self.waiting.push(sequence, SWAPPED)
             elif sequence.fresh:
@@ -258,6 +261,14 @@ class Residents:
         self._forget_copy(sequence)
         self.kv.release(sequence)
         self._prune()
+
+    def _forget_copy(self, sequence: Sequence) -> None:
+        """What a waiting sequence has in host memory is of no use any more."""
+        if sequence.swapped:
+            assert self.host is not None
+            self.host.held -= sequence.swapped
+            self.host.back += sequence.swapped
+            sequence.swapped = 0
 
     def _take_out(self) -> None:
         """At a step boundary, take what was cancelled out of the batch."""
@@ -303,13 +314,9 @@ class Residents:
         """Begin to move KV, for which blocks were just taken, from wherever it is."""
         raise NotImplementedError
 
-    def _forget_copy(self, sequence: Sequence) -> None:
-        """KV in host memory that nobody will want back."""
-        if sequence.swapped:
-            assert self.host is not None
-            self.host.held -= sequence.swapped
-            self.host.back += sequence.swapped
-            sequence.swapped = 0
+    def _store(self, blocks: int) -> None:
+        """Copy blocks to the host; no step begins before that has ended."""
+        raise NotImplementedError
 
     # --- giving way -------------------------------------------------------------------------------
 
@@ -341,6 +348,7 @@ class Residents:
     def _set_back(self, sequence: Sequence) -> None:
         """A sequence that waits with KV loses it."""
         self.preemptions += 1
+        self._forget_copy(sequence)
         if not sequence.left:
             sequence.prompt += 1
         self._lose(sequence)
@@ -372,7 +380,7 @@ class Residents:
             sequence.prompt, sequence.left = tokens, 0
             sequence.swapped = blocks
             self.kv.release_own(sequence)
-            self._free_from = self.host.store(blocks, max(self._kernel.now, self._free_from))
+            self._store(blocks)
             waiting.push(sequence, SWAPPED)
         else:
             sequence.prompt = tokens + 1

@@ -5,7 +5,7 @@ Puts the parts together: plans, routers, clients, interpreter, records and the c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Ordered
 from math import inf
 from types import MappingProxyType
@@ -17,13 +17,13 @@ from hermesdsl.graph.types import Client, CompiledSystem, Experiment
 from hermesdsl.sim import conservation
 from hermesdsl.sim.batch_engine import BatchEngine
 from hermesdsl.sim.binding import Point
-from hermesdsl.sim.caches import Alone
 from hermesdsl.sim.caches.binding import caches_of
 from hermesdsl.sim.engine import Engine, block_size
 from hermesdsl.sim.identity import Identities
 from hermesdsl.sim.interpreter import Interpreter, Progress
 from hermesdsl.sim.kernel import Kernel
 from hermesdsl.sim.load import merge
+from hermesdsl.sim.network.network import Network
 from hermesdsl.sim.order import ORDERS, OrderContext
 from hermesdsl.sim.plan import Planner, stages_of
 from hermesdsl.sim.record import Recorder, Run
@@ -66,13 +66,15 @@ def simulate(
     recorder = Recorder(offered.arrivals)
     index = {path: place for place, path in enumerate(_clients(system, chosen))}
     state = ClientLoad(len(index))
+    network = Network(system.hardware, kernel, fair=chosen.contention != "none")
     interpreter = Interpreter(
-        offered, kernel, recorder, load=state, transfer=_transfer(system), progress=progress
+        offered, kernel, recorder, load=state, transfers=_transfers(system, network),
+        network=network, progress=progress,
     )  # fmt: skip
-    interpreter.caches = caches_of(point, kernel, Alone(kernel, system.hardware))
+    interpreter.caches = caches_of(point, kernel, network.send)
     if interpreter.caches:
         interpreter.released = interpreter.offer
-    _make_clients(point, index, costs, interpreter, kernel, recorder, reference)
+    _make_clients(point, index, costs, interpreter, kernel, recorder, network, reference)
     pools = system.placement.graph["pools"]
     routers = Routers(pools, index, state, seed, offered, interpreter.engines)
     planner = Planner(point, index, routers, services)
@@ -87,9 +89,10 @@ def simulate(
     else:
         interpreter.run(inf)
     engines = interpreter.engines.values()
-    run = records(point, recorder, plan.stages, tuple(index), engines, interpreter.caches.values())
-    conservation.check(run, engines, recorder)
-    conservation.check_caches(run, interpreter.caches.values())
+    caches = interpreter.caches.values()
+    run = records(point, recorder, plan.stages, tuple(index), engines, caches, network.links())
+    conservation.check(run, engines, recorder, network)
+    conservation.check_caches(run, caches)
     return run
 
 
@@ -129,6 +132,7 @@ def _make_clients(
     interpreter: Interpreter,
     kernel: Kernel,
     recorder: Recorder,
+    network: Network,
     reference: bool,
 ) -> None:
     """Every client in use, engines in one of their two forms.
@@ -139,7 +143,7 @@ def _make_clients(
     make = SteppedEngine if reference else Engine
     order = OrderContext(point.offered, system.classes)
     texts = Identities(point.offered)
-    hosts = host_memories(system.hardware, _swapping(system, index))
+    hosts = host_memories(network, system.hardware, _swapping(system, index))
     by_name = {path: place for place, path in enumerate(sorted(index))}
     for path, place in index.items():
         client: Client = system.placement.nodes[path]["client"]
@@ -164,26 +168,8 @@ def _swapping(system: CompiledSystem, paths: Iterable[str]) -> dict[str, tuple[C
     return {path: (client, block_size(client)) for path, client in clients.items() if swaps(client)}
 
 
-def _transfer(
-    system: CompiledSystem,
-) -> Callable[[Engine, Engine, int, float, float], tuple[float, float]]:
+def _transfers(system: CompiledSystem, network: Network) -> Transfers:
     nodes = system.placement.nodes
-    clients: dict[str, Client] = {
-        path: nodes[path]["client"] for path in nodes if "client" in nodes[path]
-    }
-    transfers = Transfers(system.hardware, clients)
-
-    def transfer(
-        source: Engine, target: Engine, tokens: int, opened: float, read: float
-    ) -> tuple[float, float]:
-        model = clients[source.path].model
-        assert model is not None
-        size = tokens * model.kv_bytes_per_token
-        if opened >= read:
-            return size, opened + transfers.seconds(source.path, target.path, size)
-        end = transfers.layerwise_end(
-            source.path, target.path, size, layers=model.layers, opened=opened, read=read
-        )
-        return size, end
-
-    return transfer
+    return Transfers(
+        network, {path: nodes[path]["client"] for path in nodes if "client" in nodes[path]}
+    )

@@ -14,7 +14,6 @@ from hermesdsl.graph.types import (
     Choice,
     Client,
     CompiledSystem,
-    Experiment,
     Guard,
     PipelineGraph,
     Pool,
@@ -128,10 +127,9 @@ def hand_overs(graph: PipelineGraph, pools: Mapping[str, Pool]) -> list[HandOver
 
 @dataclass
 class Unsupported:
-    """Looks through one pipeline of an experiment; `pools` are those that it uses."""
+    """Looks through one pipeline; `pools` are those that it uses."""
 
     system: CompiledSystem
-    experiment: Experiment
     name: str
     services: Mapping[tuple[str, str], ServiceCost] | None
     pools: dict[str, None] = field(default_factory=dict)
@@ -286,24 +284,6 @@ class Unsupported:
                 )
         if not hands:
             yield from self._nothing_handed_over(graph)
-        if self.experiment.contention != "none" and self._may_move(graph, known):
-            yield not_yet(
-                f"sharing of links between the KV transfers of pipeline `{self.name}`",
-                "help: `contention = none` in the experiment lets each transfer have its links "
-                "alone",
-            )
-
-    def _may_move(self, graph: PipelineGraph, known: Mapping[str, Pool]) -> bool:
-        """Some model's KV may be computed on one set of clients and read on another."""
-        places: dict[str, set[tuple[str, ...]]] = {}
-        for stage in stages_of(graph):
-            if stage.type_name not in LLM_STAGES:
-                continue
-            for pool in (stage.options.get("prefill"), stage.pool):
-                if pool is not None:
-                    for model in self._models(known[str(pool)]):
-                        places.setdefault(model, set()).add(known[str(pool)].members)
-        return any(len(found) > 1 for found in places.values())
 
     def _models(self, pool: Pool) -> list[str]:
         """Names of the models that the members of a pool serve."""

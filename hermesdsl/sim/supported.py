@@ -19,7 +19,7 @@ from hermesdsl.sim.order import ORDERS
 from hermesdsl.sim.router import ROUTERS
 from hermesdsl.sim.servers import SERVER_ORDERS
 from hermesdsl.sim.stages import Unsupported, hand_overs, not_yet, plain, unknown
-from hermesdsl.sim.swap import host_path, swaps
+from hermesdsl.sim.swap import nearest_memories, swaps
 
 #: Options that are acted on here or by the cost model, whatever their value.
 _ENGINE_ACTED_ON = frozenset(
@@ -66,7 +66,7 @@ def check(
         if workload.pipeline not in system.pipelines:
             found.append(unknown("HMS601", "pipeline", workload.pipeline, system.pipelines))
             continue
-        checked = Unsupported(system, experiment, workload.pipeline, services)
+        checked = Unsupported(system, workload.pipeline, services)
         found.extend(checked.diagnostics())
         pools.update(checked.pools)
     clients: dict[str, None] = {}
@@ -77,8 +77,6 @@ def check(
         found.extend(lookups.check(system, experiment))
     for path in clients:
         found.extend(_client(system, system.placement.nodes[path]["client"]))
-    if experiment.contention != "none":
-        found.extend(_swap_sharing(system, clients))
     return list(dict.fromkeys(found))
 
 
@@ -107,20 +105,6 @@ def _experiment(experiment: Experiment) -> Iterator[Diagnostic]:
 def _workload(workload: Workload) -> Iterator[Diagnostic]:
     where = f"workload `{workload.name}`"
     yield from plain(where, workload.options, _NOTHING_PLAIN, _WORKLOAD_ACTED_ON)
-
-
-def _swap_sharing(system: CompiledSystem, clients: Iterable[str]) -> Iterator[Diagnostic]:
-    """Copies of several engines to one host memory would share its links."""
-    used: dict[str, str] = {}
-    for path in clients:
-        client: Client = system.placement.nodes[path]["client"]
-        way = host_path(system.hardware, client) if swaps(client) else None
-        for memory in way.memories if way is not None else ():
-            if used.setdefault(memory, path) != path:
-                yield not_yet(
-                    f"sharing of the links to `{memory}` by engines that swap to it",
-                    "help: `contention = none` in the experiment lets each have them alone",
-                )
 
 
 def _lending(
@@ -211,7 +195,7 @@ def _waiting(system: CompiledSystem, client: Client, where: str) -> Iterator[Dia
         )
     preemption = client.options.get("preemption", "recompute")
     if swaps(client):
-        if host_path(system.hardware, client) is None:
+        if nearest_memories(system.hardware, client) is None:
             yield error(
                 "HMS405",
                 f"{where} has `preemption = swap` but reaches no host memory",

@@ -12,14 +12,13 @@ from typing import TypeAlias
 
 from hermesdsl.sim import ledger
 from hermesdsl.sim.branch import Onward
-from hermesdsl.sim.decoding import QUEUED, Sequence
+from hermesdsl.sim.decoding import INCOMING, QUEUED, Sequence
 from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.handing import (
     BY_PIPELINE,
     QUEUE_FULL,
     TOO_LONG,
     HandOvers,
-    Transfer,
     let_go,
 )
 from hermesdsl.sim.kernel import DELIVERY, Kernel
@@ -28,6 +27,7 @@ from hermesdsl.sim.load import Offered
 from hermesdsl.sim.nodes import End, EngineVisit
 from hermesdsl.sim.record import REFUSED, Recorder
 from hermesdsl.sim.router import ClientLoad
+from hermesdsl.sim.transfer import Transfers
 from hermesdsl.sim.walk import Thread
 
 #: (request, tokens, engine, seconds), see `EngineVisits.released`.
@@ -39,9 +39,9 @@ class EngineVisits(HandOvers):
 
     def __init__(
         self, offered: Offered, kernel: Kernel, recorder: Recorder, load: ClientLoad,
-        transfer: Transfer,
+        transfers: Transfers,
     ) -> None:  # fmt: skip
-        super().__init__(offered, kernel, recorder, load, transfer)
+        super().__init__(offered, kernel, recorder, load, transfers)
         #: Prompts that are read while KV for them is fetched, by key of the thread.
         self._awaited: dict[int, tuple[Sequence, Engine]] = {}
         #: Told whenever an engine lets go of KV of a request's own text for good, once for each
@@ -233,12 +233,12 @@ class EngineVisits(HandOvers):
         self._recorder.cut_short[thread.request] = 1
         ahead, thread.ahead = thread.ahead, None
         if ahead is not None and ahead.sequence is not None:
-            self._take_back(ahead.sequence, self.engines[ahead.client], now)
+            self._take_back(thread, ahead.sequence, self.engines[ahead.client], now)
             self._load.requests[ahead.client] -= 1
             self._load.tokens[ahead.client] -= ahead.charges
         sequence = thread.sequence
         assert sequence is not None
-        self._take_back(sequence, self.engines[thread.client], now)
+        self._take_back(thread, sequence, self.engines[thread.client], now)
         node = thread.node
         if isinstance(node, EngineVisit) and node.roles is not None:
             node.roles.read(thread.request)
@@ -246,13 +246,15 @@ class EngineVisits(HandOvers):
         self._discharge(thread)
         thread.sequence = None
 
-    @staticmethod
-    def _take_back(sequence: Sequence, engine: Engine, now: float) -> None:
+    def _take_back(self, thread: Thread, sequence: Sequence, engine: Engine, now: float) -> None:
+        """Cancel a sequence; KV that was to be moved for it stays where it is, and is let go."""
         hold = sequence.source
         if hold is not None and sequence.place == QUEUED:
             sequence.source = None
             let_go(hold, now)
         engine.cancel(sequence, now)
+        if hold is not None and sequence.place == INCOMING:
+            self._call_off(thread, now)
 
 
-__all__ = ["BY_PIPELINE", "QUEUE_FULL", "TOO_LONG", "EngineVisits", "Released", "Transfer"]
+__all__ = ["BY_PIPELINE", "QUEUE_FULL", "TOO_LONG", "EngineVisits", "Released"]

@@ -28,6 +28,7 @@ from hermesdsl.sim.record import (
     VISIT_COLUMNS,
     Column,
     EngineSummary,
+    LinkSummary,
     Recorder,
     Run,
     Table,
@@ -44,6 +45,7 @@ def records(
     clients: Ordered[str],
     engines: Iterable[Engine],
     caches: Iterable[Hierarchy] = (),
+    links: tuple[LinkSummary, ...] = (),
 ) -> Run:
     """The `Run` of a simulation that has stopped; `stages` and `clients` as rows number them."""
     experiment, offered = point.experiment, point.offered
@@ -84,6 +86,7 @@ def records(
         visits=visits,
         services=table(recorder.services, SERVICE_COLUMNS),
         tiers=tuple(tier for cache in caches for tier in cache.summaries()),
+        links=links,
     )
 
 

@@ -12,6 +12,8 @@ from hermesdsl.api import draw
 from hermesdsl.graph.types import Metric
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+#: Between the two switches of the example on contention.
+CABLE = ("tor[0]", "tor[1]")
 TRACE = EXAMPLES / "../../shared/data/traces/azure_llm_2023_conv.csv.gz"
 
 
@@ -105,3 +107,24 @@ def test_swapping_recomputes_little_and_stalls_less() -> None:
     assert one.recomputed < 0.01 * other.recomputed
     assert swap.met
     assert not again.met
+
+
+def test_transfers_that_share_a_cable() -> None:
+    shared, alone = ran("contention"), ran("contention", "alone")
+    assert not shared.met
+    assert alone.met
+    took = {}
+    for name, result in (("shared", shared), ("alone", alone)):
+        run = result.measures.run
+        rows = run.transfers
+        took[name] = rows["end_s"] - rows["start_s"]
+        cable = next(link for link in run.links if (link.source, link.target) == CABLE)
+        assert cable.bytes == pytest.approx(rows["bytes"].sum(), rel=1e-12)
+        load = cable.busy_s / run.end_s
+    # Two cables of 5 us to the switches, one between them, and PCIe at either end.
+    gap = took["alone"] - run.transfers["bytes"] / 12.5e9
+    assert gap.max() - gap.min() < 1e-12
+    assert 15e-6 < gap.min() < 20e-6
+    # Processor sharing: mean alone / (1 - load), here with few transfers at the run's two ends.
+    expected = took["alone"].mean() / (1 - load)
+    assert took["shared"].mean() == pytest.approx(expected, rel=0.15)

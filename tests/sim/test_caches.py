@@ -411,15 +411,6 @@ def test_what_cannot_be_executed_yet(more, message):
     assert expected_text in refusal(cached(Shelf(), **more))
 
 
-def test_links_that_are_shared():
-    built = cached(Shelf())
-    main = replace(built.experiments["main"], contention="fair")
-    (found,) = refusal(replace(built, experiments={"main": main}))
-    assert found == (
-        "HMS506: sharing of links between the fetches from tier `t0` cannot be executed yet"
-    )
-
-
 def test_a_store_that_no_link_leads_to():
     built = cached(Shelf())
     built.hardware.remove_edge("bus", "llm[0].gpu")

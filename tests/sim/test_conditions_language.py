@@ -172,16 +172,16 @@ def test_a_single_path_of_thought_eight_times_as_long():
     assert took(run) == [27.0]
 
 
-def test_nothing_is_below_nothing():
-    run = ran(
-        "a: Step on cpu { service = 5 s - 1 s / 1 tok * prompt }; input -> a -> output", [3, 9]
-    )
-    assert took(run) == [2.0, 0.0]
+def test_a_time_below_nothing_is_no_time():
+    body = "a: Step on cpu { service = 5 s - 1 s / 1 tok * prompt }; input -> a -> output"
+    assert took(ran(body, [3, 5])) == [2.0, 0.0]
+    with pytest.raises(SpecError, match="HMS304: the formula `P.a/service` comes to -4"):
+        ran(body, [3, 9])
 
 
 def test_division_by_nothing_has_a_message():
     body = "a: Step on cpu { service = 8 s * 1 tok / (prompt - 8 tok) }; input -> a -> output"
-    assert refused(body) == ["HMS304: P.a/service is no finite number for request 0"]
+    assert refused(body) == ["HMS304: the formula `P.a/service` comes to no finite number"]
 
 
 # --- what cannot be ------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ COST = AffineCost(
 def program(name: str, duration: float, **changes: Any) -> CompiledSystem:
     built = compile(PROGRAMS / f"{name}.hms").compiled
     (experiment,) = built.experiments.values()
-    changed = replace(experiment, name="main", duration=duration, warmup=0.0, contention="none")
+    changed = replace(experiment, name="main", duration=duration, warmup=0.0)
     pools = built.placement.graph["pools"]
     for path, pool in pools.items():
         if pool.route.name == "least_work":

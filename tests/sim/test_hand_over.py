@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,9 +10,8 @@ import pytest
 from hand_built import MODEL, AffineCost, batch, chat, generate, run, system, wires
 
 from hermesdsl.diagnostics import SpecError
-from hermesdsl.graph.types import Client, Group, Part, Spec
+from hermesdsl.graph.types import CompiledSystem, Spec
 from hermesdsl.sim.pairing import local_groups
-from hermesdsl.sim.transfer import Transfers
 
 #: 1000 byte/token over links of 4000 byte/s: 4 tokens take 1 s, and 2 × 0.25 s of latency.
 STAR = (("p[0].gpu", "sw", 4000.0, 0.25), ("d[0].gpu", "sw", 4000.0, 0.25))
@@ -24,7 +24,6 @@ def split(graph=None, *, hardware=None, **options):
         engines={"p": 1, "d": 1},
         options=defaults | options,
         hardware=hardware or wires(*STAR, switches=["sw"]),
-        contention="none",
     )
 
 
@@ -169,43 +168,76 @@ def test_local_pairing_keeps_kv_within_its_group():
     assert targets["global"] == [2, 3, -1, 2, 3, 2]
 
 
-def clients(**devices: tuple[str, ...]) -> dict[str, Client]:
-    part = Part("x", "chip", "Chip")
-    return {
-        name: Client(name, "LlmEngine", Group(paths, part, (), 0.0, 0.0), MODEL)
-        for name, paths in devices.items()
-    }
+def big(built: CompiledSystem, size: float = 1e6, layers: int = 1) -> CompiledSystem:
+    """KV of `size` bytes per token; of 1000, every message would be too small to share."""
+    for _, data in built.placement.nodes(data=True):
+        if "client" in data:
+            model = replace(MODEL, kv_bytes_per_token=size, layers=layers)
+            data["client"] = replace(data["client"], model=model)
+    return built
 
 
-def test_a_transfer_alone_takes_latency_plus_bytes_over_bandwidth():
-    hardware = wires(("a", "sw", 100.0, 0.5), ("b", "sw", 50.0, 0.25), switches=["sw"])
-    transfers = Transfers(hardware, clients(a=("a",), b=("b",)))
-    assert transfers.seconds("a", "b", 1000.0) == 0.75 + 1000.0 / 50.0
-
-
-def test_striping_loads_each_link_with_its_share():
-    # Two sources with links of 100 each into one target of 100: the target's link carries all.
-    hardware = wires(
-        ("a0", "sw", 100.0, 0.0), ("a1", "sw", 100.0, 0.0), ("b", "sw", 100.0, 0.0),
-        ("c0", "sw", 100.0, 0.0), ("c1", "sw", 100.0, 0.0), switches=["sw"],
+def trunk(*, transfer: str = "full", contention: str = "fair", layers: int = 1) -> CompiledSystem:
+    """Two prefill and two decode clients, a trunk of 4 MB/s between them, 1 MB per token."""
+    ends = [(f"{pool}[{i}].gpu", f"s{pool}", 1e9, 0.0) for pool in "pd" for i in range(2)]
+    graph = chat("p", "d")
+    graph.graph["options"] = {"transfer": transfer}
+    built = system(
+        graph, engines={"p": 2, "d": 2}, contention=contention,
+        options={"batching": Spec("chunked", {"budget": 99}), "block_size": 1},
+        hardware=wires(*ends, ("sp", "sd", 4e6, 0.25), switches=["sp", "sd"]),
     )  # fmt: skip
-    transfers = Transfers(hardware, clients(a=("a0", "a1"), b=("b",), c=("c0", "c1")))
-    assert transfers.seconds("a", "b", 1000.0) == 10.0
-    assert transfers.seconds("a", "c", 1000.0) == 5.0
-    assert transfers.seconds("b", "a", 1000.0) == 10.0
+    return big(built, layers=layers)
 
 
-def test_the_route_of_least_latency_is_taken_whatever_its_width():
-    hardware = wires(
-        ("a", "near", 10.0, 0.1), ("near", "b", 10.0, 0.1),
-        ("a", "far", 1e6, 1.0), ("far", "b", 1e6, 1.0), switches=["near", "far"],
-    )  # fmt: skip
-    transfers = Transfers(hardware, clients(a=("a",), b=("b",)))
-    assert transfers.seconds("a", "b", 100.0) == pytest.approx(0.2 + 10.0)
+def test_transfers_share_the_links_that_they_have_in_common():
+    # Both read 0-1. Alone, 4 MB take 1.25 s; together 2 MB/s each: 1-3.25. Then two decodes.
+    load = batch([0.0, 0.0], 4, 3)
+    alone = run(trunk(contention="none"), AffineCost(base=1.0), load)
+    assert alone.requests["finish_s"].tolist() == [4.25, 4.25]
+    done = run(trunk(), AffineCost(base=1.0), load)
+    assert done.transfers["end_s"].tolist() == [3.25, 3.25]
+    assert done.requests["finish_s"].tolist() == [5.25, 5.25]
+    moved = done.visits["moved_s"][done.visits["stage"] == done.stages.index("chat.decode")]
+    assert moved.tolist() == [2.25, 2.25]
 
 
-def test_chips_do_not_forward():
-    hardware = wires(("a", "between", 10.0, 0.1), ("between", "b", 10.0, 0.1))
-    transfers = Transfers(hardware, clients(a=("a",), b=("b",)))
-    with pytest.raises(SpecError, match="HMS408: no route from a to b"):
-        transfers.seconds("a", "b", 100.0)
+def test_a_transfer_that_begins_later_has_its_share_from_then_on():
+    load = batch([0.0, 0.6, 1.5], 4, 2)
+    done = run(trunk(), AffineCost(base=1.0), load)
+    assert done.transfers["start_s"].tolist() == [1.0, 1.6, 2.5]
+    # b begins when a has 1.6 MB left: 2 MB/s each until 2.4. b then has 2.4 MB left, of which 0.4
+    # leave at 4 MB/s until c begins, and 2 at 2 MB/s until 3.5; c's last 2 MB take until 4.
+    assert done.transfers["end_s"] == pytest.approx([2.65, 3.75, 4.25], rel=1e-12)
+
+
+def test_layerwise_transfers_share_and_wait_for_their_last_layer():
+    # Both flows open at 0, 4 MB each in two layers, all read at 1: they have sent 2 MB at 1 and
+    # have 2 MB left at 2 MB/s: 2, and 0.25 s.
+    done = run(trunk(transfer="layerwise", layers=2), AffineCost(base=1.0), batch([0.0] * 2, 4, 2))
+    assert done.transfers["start_s"].tolist() == [0.0, 0.0]
+    assert done.transfers["end_s"].tolist() == [2.25, 2.25]
+    # Read at 4: at 2 one layer each has left; the trunk then idles until 4, and 2 + 2 MB take 1 s.
+    done = run(trunk(transfer="layerwise", layers=2), AffineCost(base=4.0), batch([0.0] * 2, 4, 2))
+    assert done.transfers["end_s"].tolist() == [5.25, 5.25]
+
+
+@pytest.mark.parametrize("transfer", ["full", "layerwise"])
+def test_the_bytes_of_a_link_are_those_of_the_transfers_that_cross_it(transfer):
+    load = batch([0.0, 0.1, 0.2, 0.3, 3.0], [4, 2, 7, 1, 5], [3, 5, 1, 2, 2])
+    done = run(trunk(transfer=transfer, layers=3), AffineCost(base=1.0), load)
+    rows = done.transfers
+    assert rows["bytes"].sum() == (4 + 2 + 1 + 5) * 1e6
+    carried = {(link.source, link.target): link for link in done.links}
+    for index, path in enumerate(done.clients):
+        for end, hop in (("source", (f"{path}.gpu", "sp")), ("target", ("sd", f"{path}.gpu"))):
+            size = rows["bytes"][rows[end] == index].sum()
+            assert (carried[hop].bytes if hop in carried else 0) == size
+    assert carried["sp", "sd"].bytes == rows["bytes"].sum()
+    assert carried["sp", "sd"].busy_s == rows["bytes"].sum() / 4e6
+
+
+def test_a_decode_client_that_cannot_be_reached():
+    apart = wires(("p[0].gpu", "sw", 1.0, 0.0), ("d[0].gpu", "x", 1.0, 0.0), switches=["sw", "x"])
+    with pytest.raises(SpecError, match=re.escape("HMS408: no route from p[0].gpu to d[0].gpu")):
+        run(split(hardware=apart), AffineCost(base=1.0), batch([0.0], 4, 3))

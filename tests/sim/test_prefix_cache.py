@@ -342,7 +342,7 @@ def engine_after(monkeypatch: pytest.MonkeyPatch, load: Any, options: dict[str, 
     """The engine as it is when the run is over."""
     found: list[Engine] = []
     monkeypatch.setattr(
-        "hermesdsl.sim.run.conservation.check", lambda run, engines, recorder: found.extend(engines)
+        "hermesdsl.sim.run.conservation.check", lambda run, engines, *_: found.extend(engines)
     )
     run(system(chat(), options=options), COST, load)
     return found[0]

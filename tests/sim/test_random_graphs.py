@@ -10,10 +10,11 @@ import networkx as nx
 import numpy as np
 from built_graphs import TICK, Branch, PerItem, clients, graph, simulated, site, stage
 from hand_built import MODEL, AffineCost, batch
+from hosts import hosted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shared_texts import shared
-from test_reference import assert_same
+from test_reference import assert_same, on_links
 
 from hermesdsl.graph.types import Guard, Pool, Spec
 from hermesdsl.sim.tokens import token_gaps
@@ -144,6 +145,7 @@ def systems(draw: st.DrawFn) -> Any:
     engine = {
         "batching": batching, "max_batch": draw(st.sampled_from([2, 8, 256])),
         "block_size": draw(st.sampled_from([1, 4, 16])), "prefix_cache": draw(st.booleans()),
+        "preemption": draw(st.sampled_from(["recompute", "swap"])),
     }  # fmt: skip
     placement = clients(
         llm=("LlmEngine", draw(st.integers(1, 2)), engine | {"route": Spec("jsq")}),
@@ -166,7 +168,10 @@ def systems(draw: st.DrawFn) -> Any:
     for name, members in unlike.items():
         placement.graph["pools"][name] = Pool(name, members, Spec("jsq"))
     horizon = draw(st.sampled_from([{}, {}, {"horizon": "cut", "duration": 60 * TICK}]))
-    return site(made, placement, **horizon)
+    built = site(made, placement, **horizon, contention="fair")
+    devices = [part for part in built.hardware if part.endswith(".gpu")]
+    hosted(built.hardware, devices, bandwidth=1000.0 / TICK)
+    return draw(on_links(built))
 
 
 offers = st.lists(

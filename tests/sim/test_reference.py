@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import networkx as nx
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shared_texts import shared
 
-from hermesdsl.graph.types import Spec
+from hermesdsl.graph.types import CompiledSystem, Spec
 from hermesdsl.sim.order import ORDERS
 from hermesdsl.sim.record import Run
 from hermesdsl.sim.tokens import token_gaps
@@ -84,6 +85,30 @@ def settings_of_engines(draw: st.DrawFn) -> dict[str, Any]:
     return options
 
 
+@st.composite
+def on_links(draw: st.DrawFn, built: CompiledSystem) -> CompiledSystem:
+    """The same with links shared or not; a token of KV takes a millionfold, as do the links.
+
+    (Messages of a few kilobytes share nothing, whatever is asked for.)
+    """
+    if draw(st.booleans(), "contention = none"):
+        main = replace(built.experiments["main"], contention="none")
+        return replace(built, experiments={"main": main})
+    narrow = draw(st.sampled_from([1.0, 1.0, 0.25]), "of the width")
+    hub = {"left", "right", "cpu", "dram"}
+    for _, data in built.placement.nodes(data=True):
+        if "client" in data:
+            client = data["client"]
+            model = replace(client.model, kv_bytes_per_token=1e9, layers=draw(st.integers(1, 3)))
+            data["client"] = replace(client, model=model)
+    for path, data in built.hardware.nodes(data=True):
+        if path == "dram":
+            data["part"] = replace(data["part"], capacity=data["part"].capacity * 1e6)
+    for a, b, data in built.hardware.edges(data=True):
+        data["bandwidth"] *= 1e6 * (narrow if {a, b} & hub == {a, b} else 1.0)
+    return built
+
+
 def assert_same(one: Run, other: Run) -> None:
     for name in ("requests", "steps", "residences", "transfers", "in_system"):
         mine, theirs = getattr(one, name), getattr(other, name)
@@ -91,6 +116,7 @@ def assert_same(one: Run, other: Run) -> None:
         for column in mine:
             np.testing.assert_array_equal(mine[column], theirs[column], err_msg=f"{name}.{column}")
     assert one.engines == other.engines
+    assert one.links == other.links
     assert one.counts == other.counts
     assert (one.makespan_s, one.end_s) == (other.makespan_s, other.end_s)
 
@@ -112,9 +138,9 @@ def test_both_forms_agree(offer: Any, cost: Any, options: Any, route: Any, n: in
     graph = data.draw(st.sampled_from([chat(), generate(), reading()]))
     hardware = hosted(nx.MultiDiGraph(), [f"llm[{i}].gpu" for i in range(n)], **data.draw(hosts))
     built = system(
-        graph, engines={"llm": n}, route=route, options=options, hardware=hardware,
-        contention="none", **horizon,
+        graph, engines={"llm": n}, route=route, options=options, hardware=hardware, **horizon,
     )  # fmt: skip
+    built = data.draw(on_links(built))
     cost = type(cost)(**{**vars(cost), "kv_tokens": tight})
     load = data.draw(shared(batch(np.array(arrival) * TICK, prompt, output), TICK), "load")
     klass = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=5))
@@ -130,18 +156,19 @@ def test_both_forms_agree_when_prefill_and_decode_are_apart(
     tight = data.draw(st.sampled_from([70, 72, 90, 120, 1 << 30]), "KV tokens")
     bandwidth = data.draw(st.sampled_from([1e6, 1000.0 / TICK]), "bytes per second")
     horizon = data.draw(st.sampled_from([{}, {"horizon": "cut", "duration": 60 * TICK}]))
-    ends = [(f"p[{i}].gpu", "sw", bandwidth, TICK) for i in range(p)]
-    ends += [(f"d[{i}].gpu", "sw", bandwidth, TICK) for i in range(d)]
-    hardware = hosted(wires(*ends, switches=["sw"]), [end for end, *_ in ends], **data.draw(hosts))
+    ends = [(f"p[{i}].gpu", "left", bandwidth, TICK) for i in range(p)]
+    ends += [(f"d[{i}].gpu", "right", bandwidth, TICK) for i in range(d)]
+    wired = wires(*ends, ("left", "right", bandwidth, 0.0), switches=["left", "right"])
+    hardware = hosted(wired, [end for end, *_ in ends], **data.draw(hosts))
     graph = data.draw(st.sampled_from([chat("p", "d"), generate("d", prefill="p")]))
     graph.graph["options"] = {
         "transfer": data.draw(st.sampled_from(["full", "layerwise"])),
         "pairing": data.draw(st.sampled_from(["global", "local"])),
     }
     built = system(
-        graph, engines={"p": p, "d": d}, options=options, contention="none",
-        hardware=hardware, **horizon,
+        graph, engines={"p": p, "d": d}, options=options, hardware=hardware, **horizon,
     )  # fmt: skip
+    built = data.draw(on_links(built))
     cost = type(cost)(**{**vars(cost), "kv_tokens": tight})
     load = batch(np.array(arrival) * TICK, prompt, output)
     both(built, cost, data.draw(shared(load, TICK), "load"))

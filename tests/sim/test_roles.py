@@ -11,7 +11,7 @@ from hand_built import AffineCost, batch, chat, run, system, wires
 from hosts import hosted
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_reference import TICK, both, costs, offers, settings_of_engines
+from test_reference import TICK, both, costs, offers, on_links, settings_of_engines
 
 from hermesdsl.diagnostics import SpecError
 from hermesdsl.graph.types import Spec
@@ -33,8 +33,7 @@ def split(
     devices = [end for end, *_ in ends]
     wired = hosted(wires(*ends, switches=["sw"]), devices, bandwidth=9e6, latency=TICK)
     built = system(
-        graph, engines={"p": p, "d": d}, options=options or WHOLE, contention="none",
-        hardware=wired,
+        graph, engines={"p": p, "d": d}, options=options or WHOLE, hardware=wired,
     )  # fmt: skip
     pools = built.placement.graph["pools"]
     spec = Spec("threshold", {"tokens": tokens, "back": back})
@@ -118,6 +117,7 @@ def test_both_forms_agree_when_roles_change(
         data.draw(st.sampled_from([13, 20, 40])), data.draw(st.sampled_from([0, 12])), p=p, d=d,
         options=options, transfer=data.draw(st.sampled_from(["full", "layerwise"])),
     )  # fmt: skip
+    built = data.draw(on_links(built))
     tight = data.draw(st.sampled_from([70, 72, 90, 120, 1 << 30]), "KV tokens")
     cost = type(cost)(**{**vars(cost), "kv_tokens": tight})
     both(built, cost, batch(np.array(arrival) * TICK, prompt, output))

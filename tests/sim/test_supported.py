@@ -135,12 +135,6 @@ def test_two_values_for_one_knob():
     assert refusal(system(chat(), options=options)) == [f"HMS209: {message}"]
 
 
-def test_sharing_links_needs_saying_that_it_does_not_happen():
-    built = system(chat("p", "d"), engines={"p": 1, "d": 1})
-    message = "sharing of links between the KV transfers of pipeline `chat`"
-    assert refusal(built) == [f"HMS506: {message} cannot be executed yet"]
-
-
 @pytest.mark.parametrize(("option", "value"), [("transfer", "layerwise"), ("pairing", "local")])
 def test_settings_of_a_hand_over_where_there_is_none(option: str, value: str):
     moves = "moves nothing: prompts are read where the answer is written"

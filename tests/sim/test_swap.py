@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import replace
 from typing import Any
 
@@ -9,12 +10,19 @@ import networkx as nx
 import numpy as np
 import pytest
 from built_graphs import clients, graph, simulated, site, stage
-from hand_built import AffineCost, batch, chat, run, system
+from hand_built import MODEL, AffineCost, batch, chat, run, system
 from hosts import hosted
 
 from hermesdsl.diagnostics import SpecError
 from hermesdsl.graph.types import Experiment, Spec
-from hermesdsl.sim.swap import HostMemory, HostPath, host_memories, host_path
+from hermesdsl.sim.decoding import Sequence
+from hermesdsl.sim.engine import Engine
+from hermesdsl.sim.kernel import STEP, Kernel
+from hermesdsl.sim.load import merge
+from hermesdsl.sim.network.network import Network
+from hermesdsl.sim.order import OrderContext, fcfs
+from hermesdsl.sim.record import Recorder
+from hermesdsl.sim.swap import HostMemory, host_memories, nearest_memories
 from hermesdsl.sim.tokens import token_gaps
 
 #: Ten blocks of one token; a step takes a second.
@@ -67,35 +75,60 @@ def test_a_prompt_read_in_part_is_given_up():
     assert done.engines[0].swapped == 0
 
 
-def test_copies_back_are_one_after_the_other():
-    host = HostMemory(10, 0.5, 1.0)
-    assert host.store(7, 2.0) == 2.0 + 0.5 + 7.0
-    assert host.fits(3)
-    assert not host.fits(4)
-    assert host.load(2, 20.0) == 22.5
-    assert host.load(1, 20.0) == 22.5 + 1.5
-    assert (host.out, host.back, host.held) == (7, 3, 7)
+def test_copies_are_one_queue_out_and_one_back():
+    # A block takes 0.5 + 1 s. Out 2-9.5 (7) and 9.5-11 (1); what was to come back at 3 waits for
+    # them: 11-13.5 (2), 13.5-15 (1). Asked for at 4 and given up: nothing.
+    kernel = Kernel()
+    hardware = hosted(nx.MultiDiGraph(), ["a"], bandwidth=1000.0, latency=0.5)
+    host = HostMemory(10, 1000.0, Network(hardware, kernel), ("a",), ("dram",))
+    seen: list[tuple[float, int]] = []
+    at = kernel.at
+    at(2.0, STEP, 0, lambda now, _: host.store(7, now, -1, lambda end: seen.append((end, -1))))
+    at(2.0, STEP, 1, lambda now, _: host.store(1, now, -1, lambda end: seen.append((end, -2))))
+    for time, key, blocks in ((3.0, 5, 2), (4.0, 6, 1), (4.0, 7, 1)):
+        at(time, STEP, key, lambda now, key, n=blocks: host.load(n, now, key, record), key)
+
+    def record(now: float, key: int) -> None:
+        seen.append((now, key))
+
+    at(5.0, STEP, 0, lambda now, _: host.drop(6, now))
+    kernel.run(2.5)
+    assert host.storing
+    assert host.fits(2)
+    assert not host.fits(3)
+    kernel.run()
+    assert seen == [(11.0, -2), (13.5, 5), (15.0, 7)]
+    assert (host.out, host.back, host.held, host.storing) == (8, 4, 8, False)
 
 
-def test_the_devices_of_an_engine_share_the_links_to_the_memory():
-    # Each chip has 100 byte/s to the CPU and carries half; the DRAM of 150 carries all.
+def test_a_copy_back_that_is_given_up_lets_the_next_begin():
+    kernel = Kernel()
+    hardware = hosted(nx.MultiDiGraph(), ["a"], bandwidth=1000.0)
+    host = HostMemory(10, 1e5, Network(hardware, kernel), ("a",), ("dram",))
+    seen: list[tuple[float, int]] = []
+    for key in (1, 2):
+        host.load(1, 0.0, key, lambda now, key: seen.append((now, key)))
+    kernel.at(30.0, STEP, 0, lambda now, _: host.drop(1, now))
+    kernel.run()
+    assert seen == [(130.0, 2)]
+
+
+def test_every_device_copies_to_the_memory_next_to_it():
     hardware = hosted(nx.MultiDiGraph(), ["a", "b"], bandwidth=75.0, latency=0.5)
-    client = client_on("a", "b")
-    assert host_path(hardware, client) == HostPath(("dram", "dram"), 0.5, 150.0)
-    for end in ("a", "b"):
-        for one, other in ((end, "cpu"), ("cpu", end)):
-            hardware.edges[one, other, 0]["bandwidth"] = 60.0
-    slower = hardware.copy()
-    assert host_path(slower, client) == HostPath(("dram", "dram"), 0.5, 120.0)
+    assert nearest_memories(hardware, client_on("a", "b")) == ("dram", "dram")
+    one_way = hardware.copy()
+    one_way.remove_edge("dram", "cpu")
+    assert nearest_memories(one_way, client_on("a", "b")) is None
 
 
 def test_engines_divide_the_memory_that_they_swap_to():
     hardware = hosted(nx.MultiDiGraph(), ["a", "b", "c"], capacity=120_000.0, bandwidth=4000.0)
     one, two = client_on("a", "b"), client_on("c")
     # 1000 byte per token, 4 tokens per block: 60 kB each hold 15 blocks.
-    found = host_memories(hardware, {"one": (one, 4), "two": (two, 4)})
+    network = Network(hardware, Kernel())
+    found = host_memories(network, hardware, {"one": (one, 4), "two": (two, 4)})
     assert {name: host.capacity for name, host in found.items()} == {"one": 15, "two": 15}
-    assert host_memories(hardware, {"two": (two, 4)})["two"].capacity == 30
+    assert host_memories(network, hardware, {"two": (two, 4)})["two"].capacity == 30
 
 
 def test_kv_on_top_of_other_kv_is_read_again_if_it_can_never_come_back():
@@ -127,20 +160,58 @@ def test_swapping_needs_a_host_memory():
     assert [f"{d.code}: {d.message}" for d in caught.value.diagnostics] == [message]
 
 
-def test_engines_that_swap_to_one_memory_share_no_links_yet():
-    message = "sharing of the links to `dram` by engines that swap to it cannot be executed yet"
-    with pytest.raises(SpecError, match=message):
-        run(swapping(2), TEN, batch([0.0]))
-    built = replace(
-        swapping(2), experiments={"main": Experiment("main", ("w",), contention="none")}
-    )
-    done = run(built, TEN, batch([0.0] * 4, 3, 5))
-    assert [engine.swapped for engine in done.engines] == [5, 5]
+def test_engines_that_swap_to_one_memory_share_its_links():
+    # As the first test, twice, with 100 kB per token: from 3 on both copy 500 kB out, over links
+    # of 400 kB/s to the CPU and one of 400 kB/s to the DRAM: 3-5.5 at 200 kB/s each, and 0.25 s.
+    # Then b decodes 5.75-7.75, a comes back 7.75-10.5 and decodes until 12.5.
+    ends = {}
+    for contention in ("fair", "none"):
+        built = swapping(2, bandwidth=400_000.0)
+        for a, b in (("cpu", "dram"), ("dram", "cpu")):
+            built.hardware.edges[a, b, 0]["bandwidth"] = 400_000.0
+        for index in range(2):
+            node = built.placement.nodes[f"llm[{index}]"]
+            model = replace(MODEL, kv_bytes_per_token=100_000.0)
+            node["client"] = replace(node["client"], model=model)
+        experiment = Experiment("main", ("w",), contention=contention)
+        built = replace(built, experiments={"main": experiment})
+        done = run(built, TEN, batch([0.0] * 4, 3, 5))
+        assert [engine.swapped for engine in done.engines] == [5, 5]
+        ends[contention] = done.requests["finish_s"].tolist()
+        (out,) = [link for link in done.links if link.target == "dram"]
+        assert (out.bytes, out.busy_s) == (1_000_000.0, 2.5)
+    assert ends == {"none": [6.5, 6.5, 10.0, 10.0], "fair": [7.75, 7.75, 12.5, 12.5]}
 
 
 def client_on(*devices: str) -> Any:
-    from hand_built import MODEL
-
     from hermesdsl.graph.types import Client, Group, Part
 
     return Client("x", "LlmEngine", Group(devices, Part("d", "chip", "Chip"), (), 0.0, 0.0), MODEL)
+
+
+@pytest.mark.parametrize("when", [3.5, 7.0])
+def test_a_cancelled_sequence_stops_its_copy_and_frees_its_blocks(when):
+    # As the first test; b is cancelled while it is copied out, or while it comes back (6.5-8).
+    built = swapping()
+    kernel, recorder = Kernel(), Recorder(array("d", [0.0, 0.0]))
+    network = Network(built.hardware, kernel)
+    client = built.placement.nodes["llm[0]"]["client"]
+    (host,) = host_memories(network, built.hardware, {"x": (client, 1)}).values()
+    offered = merge([batch([0.0, 0.0], 3, 5)], None)
+
+    def nothing(*_: object) -> None:
+        """Neither is layer-wise, moves elsewhere, or is missed."""
+
+    engine = Engine(
+        0, client, TEN, kernel, recorder, rank=fcfs(OrderContext(offered, {})), reading=nothing,
+        leave=nothing, fetch=nothing, host=host,
+    )  # fmt: skip
+    a, b = (Sequence(request, None, 3, 5) for request in range(2))
+    for sequence in (a, b):
+        engine.submit(sequence, 0.0)
+    kernel.at(when, STEP, 1, lambda now, _: engine.cancel(b, now))
+    kernel.run()
+    assert (host.held, host.out, host.back, network.under_way) == (0, 5, 5, 0)
+    assert engine.kv.free == engine.kv.capacity
+    assert recorder.generated.tolist() == [5, 3]
+    assert kernel.pending == network.stale == 0

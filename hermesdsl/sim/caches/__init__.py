@@ -7,8 +7,8 @@ next. Knows blocks, bytes and stores; no plan, stage or engine.
 """
 
 from hermesdsl.sim.caches.blocks import BlockStore
-from hermesdsl.sim.caches.carry import Alone, Carry
+from hermesdsl.sim.caches.carry import Carry
 from hermesdsl.sim.caches.hierarchy import Hierarchy
 from hermesdsl.sim.caches.server import TierServer
 
-__all__ = ["Alone", "BlockStore", "Carry", "Hierarchy", "TierServer"]
+__all__ = ["BlockStore", "Carry", "Hierarchy", "TierServer"]

@@ -13,15 +13,13 @@ from typing import Protocol
 from hermesdsl.diagnostics import SpecError
 from hermesdsl.graph.query import NoRouteError, no_route, route
 from hermesdsl.graph.types import HardwareGraph, Part
-from hermesdsl.sim.kernel import DELIVERY, Kernel
-from hermesdsl.sim.transfer import striped
 
 
 class Carry(Protocol):
     """Moves bytes over links: `size` bytes, striped evenly over max(m, n) pairs of parts.
 
     From the m `sources` to the n `targets`, from `now` on; `then(time, key)` is called when the
-    last of them has come.
+    last of them has come. `sim.network.Network.send` is one.
     """
 
     def __call__(
@@ -32,33 +30,8 @@ class Carry(Protocol):
         now: float,
         key: int,
         then: Callable[[float, int], None],
-    ) -> None:
+    ) -> object:
         """See the class."""
-
-
-class Alone:
-    """Every transfer has its links to itself: latency of the longest route + bytes / rate."""
-
-    def __init__(self, kernel: Kernel, hardware: HardwareGraph) -> None:
-        self._kernel = kernel
-        self._hardware = hardware
-        self._known: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[float, float]] = {}
-
-    def __call__(
-        self,
-        sources: tuple[str, ...],
-        targets: tuple[str, ...],
-        size: float,
-        now: float,
-        key: int,
-        then: Callable[[float, int], None],
-    ) -> None:
-        """See `Carry`."""
-        way = (sources, targets)
-        if way not in self._known:
-            self._known[way] = striped(self._hardware, _pairs(sources, targets))
-        latency, rate = self._known[way]
-        self._kernel.at(now + (latency + size / rate), DELIVERY, key, then, key)
 
 
 def ends(

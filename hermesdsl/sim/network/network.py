@@ -1,0 +1,326 @@
+"""Transfers as fluid flows over the links of the hardware, which they share max-min fairly.
+
+A flow is open from its start until its last byte has left; its bytes are there one latency later.
+What starts or ends at one instant changes the rates once, after everything else at that instant.
+The progress of the flows on a way is accounted for when their rate changes and at no other time,
+so a flow alone takes exactly latency + bytes / bandwidth. Messages below `SMALL` bytes take just
+that, and so does everything without fairness. Knows parts, bytes and the clock; not what moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from math import fsum, inf
+from typing import TypeAlias
+
+from hermesdsl.graph.types import HardwareGraph
+from hermesdsl.sim.kernel import DELIVERY, SHARING, Kernel
+from hermesdsl.sim.network.sharing import Lane, Sharing, max_min
+from hermesdsl.sim.network.ways import Hop, Way, Ways
+from hermesdsl.sim.record import LinkSummary
+
+#: Bytes below which a message pays latency + bytes / bandwidth and takes nothing from others.
+SMALL = 64 * 1024
+
+#: Called with (seconds, key) when the last byte of a flow has arrived.
+Arrived: TypeAlias = Callable[[float, int], None]
+
+
+class Flow:
+    """`size` bytes on a `way` since `start`.
+
+    `tail`: of these, bytes that cannot leave before another moment (0 once that has come);
+    `moved`: bytes that left before it last joined its stream, there at `begun` of the stream's
+    service, to leave it at `goal`. `stream` is None while it waits for its tail, or has left.
+    `events`: how many are planned for it alone.
+    """
+
+    __slots__ = ("arrived", "begun", "events", "goal", "key", "left", "moved", "number", "size",
+                 "start", "stream", "tail", "way")  # fmt: skip
+
+    def __init__(
+        self, number: int, way: Way, size: float, start: float, key: int, arrived: Arrived
+    ) -> None:
+        self.number = number
+        self.way = way
+        self.size = size
+        self.start = start
+        self.key = key
+        self.arrived = arrived
+        self.tail = 0.0
+        self.moved = 0.0
+        self.begun = 0.0
+        self.goal = 0.0
+        self.stream: Stream | None = None
+        self.left = False
+        self.events = 0
+
+
+class Stream(Lane):
+    """The flows on one way that move now.
+
+    `service`: bytes that a flow which was here all the time has sent by `since`, when the rate
+    last changed. `goals` is a heap of (service at which a flow leaves, key, number); entries of
+    flows that left otherwise stay until met. `planned`: number of the event for the next, or 0.
+    """
+
+    __slots__ = ("goals", "planned", "service", "since")
+
+    def __init__(self, way: Way) -> None:
+        super().__init__(way)
+        self.service = 0.0
+        self.since = 0.0
+        self.goals: list[tuple[float, int, int]] = []
+        self.planned = 0
+
+    def advance(self, now: float) -> None:
+        """Account for what was sent until now."""
+        self.service = self.at(now)
+        self.since = now
+
+    def at(self, now: float) -> float:
+        """The service by `now`; never beyond what the next to leave came for."""
+        service = self.service + self.rate * (now - self.since)
+        return min(service, self.goals[0][0]) if self.goals else service
+
+
+class Network:
+    """All transfers of a run. `fair`: they share links; else each has them to itself."""
+
+    def __init__(self, hardware: HardwareGraph, kernel: Kernel, *, fair: bool = True) -> None:
+        self.ways = Ways(hardware)
+        #: Events that were planned and will do nothing.
+        self.stale = 0
+        self._kernel = kernel
+        self._fair = fair
+        self._sharing = Sharing(self.ways.capacity)
+        self._streams: dict[Way, Stream] = {}
+        self._flows: dict[int, Flow] = {}
+        self._numbers = 0
+        self._plans: dict[int, Stream] = {}
+        self._changed: dict[Lane, None] = {}
+        self._carried: dict[Way, float] = {}
+
+    def send(
+        self,
+        sources: tuple[str, ...],
+        targets: tuple[str, ...],
+        size: float,
+        now: float,
+        key: int,
+        then: Arrived,
+        *,
+        ready: float = 0.0,
+        layers: int = 1,
+        joints: bool = True,
+    ) -> Flow:
+        """Move `size` bytes from some parts to others from `now` on.
+
+        `then(time, key)` is called when all has arrived, as a `DELIVERY` of that `key`. The last
+        of `layers` equal parts cannot leave before `ready` (seconds): while the flow waits for it,
+        it takes nothing from others. `joints`: see `Ways.between`. Raises `SpecError` (HMS408) if
+        two of the parts are not joined.
+        """
+        way = self.ways.between(sources, targets, joints=joints)
+        self._numbers += 1
+        flow = Flow(self._numbers, way, size, now, key, then)
+        self._flows[flow.number] = flow
+        if not self._fair or size < SMALL or way.bandwidth == inf:
+            end = now + (way.latency + size / way.bandwidth)
+            if ready > now:
+                end = max(end, ready + (way.latency + size / layers / way.bandwidth))
+            self._plan_arrival(flow, end)
+        elif ready > now:
+            flow.tail = size / layers
+            self._kernel.at(ready, DELIVERY, key, self._complete, flow.number)
+            flow.events += 1
+            if layers > 1:
+                self._join(flow, size - flow.tail, now)
+        else:
+            self._join(flow, size, now)
+        return flow
+
+    def cancel(self, flow: Flow, now: float) -> None:
+        """Give a transfer up: the links are free of it, and nobody is called."""
+        del self._flows[flow.number]
+        self.stale += flow.events
+        self._carry(flow.way, self._sent(flow, now))
+        stream = flow.stream
+        if stream is not None:
+            stream.advance(now)
+            self._quit(flow, stream)
+            self._change(stream, now)
+
+    def settle(self, until: float) -> None:
+        """Count what is under way, when the run is cut at `until`."""
+        for flow in self._flows.values():
+            self._carry(flow.way, self._sent(flow, until))
+
+    @property
+    def under_way(self) -> int:
+        """Transfers that have not arrived."""
+        return len(self._flows)
+
+    @property
+    def carried(self) -> float:
+        """Bytes that have left their sources."""
+        return fsum(self._carried.values())
+
+    def links(self) -> tuple[LinkSummary, ...]:
+        """Every hop that carried anything, in the order of their names."""
+        loads: dict[Hop, list[float]] = {}
+        for way, size in self._carried.items():
+            for hop, share in way.shares.items():
+                loads.setdefault(hop, []).append(size * share)
+        found = []
+        for hop in sorted(loads):
+            total, bandwidth = fsum(loads[hop]), self.ways.capacity(hop)
+            if total:
+                found.append(LinkSummary(*hop, total, bandwidth, total / bandwidth))
+        return tuple(found)
+
+    # --- one flow --------------------------------------------------------------------------
+
+    def _join(self, flow: Flow, size: float, now: float) -> None:
+        """`size` more bytes of a flow may leave."""
+        way = flow.way
+        stream = self._streams.get(way)
+        if stream is None:
+            stream = self._streams[way] = Stream(way)
+            self._sharing.add(stream)
+        if stream.flows:
+            stream.advance(now)
+        else:
+            stream.service, stream.since = 0.0, now
+            self._sharing.enter(stream)
+        stream.flows += 1
+        flow.stream = stream
+        flow.begun = stream.service
+        self._aim(flow, stream, flow.begun + size)
+        self._change(stream, now)
+
+    def _aim(self, flow: Flow, stream: Stream, goal: float) -> None:
+        flow.goal = goal
+        heappush(stream.goals, (goal, flow.key, flow.number))
+
+    def _quit(self, flow: Flow, stream: Stream) -> None:
+        """A flow takes its stream's rate no longer."""
+        flow.stream = None
+        stream.flows -= 1
+        self._clean(stream)
+        if not stream.flows:
+            self._sharing.leave(stream)
+
+    def _complete(self, now: float, number: int) -> None:
+        """The rest of a flow can leave."""
+        flow = self._flows.get(number)
+        if flow is None:
+            self.stale -= 1
+            return
+        flow.events -= 1
+        tail, flow.tail = flow.tail, 0.0
+        stream = flow.stream
+        if stream is None:
+            self._join(flow, tail, now)
+        else:
+            self._aim(flow, stream, flow.begun + flow.size)
+            self._clean(stream)
+            self._change(stream, now)
+
+    def _sent(self, flow: Flow, now: float) -> float:
+        """Bytes of a flow that have left by now and are not counted yet."""
+        if flow.left:
+            return 0.0
+        if flow.stream is not None:
+            return flow.moved + flow.stream.at(now) - flow.begun
+        if flow.tail or flow.moved:
+            return flow.moved
+        return min(flow.size, (now - flow.start) * flow.way.bandwidth)
+
+    def _plan_arrival(self, flow: Flow, time: float) -> None:
+        flow.events += 1
+        self._kernel.at(time, DELIVERY, flow.key, self._arrive, flow.number)
+
+    def _arrive(self, now: float, number: int) -> None:
+        flow = self._flows.pop(number, None)
+        if flow is None:
+            self.stale -= 1
+            return
+        if not flow.left:
+            self._carry(flow.way, flow.size)
+        flow.arrived(now, flow.key)
+
+    def _carry(self, way: Way, size: float) -> None:
+        self._carried[way] = self._carried.get(way, 0.0) + size
+
+    # --- streams ---------------------------------------------------------------------------
+
+    def _clean(self, stream: Stream) -> None:
+        """Let the next to leave stand at the top of the heap."""
+        goals = stream.goals
+        while goals:
+            goal, _, number = goals[0]
+            flow = self._flows.get(number)
+            if flow is not None and flow.stream is stream and flow.goal == goal:
+                return
+            heappop(goals)
+
+    def _plan(self, stream: Stream, end: float) -> None:
+        """Plan the event at which the next flow leaves."""
+        self._numbers += 1
+        stream.planned = self._numbers
+        self._plans[stream.planned] = stream
+        self._kernel.at(end, DELIVERY, stream.goals[0][1], self._leave, stream.planned)
+
+    def _unplan(self, stream: Stream) -> None:
+        if stream.planned:
+            del self._plans[stream.planned]
+            self.stale += 1
+            stream.planned = 0
+
+    def _leave(self, now: float, planned: int) -> None:
+        """The next flow of a stream has sent what it could, with all that have sent as much."""
+        stream = self._plans.pop(planned, None)
+        if stream is None:
+            self.stale -= 1
+            return
+        stream.planned = 0
+        goals, goal = stream.goals, stream.goals[0][0]
+        latency = stream.way.latency
+        there = stream.since + (latency + (goal - stream.service) / stream.rate)
+        stream.service, stream.since = goal, now
+        while goals and goals[0][0] == goal:
+            flow = self._flows[goals[0][2]]
+            if flow.tail:
+                flow.moved = flow.size - flow.tail
+            else:
+                flow.left = True
+                self._carry(flow.way, flow.size)
+                self._plan_arrival(flow, there)
+            self._quit(flow, stream)
+        self._change(stream, now)
+
+    def _change(self, stream: Stream, now: float) -> None:
+        """Rates are worked out again when all that happens now has happened."""
+        self._unplan(stream)
+        if not self._changed:
+            self._kernel.at(now, SHARING, 0, self._share)
+        self._changed[stream] = None
+
+    def _share(self, now: float, _: int) -> None:
+        """New rates; of flows that depend on each other only the next to leave is planned."""
+        changed, self._changed = self._changed, {}
+        for lanes in self._sharing.connected(changed):
+            ends = []
+            for lane, rate in zip(lanes, max_min(lanes), strict=True):
+                stream = self._streams[lane.way]
+                if rate != stream.rate:
+                    stream.advance(now)
+                    stream.rate = rate
+                self._unplan(stream)
+                ends.append(stream.since + (stream.goals[0][0] - stream.service) / rate)
+            first = min(ends)
+            for lane, end in zip(lanes, ends, strict=True):
+                if end == first:
+                    self._plan(self._streams[lane.way], end)
