@@ -72,7 +72,7 @@ class Engine:
         "_leave", "_limit", "_reading", "_ready", "_recorder", "_run", "_run_start", "_slices",
         "_state", "_step_decodes", "_step_start", "_version", "accepted", "batching", "cost",
         "decoding", "holds", "host", "idle_since", "index", "kept", "key", "kv", "max_batch",
-        "path", "preemptions", "prompts_done", "recomputed", "stale", "waiting",
+        "path", "preemptions", "prompts_done", "read", "recomputed", "stale", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -102,8 +102,10 @@ class Engine:
         self.waiting = self._make_queue(rank)
         #: Where preempted KV goes; None: it is given up and computed again.
         self.host = host
-        #: Prompt tokens handed in, and added by preemption (counted as first prefilled, then lost).
+        #: Prompt tokens handed in, read by steps that have ended, and added by preemption (counted
+        #: as first prefilled, then lost).
         self.accepted = 0
+        self.read = 0
         self.recomputed = 0
         self.preemptions = 0
         self.prompts_done = 0
@@ -275,6 +277,19 @@ class Engine:
             self._settle_run(until)
         for sequence in self.decoding.live():
             self._record_residence(sequence)
+
+    @property
+    def unread(self) -> int:
+        """Prompt tokens here that no step which has ended has read."""
+        return self.accepted + self.recomputed - self.read
+
+    def free_blocks(self, earliest: float) -> int:
+        """Free KV blocks once all steps that end before `earliest` have ended."""
+        free = self.kv.free
+        if self._state == _RUNNING:
+            steps = first_step_at(self._run, earliest, self._run_start, self._limit) - 1
+            free -= self.decoding.need(steps) if steps else 0
+        return free
 
     def outstanding(self) -> tuple[int, int]:
         """(prompt tokens not yet computed, KV blocks held) of everything that is here."""
@@ -448,6 +463,7 @@ class Engine:
             batch = decoding.count
             kv.free -= decoding.advance(1)
             self._decoded_at = now
+        self.read += prefill
         start = self._step_start
         self._recorder.steps.extend((
             self.index, start, now, 1, batch, batch + prefill, prefill, kv.used, now - start

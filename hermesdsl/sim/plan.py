@@ -45,7 +45,7 @@ from hermesdsl.sim.nodes import (
     Wait,
 )
 from hermesdsl.sim.repeat import REPEATS
-from hermesdsl.sim.router import Routers
+from hermesdsl.sim.routing.pools import Routers
 
 NodeT = TypeVar("NodeT", bound=Node)
 
@@ -300,7 +300,7 @@ class Planner:
             visit.produce = lambda thread, turn: outputs[thread.request]
         else:
             visit.produce = whole(tokens, f"{scene.path(stage.path)}/tokens", self._chance, 1)
-        visit.hidden = bool(stage.options.get("hidden"))
+        visit.decode, visit.hidden = stage, bool(stage.options.get("hidden"))
 
     def _hands_over(
         self, reading: EngineVisit, writing: EngineVisit, options: Mapping[str, Value]

@@ -24,7 +24,9 @@ from hermesdsl.sim.plan import Planner, Point, stages_of
 from hermesdsl.sim.record import Recorder, Run
 from hermesdsl.sim.reference import SteppedEngine
 from hermesdsl.sim.requests import RequestBatch
-from hermesdsl.sim.router import ClientLoad, Routers
+from hermesdsl.sim.routing.context import Scene
+from hermesdsl.sim.routing.load import ClientLoad
+from hermesdsl.sim.routing.pools import Routers
 from hermesdsl.sim.servers import server
 from hermesdsl.sim.store import KvStore
 from hermesdsl.sim.supported import raise_unless_supported
@@ -69,8 +71,11 @@ def simulate(
         stores=stores,
     )  # fmt: skip
     _make_clients(point, index, costs, interpreter, kernel, recorder, reference)
-    pools = system.placement.graph["pools"]
-    routers = Routers(pools, index, state, seed, offered, interpreter.engines)
+    scene = Scene(
+        seed, offered, state, interpreter.engines, interpreter.servers, kernel, recorder,
+        interpreter, system.classes,
+    )  # fmt: skip
+    routers = Routers(system, index, scene)
     planner = Planner(point, index, routers, services)
     for name in dict.fromkeys(system.workloads[w].pipeline for w in chosen.workloads):
         planner.add(name)
@@ -83,7 +88,7 @@ def simulate(
     else:
         interpreter.run(inf)
     engines = interpreter.engines.values()
-    run = records(point, recorder, plan.stages, tuple(index), engines)
+    run = records(point, recorder, plan.stages, tuple(index), engines, routers)
     conservation.check(run, engines, recorder)
     return run
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isnan, nan
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from hermesdsl.sim import ledger
 from hermesdsl.sim.branch import Onward
@@ -20,14 +20,18 @@ from hermesdsl.sim.kv import Hold
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.nodes import End, EngineVisit, Visit
 from hermesdsl.sim.record import Recorder
-from hermesdsl.sim.router import ClientLoad
+from hermesdsl.sim.routing.admission import NOBODY
+from hermesdsl.sim.routing.load import Charge, ClientLoad
 from hermesdsl.sim.walk import Thread
+
+if TYPE_CHECKING:
+    from hermesdsl.graph.types import StageNode
 
 #: (source, target, tokens, opened, read) → (bytes, end in seconds) of moving KV between clients.
 Transfer: TypeAlias = Callable[[Engine, Engine, int, float, float], tuple[float, float]]
 
 #: Why a request is refused (`record.REASONS`).
-TOO_LONG, QUEUE_FULL, BY_PIPELINE = 1, 2, 3
+TOO_LONG, QUEUE_FULL, BY_PIPELINE, NOT_ADMITTED = 1, 2, 3, 4
 
 
 @dataclass
@@ -35,7 +39,8 @@ class Ahead:
     """The visit that follows a prompt whose KV moves layer by layer, begun while it is read.
 
     `hold` is the KV as it will be at the source; `sequence` at the client `client`, None while
-    there is none; `tokens` it will have produced; `charges` and `moved` as of threads.
+    there is none, which is the `reason` to refuse it; `tokens` it will have produced; `charges` and
+    `moved` as of threads.
     """
 
     node: EngineVisit
@@ -43,8 +48,9 @@ class Ahead:
     tokens: int
     sequence: Sequence | None = None
     client: int = -1
-    charges: int = 0
+    charges: Charge = (0, 0, 0)
     moved: float = 0.0
+    reason: int = TOO_LONG
 
 
 class EngineVisits:
@@ -69,6 +75,11 @@ class EngineVisits:
         self._parts = 0
         #: True while requests arrive from outside: they may join a step that begins now.
         self._arriving = False
+
+    @property
+    def arriving(self) -> bool:
+        """Requests are arriving from outside: steps that end now have not ended yet."""
+        return self._arriving
 
     def _go(self, thread: Thread, onward: Onward, turn: int, now: float) -> None:
         raise NotImplementedError
@@ -120,6 +131,9 @@ class EngineVisits:
     ) -> None:
         """To the engine that will serve it, with `left` tokens of its context to be read."""
         engine = self._choose(thread, node, hold, node.turn(thread))
+        if engine is None:
+            self._refuse(thread, NOT_ADMITTED, now)
+            return
         if not self._fits(engine, thread.context + max(thread.produces - 1, 0), hold):
             if node.roles is not None:
                 node.roles.read(thread.request)
@@ -143,19 +157,19 @@ class EngineVisits:
                 engine.resume(sequence, hold)
             else:
                 sequence.source = hold
-        self._admit(thread, engine, sequence, now)
+        self._admit(thread, node, engine, sequence, now)
 
     def _judge(self, thread: Thread, node: EngineVisit, now: float) -> None:
         """A check by an engine's model: it reads a text of its own, and answers with one token."""
         text = ledger.reads(node.stage, thread, self._offered.prompts[thread.request])
         engine = self._choose(thread, node, None, node.turn(thread))
-        if not engine.fits(text):
-            self._refuse(thread, TOO_LONG, now)
+        if engine is None or not engine.fits(text):
+            self._refuse(thread, NOT_ADMITTED if engine is None else TOO_LONG, now)
             return
         sequence = Sequence(thread.request, thread, text, 1)
         sequence.visible = False
         thread.produces, thread.owed = 0, 1
-        self._admit(thread, engine, sequence, now)
+        self._admit(thread, node, engine, sequence, now)
 
     def _hold(self, thread: Thread, model: str, now: float) -> Hold | None:
         """The KV of a model that can be used; what was lost or cut off is forgotten."""
@@ -167,8 +181,13 @@ class EngineVisits:
             return None
         return hold
 
-    def _choose(self, thread: Thread, node: EngineVisit, hold: Hold | None, turn: int) -> Engine:
-        """Where the KV is, if that is one of the pool's clients; else where its router says."""
+    def _choose(
+        self, thread: Thread, node: EngineVisit, hold: Hold | None, turn: int
+    ) -> Engine | None:
+        """Where the KV is, if that is one of the pool's clients; else where its router says.
+
+        None: the pool does not admit it.
+        """
         if node.fixed is not None:
             index = node.fixed
         elif hold is None:
@@ -178,7 +197,7 @@ class EngineVisits:
         else:
             router = node.paired.get(hold.engine.index, node.router)
             index = router.pick(thread.request, node.draw(turn))
-        return self.engines[index]
+        return None if index == NOBODY else self.engines[index]
 
     @staticmethod
     def _fits(engine: Engine, tokens: int, hold: Hold | None) -> bool:
@@ -186,22 +205,23 @@ class EngineVisits:
             tokens += engine.kv.size
         return engine.fits(tokens)
 
-    def _admit(self, thread: Thread, engine: Engine, sequence: Sequence, now: float) -> None:
+    def _admit(
+        self, thread: Thread, node: EngineVisit, engine: Engine, sequence: Sequence, now: float
+    ) -> None:
         thread.sequence = sequence
         thread.enter, thread.moved = now, 0.0
-        self._charge(thread, engine.index)
+        self._charge(thread, engine.index, node.decode)
         engine.submit(sequence, now, arrival=self._arriving)
 
-    def _charge(self, thread: Thread, client: int) -> None:
+    def _charge(self, thread: Thread, client: int, stage: StageNode) -> None:
+        request = thread.request
+        tokens = thread.context + (thread.produces or self._offered.outputs[request])
         thread.client = client
-        thread.charges = thread.context + (thread.produces or self._offered.outputs[thread.request])
-        self._load.requests[client] += 1
-        self._load.tokens[client] += thread.charges
+        thread.charges = self._load.charge(request, stage, tokens, thread.produces)
+        self._load.add(client, thread.charges)
 
     def _discharge(self, thread: Thread) -> None:
-        client = thread.client
-        self._load.requests[client] -= 1
-        self._load.tokens[client] -= thread.charges
+        self._load.remove(thread.client, thread.charges, self._kernel.now)
         thread.client = -1
 
     def leave(self, engine: Engine, sequence: Sequence, now: float) -> None:
@@ -269,8 +289,7 @@ class EngineVisits:
         ahead, thread.ahead = thread.ahead, None
         if ahead is not None and ahead.sequence is not None:
             self._take_back(ahead.sequence, self.engines[ahead.client], now)
-            self._load.requests[ahead.client] -= 1
-            self._load.tokens[ahead.client] -= ahead.charges
+            self._load.remove(ahead.client, ahead.charges, now)
         sequence = thread.sequence
         assert sequence is not None
         self._take_back(sequence, self.engines[thread.client], now)
@@ -318,6 +337,9 @@ class EngineVisits:
         ahead = thread.ahead
         node, hold = ahead.node, ahead.hold
         engine = self._choose(thread, node, hold, node.turn(thread))
+        if engine is None:
+            ahead.reason = NOT_ADMITTED
+            return
         if not self._fits(engine, thread.context + ahead.tokens - 1, hold):
             return
         sequence = Sequence(thread.request, thread, hold.tokens, ahead.tokens - 1)
@@ -328,9 +350,9 @@ class EngineVisits:
         sequence.source = hold
         ahead.sequence = sequence
         ahead.client = engine.index
-        self._load.requests[engine.index] += 1
-        ahead.charges = thread.context + ahead.tokens
-        self._load.tokens[engine.index] += ahead.charges
+        whole = thread.context + ahead.tokens
+        ahead.charges = self._load.charge(thread.request, node.decode, whole, ahead.tokens)
+        self._load.add(engine.index, ahead.charges)
         engine.submit(sequence, now, arrival=False)
 
     def _follow_ahead(self, thread: Thread, now: float) -> None:
@@ -338,7 +360,7 @@ class EngineVisits:
         ahead, thread.ahead = thread.ahead, None
         assert ahead is not None
         if ahead.sequence is None:
-            self._refuse(thread, TOO_LONG, now)
+            self._refuse(thread, ahead.reason, now)
             return
         assert thread.holds is not None
         del thread.holds[ahead.node.model]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hermesdsl.sim.fork import Gather
     from hermesdsl.sim.kv import Hold
     from hermesdsl.sim.nodes import Node
+    from hermesdsl.sim.routing.load import Charge
     from hermesdsl.sim.visiting import Ahead
 
 
@@ -62,7 +63,7 @@ class Thread:
         self.moved = 0.0
         self.produces = 0
         self.owed = 0
-        self.charges = 0
+        self.charges: Charge = (0, 0, 0)
         self.sequence: Sequence | None = None
         self.opened: tuple[float, float, float] | None = None
         self.ahead: Ahead | None = None

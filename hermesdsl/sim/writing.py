@@ -20,6 +20,7 @@ from hermesdsl.sim.record import (
     COMPLETED,
     REFUSED,
     RESIDENCE_COLUMNS,
+    SCALING_COLUMNS,
     SERVICE_COLUMNS,
     STEP_COLUMNS,
     TRANSFER_COLUMNS,
@@ -33,6 +34,7 @@ from hermesdsl.sim.record import (
     number_in_system,
     table,
 )
+from hermesdsl.sim.routing.pools import Routers
 from hermesdsl.sim.tokens import ends_of_steps
 
 
@@ -42,6 +44,7 @@ def records(
     stages: Ordered[str],
     clients: Ordered[str],
     engines: Iterable[Engine],
+    routers: Routers,
 ) -> Run:
     """The `Run` of a simulation that has stopped; `stages` and `clients` as rows number them."""
     experiment, offered = point.experiment, point.offered
@@ -61,6 +64,8 @@ def records(
     status, finish = requests["status"], requests["finish_s"]
     arrival, let_in = requests["arrival_s"], status != REFUSED
     ended = finish[status == COMPLETED]
+    end = _end(experiment, arrival, ended)
+    routers.settle(end)
     return Run(
         experiment=experiment.name,
         seed=point.seed,
@@ -77,10 +82,11 @@ def records(
         engines=_engines(engines, steps, len(clients)),
         counts=_counts(status),
         makespan_s=float(ended.max() - arrival[0]) if len(ended) else 0.0,
-        end_s=_end(experiment, arrival, ended),
+        end_s=end,
         in_system=number_in_system(arrival[let_in], finish[let_in]),
         visits=visits,
         services=table(recorder.services, SERVICE_COLUMNS),
+        scaling=table(routers.scaling, SCALING_COLUMNS),
     )
 
 
