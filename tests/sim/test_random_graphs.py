@@ -44,6 +44,13 @@ conditions = st.sampled_from(
 )
 
 
+routes = st.sampled_from(
+    [Spec("jsq"), Spec("least_work"), Spec("kv_free"), Spec("power_of_two"), Spec("oracle"),
+     Spec("session_affinity", {"staleness": 5 * TICK}), Spec("prefix_affinity"),
+     Spec("weighted", {"queue": 1.0, "kv": 1.0})]
+)  # fmt: skip
+
+
 class Shapes:
     """Draws pipelines; every stage gets a path of its own."""
 
@@ -135,7 +142,7 @@ def systems(draw: st.DrawFn) -> Any:
         "block_size": draw(st.sampled_from([1, 4, 16])),
     }  # fmt: skip
     placement = clients(
-        llm=("LlmEngine", draw(st.integers(1, 2)), engine | {"route": Spec("jsq")}),
+        llm=("LlmEngine", draw(st.integers(1, 3)), engine | {"route": draw(routes)}),
         other=("LlmEngine", 1, engine),
         work=("WorkerPool", 1, {"workers": draw(st.integers(1, 3)),
                                 "queue_limit": draw(st.sampled_from([None, None, 2]))}),
