@@ -327,7 +327,7 @@ COMPUTED = (
              Property("min", _count, "Fewest.", 1), Property("max", _count, "Most."),
              Property("target", NumberType(above=0), "Outstanding requests per member.", 8),
              Property("idle", NumberType(d.SECOND, minimum=0),
-                      "A member without any for so long stops.", 60.0),
+                      "A member that is not needed for so long is let go.", 60.0),
              Property("startup", NumberType(d.SECOND, minimum=0),
                       "Time to start beside the loading of weights.", 0.0)),
     _setting("off", "speculate", "No speculation."),

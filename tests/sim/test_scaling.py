@@ -95,40 +95,47 @@ def test_min_members_run_from_the_start():
     assert [row[:3] for row in periods(done)] == [(0, 0.0, 0.0), (1, 0.0, 0.0)]
 
 
-def test_the_last_member_stops_after_idling_and_starts_again():
-    """Client 1 starts at 0.1, is ready at 2.1 and never used: it stops 5 s after, at 7.1.
+def test_the_last_member_is_let_go_when_it_was_not_needed_for_a_while():
+    """Targets of one. 0.1 starts client 1, ready at 2.1. 9.0, 12.0 and 14.0 find one request each.
 
-    It is started again at 20.1. The run ends at 22 (two seconds of work at client 0).
+    So at 14.0 client 1 was not needed for 5 s, and it has nothing to finish. 20.1 starts it again;
+    the run ends when client 0 has done its two, at 22.
     """
-    done = both(scaled(2, target=1, idle=5.0), batch([0.0, 0.1, 9.0, 20.0, 20.1]))
+    load = batch([0.0, 0.1, 9.0, 12.0, 14.0, 20.0, 20.1])
+    done = both(scaled(2, target=1, idle=5.0), load)
     assert periods(done) == [
         (0, 0.0, 0.0, 22.0),
-        (1, 0.1, pytest.approx(2.1), pytest.approx(7.1)),
+        (1, 0.1, pytest.approx(2.1), 14.0),
         (1, 20.1, 22.0, 22.0),
     ]
 
 
-def test_idling_counts_from_the_last_request_that_left():
-    # Client 1 serves from 3.0 to 4.0 what comes while client 0 is busy: it stops at 9.0.
-    done = both(scaled(2, target=1, idle=5.0), batch([0.0, 0.1, 2.9, 3.0, 30.0]))
-    assert served(done) == [0, 0, 0, 1, 0]
-    assert periods(done)[1][3] == 9.0
+def test_one_request_that_needs_it_begins_the_wait_anew():
+    # 9.0 finds it spare, 12.0 not (12.05: two requests), 15.0 again: let go at 20.0, seen at 30.
+    load = batch([0.0, 0.1, 9.0, 12.0, 12.05, 15.0, 30.0])
+    done = both(scaled(2, target=1, idle=5.0), load)
+    assert periods(done)[1][3] == 20.0
 
 
-def test_members_stop_from_the_last_on_and_not_before_those_behind():
-    """Clients 1 and 2 are used until 4.0 and 4.2: client 1 stops with the one behind it."""
-    load = batch([0.0, 0.1, 0.2, 3.0, 3.1, 3.2, 40.0])
-    done = both(scaled(3, target=1, idle=5.0), load)
-    assert served(done) == [0, 0, 0, 1, 0, 2, 0]
-    stops = {int(row[0]): row[3] for row in periods(done)}
-    assert stops[2] == stops[1] == pytest.approx(9.2)
+def test_members_are_let_go_one_after_the_other_even_if_nobody_comes():
+    """Two more run since 2.2. 9.0 finds one request; nobody comes until 60: at 14, then at 19."""
+    done = both(scaled(3, target=1, idle=5.0), batch([0.0, 0.1, 0.2, 9.0, 60.0]))
+    assert {int(row[0]): row[3] for row in periods(done)} == {0: 61.0, 1: 19.0, 2: 14.0}
 
 
-def test_what_is_not_idle_does_not_stop():
-    """Client 1 is ready at 2.1 and used from 2.3 to 3.3; a quarter of a second later it stops."""
-    done = both(scaled(2, target=1, idle=0.25), batch([0.0, 0.1, 2.2, 2.3, 3.25]))
-    assert served(done) == [0, 0, 0, 1, 0]
-    assert periods(done)[1][3] == pytest.approx(3.55)
+def test_who_is_let_go_finishes_what_it_has_and_may_be_called_back():
+    """Prompts of 1 s, targets of three: 0.25 starts client 1, and client 0 is busy until 4.
+
+    4.25 finds it spare, 4.5 goes there until 5.5, and at 4.75 it is let go.
+    """
+    load = [0.0, 0.1, 0.2, 0.25, 4.25, 4.5, 4.75]
+    done = both(scaled(2, target=3, idle=0.5), batch([*load, 9.0]))
+    assert served(done) == [0, 0, 0, 0, 0, 1, 0, 0]
+    assert periods(done)[1] == (1, 0.25, 2.25, 5.5)
+    # A fourth calls it back: it takes requests at once, and its weights are there.
+    done = both(scaled(2, target=3, idle=0.5), batch([*load, 4.8, 4.85, 9.0]))
+    assert served(done) == [0, 0, 0, 0, 0, 1, 0, 1, 0, 0]
+    assert periods(done)[1:] == [(1, 0.25, 2.25, 10.0)]
 
 
 def test_kept_kv_keeps_its_engine():
@@ -140,16 +147,15 @@ def test_kept_kv_keeps_its_engine():
         llm=("LlmEngine", 2, {"route": Spec("jsq"), "block_size": 4}), web=("Delay", 1, {
             "latency": 20.0})))  # fmt: skip
     hosted(made.hardware, ["llm[0].gpu", "llm[1].gpu"], bandwidth=100.0)
-    built = with_pool(made, autoscale=Spec("scale", {"target": 1, "idle": 1.0}))
-    load = batch([0.0, 0.001, 0.5, 10.0], 4, 30)
+    built = with_pool(made, autoscale=Spec("scale", {"target": 2, "idle": 1.0}))
+    load = batch([0.0, 0.001, 0.002, 0.1, 9.0, 12.0, 40.0], 4, 30)
     fast = simulated(built, AffineCost(base=0.02), load)
     assert_same(fast, simulated(built, AffineCost(base=0.02), load, reference=True))
-    assert (fast.visits["stage"] == 2).sum() == 4
-    # Request 2 ran at client 1, which stops only when that has come back and gone.
-    place = fast.requests["w.b.client"][2]
-    assert place == 1
-    stop = fast.scaling["stop_s"][fast.scaling["client"] == 1].max()
-    assert stop >= fast.requests["finish_s"][2]
+    # Request 3 ran at client 1, was at the tool when that was let go (at 10.0), and came back.
+    assert fast.requests["w.a.client"][3] == fast.requests["w.b.client"][3] == 1
+    stop = fast.scaling["stop_s"][fast.scaling["client"] == 1]
+    assert stop.tolist() == [fast.requests["finish_s"][3]]
+    assert 20 < stop[0] < 40
 
 
 def test_sessions_are_remembered_when_members_come_and_go():
