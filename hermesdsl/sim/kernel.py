@@ -43,7 +43,8 @@ class Kernel:
         No event: of several multiples between two events only the last is looked at, and none
         after the last event. `look` plans nothing.
         """
-        self._looks.append((self._after(self.now, period), period, look))
+        following = (_multiples(self.now, period) + 1) * period
+        self._looks.append((following, period, look))
 
     @property
     def pending(self) -> int:
@@ -52,10 +53,9 @@ class Kernel:
 
     def run(self, until: float = inf) -> None:
         """Process every event up to and including time `until`, the new ones among them."""
-        heap = self._heap
-        looking = bool(self._looks)
+        heap, looks = self._heap, self._looks
         while heap and heap[0][0] <= until:
-            if looking:
+            if looks:
                 self._look_on(heap[0][0])
             time, _, _, _, action, argument = heappop(heap)
             self.now = time
@@ -64,12 +64,14 @@ class Kernel:
     def _look_on(self, time: float) -> None:
         for place, (due, period, look) in enumerate(self._looks):
             if time >= due:
-                following = self._after(time, period)
-                look(following - period)
-                self._looks[place] = (following, period, look)
+                last = _multiples(time, period)
+                look(last * period)
+                self._looks[place] = ((last + 1) * period, period, look)
 
-    @staticmethod
-    def _after(time: float, period: float) -> float:
-        """The first multiple of a period that lies after a time."""
-        multiple = floor(time / period) + 1
-        return (multiple + 1 if multiple * period <= time else multiple) * period
+
+def _multiples(time: float, period: float) -> int:
+    """The most periods that, multiplied out, are not above a time."""
+    count = floor(time / period)
+    if count * period > time:
+        return count - 1
+    return count + 1 if (count + 1) * period <= time else count

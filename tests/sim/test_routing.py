@@ -5,12 +5,14 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import networkx as nx
 import numpy as np
 import pytest
 from built_graphs import clients as clients_
 from built_graphs import graph, simulated, site, stage
-from hand_built import AffineCost, batch, chat, reading, run, system
-from pooled import behind, in_sessions
+from hand_built import AffineCost, batch, chat, reading, run, system, wires
+from hosts import hosted
+from pooled import behind, in_sessions, with_pool
 from test_reference import assert_same
 from test_supported import refusal
 
@@ -420,3 +422,31 @@ def test_only_engines_have_kv_to_look_at(route: Spec):
     (found,) = caught.value.diagnostics
     assert found.code == "HMS505"
     assert found.message.endswith("looks at KV, and work[0] is a WorkerPool")
+
+
+def test_routers_of_pools_that_convert_see_one_stale_state():
+    """Also those over sets of members that are made while the run goes on."""
+    ends = [(f"{name}.gpu", "sw", 1e6, 0.0) for name in ("p[0]", "d[0]", "d[1]", "d[2]")]
+    for route in ("kv_free", "least_work", "jsq"):
+        made = system(
+            chat("p", "d"), engines={"p": 1, "d": 3}, route=Spec(route, {"staleness": 0.7}),
+            hardware=wires(*ends, switches=["sw"]), contention="none", options={"block_size": 4},
+        )  # fmt: skip
+        built = with_pool(made, "d", convert=Spec("threshold", {"tokens": 20, "back": 5}))
+        rng = np.random.default_rng(8)
+        arrival = np.sort(rng.integers(0, 40, 60) / 4)
+        load = batch(arrival, rng.integers(1, 40, 60), rng.integers(1, 20, 60))
+        cost = AffineCost(300, base=0.125, per_token=0.01)
+        assert len(set(picked(built, cost, load))) > 1
+
+
+def test_whom_admission_refuses_starts_nobody():
+    devices = ["llm[0].gpu", "llm[1].gpu"]
+    made = system(reading(), engines={"llm": 2}, route=Spec("jsq"), options=ONE_BY_ONE,
+                  hardware=hosted(nx.MultiDiGraph(), devices), contention="none")  # fmt: skip
+    scale = Spec("scale", {"target": 2})
+    for limit, started in ((1, 1), (9, 2)):
+        admission = Spec("queue_limit", {"n": limit})
+        built = with_pool(made, autoscale=scale, admission=admission)
+        done = run(built, SECOND, batch([0.0, 0.1, 0.2, 0.3]))
+        assert len(done.scaling["client"]) == started

@@ -84,8 +84,8 @@ class Scene:
 @dataclass(frozen=True, eq=False)
 class RouterContext:
     """What a router is made from: its `path` and `members` (client indices), the `scene` of the
-    run, the pool's `staleness` in seconds, `everyone` in the pool, of whom the members may be a
-    part, and what all routers of the pool `remember` together, by a name of their choice.
+    run, the pool's `staleness` in seconds, `everyone` who may be a member of one of the pool's
+    routers, and what these `remember` together, by a name of their choice.
     """
 
     path: str

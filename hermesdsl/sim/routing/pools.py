@@ -112,10 +112,17 @@ class Routers:
     def _members(self, pool: str) -> tuple[int, ...]:
         return tuple(self._clients[path] for path in self._pools[pool].members)
 
+    def _everyone(self, pool: str) -> tuple[int, ...]:
+        """Whom a router of the pool may ever pick: its members, and those that are lent."""
+        lent = [name for name, other in self._pools.items() if other.options.get("convert")]
+        paths = [path for name in (pool, *lent) for path in self._pools[name].members]
+        return tuple(dict.fromkeys(self._clients[p] for p in paths if p in self._clients))
+
     def _route(self, pool: str, path: str, members: tuple[int, ...]) -> Router:
         route = self._pools[pool].route
         remembered = self._remembered.setdefault(pool, {})
         staleness = number(route, "staleness", 0.0)
-        everyone = self._members(pool)
-        context = RouterContext(path, members, self._scene, staleness, everyone, remembered)
+        context = RouterContext(
+            path, members, self._scene, staleness, self._everyone(pool), remembered
+        )
         return ROUTERS[route.name](route, context)
