@@ -217,8 +217,7 @@ class EngineVisits:
         request = thread.request
         tokens = thread.context + (thread.produces or self._offered.outputs[request])
         thread.client = client
-        thread.charges = self._load.charge(request, stage, tokens, thread.produces)
-        self._load.add(client, thread.charges)
+        thread.charges = self._load.add(client, request, stage, tokens, thread.produces)
 
     def _discharge(self, thread: Thread) -> None:
         self._load.remove(thread.client, thread.charges, self._kernel.now)
@@ -351,8 +350,9 @@ class EngineVisits:
         ahead.sequence = sequence
         ahead.client = engine.index
         whole = thread.context + ahead.tokens
-        ahead.charges = self._load.charge(thread.request, node.decode, whole, ahead.tokens)
-        self._load.add(engine.index, ahead.charges)
+        ahead.charges = self._load.add(
+            engine.index, thread.request, node.decode, whole, ahead.tokens
+        )
         engine.submit(sequence, now, arrival=False)
 
     def _follow_ahead(self, thread: Thread, now: float) -> None:

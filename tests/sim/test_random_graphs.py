@@ -12,6 +12,7 @@ from built_graphs import TICK, Branch, PerItem, clients, graph, simulated, site,
 from hand_built import AffineCost, batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pooled import with_pool
 from test_reference import assert_same
 
 from hermesdsl.graph.types import Guard, Spec
@@ -48,6 +49,11 @@ routes = st.sampled_from(
     [Spec("jsq"), Spec("least_work"), Spec("kv_free"), Spec("power_of_two"), Spec("oracle"),
      Spec("session_affinity", {"staleness": 5 * TICK}), Spec("prefix_affinity"),
      Spec("weighted", {"queue": 1.0, "kv": 1.0})]
+)  # fmt: skip
+
+admissions = st.sampled_from(
+    [Spec("queue_limit", {"n": 1}), Spec("queue_limit", {"n": 3}),
+     Spec("token_bucket", {"rate": 0.05 / TICK, "burst": 2})]
 )  # fmt: skip
 
 
@@ -152,7 +158,10 @@ def systems(draw: st.DrawFn) -> Any:
         web=("Delay", 1, {"latency": Spec("uniform", {"low": 0.0, "high": 9 * TICK})}),
     )  # fmt: skip
     horizon = draw(st.sampled_from([{}, {}, {"horizon": "cut", "duration": 60 * TICK}]))
-    return site(made, placement, **horizon)
+    built = site(made, placement, **horizon)
+    for pool in draw(st.sets(st.sampled_from(["llm", "work", "judge"]), max_size=1)):
+        built = with_pool(built, pool, admission=draw(admissions))
+    return built
 
 
 offers = st.lists(

@@ -47,23 +47,21 @@ class ClientLoad:
         """Count expected and true tokens, which runs whose routers ask for neither do not."""
         self._forecast = self._forecast or forecast
 
-    def charge(self, request: int, stage: StageNode, tokens: int, produces: int) -> Charge:
-        """What a visit that reads or produces `tokens` in all, `produces` of them new, puts in."""
-        if self._forecast is None or not produces:
-            return tokens, 0, 0
-        return tokens, self._forecast.tokens(request, stage), produces
-
-    def add(self, client: int, charge: Charge) -> None:
-        """A visit begins."""
-        tokens, expected, true = charge
+    def add(
+        self, client: int, request: int, stage: StageNode, tokens: int, produces: int
+    ) -> Charge:
+        """A visit begins that reads or produces `tokens` in all, `produces` of them new."""
         self.requests[client] += 1
         self.tokens[client] += tokens
-        if true:
-            self.expected[client] += expected
-            self.true[client] += true
+        if self._forecast is None or not produces:
+            return tokens, 0, 0
+        expected = self._forecast.tokens(request, stage)
+        self.expected[client] += expected
+        self.true[client] += produces
+        return tokens, expected, produces
 
     def remove(self, client: int, charge: Charge, now: float) -> None:
-        """A visit is over."""
+        """A visit is over that put that in."""
         tokens, expected, true = charge
         self.requests[client] -= 1
         self.tokens[client] -= tokens
