@@ -191,7 +191,7 @@ class Measures:
         if name == "e2e":
             return np.asarray(columns["finish_s"] - arrival)
         if name == "tpot":
-            tokens = columns["generated"]
+            tokens = columns["visible"]
             span = columns["last_token_s"] - first
             nothing = np.full(len(first), nan)
             return np.asarray(np.divide(span, tokens - 1.0, out=nothing, where=tokens > 1))

@@ -178,11 +178,11 @@ def _tokens(run: Run) -> Json:
     """Tokens of all admitted requests: read, found in caches, shown, and generated in all."""
     columns = run.requests
     admitted = columns["status"] != REFUSED
-    generated = int(columns["generated"].sum())
+    generated, visible = (int(columns[name].sum()) for name in ("generated", "visible"))
     return {
         "prompt": int(columns["prompt_tokens"][admitted].sum()),
         "cached": int(columns["cached_tokens"][admitted].sum()),
-        "output": generated,
+        "output": visible,
         "generated": generated,
     }
 

@@ -81,9 +81,13 @@ def step_means(run: Run) -> Floats:
 
 
 def tokens_between(run: Run, start: float, end: float) -> Ints:
-    """Tokens of each request that came in [start, end) seconds, shape (n,)."""
+    """Visible tokens of each request that came in [start, end) seconds, shape (n,).
+
+    Those of a request without a stay were held back and shown at once, with the first.
+    """
     first = run.requests["first_token_s"]
-    count = ((first >= start) & (first < end)).astype(np.int64)
+    streamed = np.isin(run.requests["id"], run.residences["request"])
+    count = np.where(streamed, 1, run.requests["visible"]) * ((first >= start) & (first < end))
     for stay in _by_client(run):
         low, high = np.searchsorted(stay.ends, (start, end))
         inside = np.minimum(stay.last, high) - np.maximum(stay.first, low)

@@ -69,6 +69,13 @@ def test_rates_count_what_happens_in_the_window_only():
     assert values(seen.series("itl")) == []
 
 
+def test_tokens_count_when_they_are_seen_and_not_when_they_are_only_made():
+    # Request 1 wrote nine tokens, of which five were shown at once, at 5 s; request 0 made seven.
+    seen = measures(with_columns(tiny(), generated=[7, 9, 0], visible=[4, 5, 0]))
+    assert values(seen.series("tpot")) == [0.0, 5 / 3]
+    assert seen.value("output_throughput") == pytest.approx((4 + 5) / 6)
+
+
 def test_warmup_longer_than_the_run_measures_nothing():
     seen = measures(tiny(window=(100.0, None)))
     assert seen.series("ttft").n == 0

@@ -52,6 +52,7 @@ def tiny(**changes: Any) -> Run:
         "cached_tokens": np.zeros(3, np.int64),
         "output_tokens": np.array([4, 1, 8]),
         "generated": np.array([4, 1, 0]),
+        "visible": np.array([4, 1, 0]),
         "first_token_s": np.array([1.0, 5.0, NAN]),
         "last_token_s": np.array([6.0, 5.0, NAN]),
         "finish_s": np.array([6.0, 5.0, NAN]),
@@ -100,6 +101,7 @@ def cut() -> Run:
     run = with_columns(
         tiny(),
         generated=[3, 0, 0],
+        visible=[3, 0, 0],
         first_token_s=[1.0, NAN, NAN],
         last_token_s=[NAN, NAN, NAN],
         finish_s=[NAN, NAN, NAN],

@@ -13,6 +13,7 @@ from hand_built import AffineCost, batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pooled import with_pool
+from shared_texts import shared
 from test_reference import assert_same
 
 from hermesdsl.graph.types import Guard, Spec
@@ -44,16 +45,14 @@ conditions = st.sampled_from(
     ]
 )
 
-
+admissions = st.sampled_from(
+    [Spec("queue_limit", {"n": 1}), Spec("queue_limit", {"n": 3}),
+     Spec("token_bucket", {"rate": 0.05 / TICK, "burst": 2})]
+)  # fmt: skip
 routes = st.sampled_from(
     [Spec("jsq"), Spec("least_work"), Spec("kv_free"), Spec("power_of_two"), Spec("oracle"),
      Spec("session_affinity", {"staleness": 5 * TICK}), Spec("prefix_affinity"),
      Spec("weighted", {"queue": 1.0, "kv": 1.0})]
-)  # fmt: skip
-
-admissions = st.sampled_from(
-    [Spec("queue_limit", {"n": 1}), Spec("queue_limit", {"n": 3}),
-     Spec("token_bucket", {"rate": 0.05 / TICK, "burst": 2})]
 )  # fmt: skip
 
 
@@ -145,7 +144,7 @@ def systems(draw: st.DrawFn) -> Any:
     )
     engine = {
         "batching": batching, "max_batch": draw(st.sampled_from([2, 8, 256])),
-        "block_size": draw(st.sampled_from([1, 4, 16])),
+        "block_size": draw(st.sampled_from([1, 4, 16])), "prefix_cache": draw(st.booleans()),
     }  # fmt: skip
     placement = clients(
         llm=("LlmEngine", draw(st.integers(1, 3)), engine | {"route": draw(routes)}),
@@ -172,11 +171,13 @@ costs = st.sampled_from(
 )
 
 
-@given(systems(), offers, costs, st.sampled_from([220, 400, 1 << 30]))
+@given(systems(), offers, costs, st.sampled_from([220, 400, 1 << 30]), st.data())
 @settings(max_examples=300, deadline=None)
-def test_both_forms_agree_and_all_is_conserved(built: Any, offer: Any, cost: Any, memory: int):
+def test_both_forms_agree_and_all_is_conserved(
+    built: Any, offer: Any, cost: Any, memory: int, data: Any
+):
     arrival, prompt, output = zip(*sorted(offer), strict=True)
-    load = batch(np.array(arrival) * TICK, prompt, output)
+    load = data.draw(shared(batch(np.array(arrival) * TICK, prompt, output), TICK), "load")
     cost = type(cost)(**{**vars(cost), "kv_tokens": memory})
     fast = simulated(built, cost, load, service=PerItem())
     slow = simulated(built, cost, load, service=PerItem(), reference=True)

@@ -122,7 +122,7 @@ class Scaling:
         """Record who has left for good."""
         load, engines = self._scene.load, self._scene.engines
         for client, (started, ready, told) in list(self._leaving.items()):
-            if not (load.requests[client] or (client in engines and engines[client].holds)):
+            if not (load.requests[client] or (client in engines and engines[client].kv.holds)):
                 del self._leaving[client]
                 self._record(client, started, ready, max(told, load.left[client]))
 
