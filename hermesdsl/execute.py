@@ -125,10 +125,12 @@ def capacity_warnings(system: System, experiment: Experiment) -> list[Diagnostic
         offered = sum(r for r, _, _ in rates_of)
         bound = _bound(system, pools[name], offered, rates_of)
         if bound is not None and offered > bound:
+            refuses = str(pools[name].options.get("admission", "always")) != "always"
+            growth = "latencies will grow with the length of the run"
+            note = "some will be refused" if refuses else growth
             found.append(
                 warning("HMS605", f"`{name}` is offered {offered:.3g} req/s; at most {bound:.3g} "
-                        "req/s can be served", notes=["note: latencies will grow with the length "
-                                                      "of the run"])
+                        "req/s can be served", notes=[f"note: {note}"])
             )  # fmt: skip
     return found
 

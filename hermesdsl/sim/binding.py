@@ -20,7 +20,7 @@ from hermesdsl.sim.formula import Amount, amount, whole
 from hermesdsl.sim.ledger import LLM_STAGES, Leaves
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.nodes import EngineVisit, Fetch, Node, Pick, ServerVisit, Visit
-from hermesdsl.sim.router import Routers
+from hermesdsl.sim.routing.pools import Routers
 
 NodeT = TypeVar("NodeT", bound=Node)
 
@@ -194,7 +194,7 @@ class Binder:
             visit.produce = lambda thread, turn: outputs[thread.request]
         else:
             visit.produce = whole(tokens, f"{scene.path(stage.path)}/tokens", self.chance, 1)
-        visit.hidden = bool(stage.options.get("hidden"))
+        visit.decode, visit.hidden = stage, bool(stage.options.get("hidden"))
 
     def _hands_over(
         self, reading: EngineVisit, writing: EngineVisit, options: Mapping[str, Value]

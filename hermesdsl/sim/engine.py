@@ -61,7 +61,7 @@ class Engine(Residents):
     __slots__ = (
         "_fetch", "_interrupted", "_leave", "_limit", "_parked", "_poked", "_reading", "_run",
         "_run_start", "_state", "_step_decodes", "_step_start", "_version", "batching", "cost",
-        "idle_since", "key", "path", "prompts_done", "stale",
+        "idle_since", "key", "path", "prompts_done", "read", "stale",
     )  # fmt: skip
 
     def __init__(
@@ -92,6 +92,8 @@ class Engine(Residents):
         self.cost = cost
         self.batching: Batching = batching.make(client.options)
         self.prompts_done = 0
+        #: Prompt tokens that steps which have ended have read.
+        self.read = 0
         self._reading = reading
         self._leave = leave
         self._fetch = fetch
@@ -194,6 +196,20 @@ class Engine(Residents):
         for sequence in self.decoding.live():
             self._record_residence(sequence)
 
+    @property
+    def unread(self) -> int:
+        """Prompt tokens here that no step which has ended has read."""
+        found = self.reuse.hits if self.reuse is not None else 0
+        return self.accepted + self.recomputed - found - self.read
+
+    def free_blocks(self, earliest: float) -> int:
+        """Blocks that nobody uses once all steps that end before `earliest` have ended."""
+        free = self.kv.free
+        if self._state == _RUNNING:
+            steps = first_step_at(self._run, earliest, self._run_start, self._limit) - 1
+            free -= self.decoding.need(steps) if steps else 0
+        return free
+
     # --- steps ------------------------------------------------------------------------------------
 
     def _poke(self, now: float, earliest: float) -> None:
@@ -275,6 +291,7 @@ class Engine(Residents):
             batch = decoding.count
             kv.free -= decoding.advance(1)
             self._decoded_at = now
+        self.read += prefill
         start = self._step_start
         self._recorder.steps.extend((
             self.index, start, now, 1, batch, batch + prefill, prefill, kv.used, now - start

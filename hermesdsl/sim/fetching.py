@@ -16,6 +16,8 @@ from hermesdsl.sim.kv import Hold
 from hermesdsl.sim.nodes import Fetch
 from hermesdsl.sim.parting import Partings
 from hermesdsl.sim.roles import Roles
+from hermesdsl.sim.routing.admission import NOBODY
+from hermesdsl.sim.visiting import NOT_ADMITTED
 from hermesdsl.sim.walk import Thread
 
 
@@ -30,6 +32,9 @@ class Fetching(Partings):
         turn, request = node.turn(thread), thread.request
         hold = self._hold(thread, node.model, now)
         client = self._fetcher(thread, node, hold, turn)
+        if client == NOBODY:
+            self._refuse(thread, NOT_ADMITTED, now)
+            return False
         thread.node, thread.enter, thread.moved, thread.produces = node, now, 0.0, 0
         thread.bound = client
         lookup = Lookup(
@@ -48,7 +53,7 @@ class Fetching(Partings):
             thread.fetching = (request, node.columns[0], client, turn, now, thread.start)
             return True
         if thread.cached:
-            self._charge(thread, client)
+            self._charge(thread, client, node.stage)
             return False
         thread.client = client
         self._record(thread, now, now, nan)

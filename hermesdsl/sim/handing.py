@@ -17,13 +17,14 @@ from hermesdsl.sim.load import Offered
 from hermesdsl.sim.network.network import Flow
 from hermesdsl.sim.nodes import EngineVisit
 from hermesdsl.sim.record import Recorder
-from hermesdsl.sim.router import ClientLoad
+from hermesdsl.sim.routing.admission import NOBODY
+from hermesdsl.sim.routing.load import Charge, ClientLoad
 from hermesdsl.sim.transfer import Transfers
 from hermesdsl.sim.visit_rows import VisitRows
 from hermesdsl.sim.walk import Thread
 
 #: Why a request is refused (`record.REASONS`).
-TOO_LONG, QUEUE_FULL, BY_PIPELINE = 1, 2, 3
+TOO_LONG, QUEUE_FULL, BY_PIPELINE, NOT_ADMITTED = 1, 2, 3, 4
 
 
 @dataclass
@@ -31,7 +32,8 @@ class Ahead:
     """The visit that follows a prompt whose KV moves layer by layer, begun while it is read.
 
     `hold` is the KV as it will be at the source; `sequence` at the client `client`, None while
-    there is none; `tokens` it will have produced; `charges` as of threads.
+    there is none, which is the `reason` to refuse it; `tokens` it will have produced; `charges` as
+    of threads.
     """
 
     node: EngineVisit
@@ -39,7 +41,8 @@ class Ahead:
     tokens: int
     sequence: Sequence | None = None
     client: int = -1
-    charges: int = 0
+    charges: Charge = (0, 0, 0)
+    reason: int = TOO_LONG
 
 
 class HandOvers(VisitRows):
@@ -57,8 +60,13 @@ class HandOvers(VisitRows):
     def _refuse(self, thread: Thread, reason: int, now: float) -> None:
         raise NotImplementedError
 
-    def _choose(self, thread: Thread, node: EngineVisit, hold: Hold | None, turn: int) -> Engine:
-        """Where the KV is, if that is one of the pool's clients; else where its router says."""
+    def _choose(
+        self, thread: Thread, node: EngineVisit, hold: Hold | None, turn: int
+    ) -> Engine | None:
+        """Where the KV is, if that is one of the pool's clients; else where its router says.
+
+        None: the pool does not admit it.
+        """
         if node.fixed is not None:
             index = node.fixed
         elif thread.bound in node.members and not node.judges:
@@ -70,7 +78,7 @@ class HandOvers(VisitRows):
         else:
             router = node.paired.get(hold.engine.index, node.router)
             index = router.pick(thread.request, node.draw(turn))
-        return self.engines[index]
+        return None if index == NOBODY else self.engines[index]
 
     @staticmethod
     def _fits(engine: Engine, tokens: int, hold: Hold | None) -> bool:
@@ -105,6 +113,9 @@ class HandOvers(VisitRows):
         ahead = thread.ahead
         node, hold = ahead.node, ahead.hold
         engine = self._choose(thread, node, hold, node.turn(thread))
+        if engine is None:
+            ahead.reason = NOT_ADMITTED
+            return
         if not self._fits(engine, thread.context + ahead.tokens - 1, hold):
             return
         sequence = Sequence(thread.request, thread, hold.tokens, ahead.tokens - 1)
@@ -115,9 +126,10 @@ class HandOvers(VisitRows):
         sequence.source, sequence.text = hold, thread.breaks
         ahead.sequence = sequence
         ahead.client = engine.index
-        self._load.requests[engine.index] += 1
-        ahead.charges = thread.context + ahead.tokens
-        self._load.tokens[engine.index] += ahead.charges
+        whole = thread.context + ahead.tokens
+        ahead.charges = self._load.add(
+            engine.index, thread.request, node.decode, whole, ahead.tokens
+        )
         engine.submit(sequence, now, arrival=False)
 
     def _follow_ahead(self, thread: Thread, now: float) -> None:
@@ -125,7 +137,7 @@ class HandOvers(VisitRows):
         ahead, thread.ahead = thread.ahead, None
         assert ahead is not None
         if ahead.sequence is None:
-            self._refuse(thread, TOO_LONG, now)
+            self._refuse(thread, ahead.reason, now)
             return
         assert thread.holds is not None
         del thread.holds[ahead.node.model]

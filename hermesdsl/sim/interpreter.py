@@ -31,9 +31,10 @@ from hermesdsl.sim.nodes import (
     Wait,
 )
 from hermesdsl.sim.record import COMPLETED, REFUSED, Recorder
-from hermesdsl.sim.router import ClientLoad
+from hermesdsl.sim.routing.admission import NOBODY
+from hermesdsl.sim.routing.load import ClientLoad
 from hermesdsl.sim.transfer import Transfers
-from hermesdsl.sim.visiting import BY_PIPELINE, QUEUE_FULL
+from hermesdsl.sim.visiting import BY_PIPELINE, NOT_ADMITTED, QUEUE_FULL
 from hermesdsl.sim.walk import Thread
 
 #: Called now and then with (simulated seconds, requests that have ended, requests offered).
@@ -189,7 +190,11 @@ class Interpreter(Fetching):
                     return
                 thread = joined
             elif isinstance(node, Pick):
-                onward, turn = node.pick(thread), 0
+                picked = node.pick(thread)
+                if picked is None:
+                    self._refuse(thread, NOT_ADMITTED, now)
+                    return
+                onward, turn = picked, 0
                 continue
             elif isinstance(node, Again) and self._repeats(thread, node):
                 onward, turn = node.back, 0
@@ -252,19 +257,27 @@ class Interpreter(Fetching):
         index = node.fixed
         if index is None:
             index = node.router.pick(request, node.draw(turn))
+        if index == NOBODY:
+            self._refuse(thread, NOT_ADMITTED, now)
+            return
         thread.node, thread.enter, thread.start, thread.moved = node, now, nan, 0.0
         thread.produces = 0
-        self._charge(thread, index)
+        self._charge(thread, index, node.stage)
         server = self.servers[index]
         count = ledger.sequences(node.stage, thread)
         tokens = ledger.reads(node.stage, thread, self._offered.prompts[request])
         seconds = None if node.seconds is None else node.seconds(thread, turn)
         if isinstance(server, BatchEngine):
             cost = node.costs[index] if seconds is None else seconds
+            if self._load.timed:
+                alone = cost if isinstance(cost, float) else cost.seconds(count, tokens)
+                self._load.ask(index, alone)
             server.submit(Job(thread, count, tokens, cost), now)
             return
         if seconds is None:
             seconds = node.costs[index].seconds(count, tokens)
+        if self._load.timed:
+            self._load.ask(index, seconds)
         if not server.submit(thread, seconds, now):
             self._discharge(thread)
             self._refuse(thread, QUEUE_FULL, now)

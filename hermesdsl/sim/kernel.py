@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heappop, heappush
-from math import inf
+from math import floor, inf
 from typing import TypeAlias
 
 #: Priorities at one instant: requests arrive; steps end (and the next begin); what the steps sent
@@ -23,17 +23,28 @@ Action: TypeAlias = Callable[[float, int], None]
 class Kernel:
     """One heap of events; an event is a function called with (time in seconds, argument)."""
 
-    __slots__ = ("_heap", "_planned", "now")
+    __slots__ = ("_heap", "_looks", "_planned", "now")
 
     def __init__(self) -> None:
         self.now = 0.0
         self._heap: list[tuple[float, int, int, int, Action, int]] = []
         self._planned = 0
+        #: (when next, period, what is called) of those who look on.
+        self._looks: list[tuple[float, float, Callable[[float], None]]] = []
 
     def at(self, time: float, priority: int, key: int, action: Action, argument: int = 0) -> None:
         """Call `action(time, argument)` when the clock reaches `time` (seconds, not the past)."""
         self._planned += 1
         heappush(self._heap, (time, priority, key, self._planned, action, argument))
+
+    def every(self, period: float, look: Callable[[float], None]) -> None:
+        """Call `look(time)` with multiples of `period`, before all that happens then or later.
+
+        No event: of several multiples between two events only the last is looked at, and none
+        after the last event. `look` plans nothing.
+        """
+        following = (_multiples(self.now, period) + 1) * period
+        self._looks.append((following, period, look))
 
     @property
     def pending(self) -> int:
@@ -42,8 +53,25 @@ class Kernel:
 
     def run(self, until: float = inf) -> None:
         """Process every event up to and including time `until`, the new ones among them."""
-        heap = self._heap
+        heap, looks = self._heap, self._looks
         while heap and heap[0][0] <= until:
+            if looks:
+                self._look_on(heap[0][0])
             time, _, _, _, action, argument = heappop(heap)
             self.now = time
             action(time, argument)
+
+    def _look_on(self, time: float) -> None:
+        for place, (due, period, look) in enumerate(self._looks):
+            if time >= due:
+                last = _multiples(time, period)
+                look(last * period)
+                self._looks[place] = ((last + 1) * period, period, look)
+
+
+def _multiples(time: float, period: float) -> int:
+    """The most periods that, multiplied out, are not above a time."""
+    count = floor(time / period)
+    if count * period > time:
+        return count - 1
+    return count + 1 if (count + 1) * period <= time else count

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hermesdsl.sim.ledger import Leaves
     from hermesdsl.sim.repeat import Repeat
     from hermesdsl.sim.roles import Roles
-    from hermesdsl.sim.router import Router
+    from hermesdsl.sim.routing import Router
     from hermesdsl.sim.walk import Thread
 
 
@@ -175,8 +175,8 @@ class Pick(Node):
         self.lane = lane
         self.sides: dict[int, Onward] = {}
 
-    def pick(self, thread: Thread) -> Onward:
-        """The visit for a thread that comes now."""
+    def pick(self, thread: Thread) -> Onward | None:
+        """The visit for a thread that comes now; None if the pool does not admit it."""
         best = None
         for hold in (thread.holds or {}).values():
             onward = self.sides.get(hold.engine.index)
@@ -190,7 +190,7 @@ class Pick(Node):
         if best is not None:
             return self.sides[best.engine.index]
         turn = self.turns.get(thread.request, 0) if self.turns is not None else 0
-        return self.sides[self.router.pick(thread.request, turn + (self.lane << 32))]
+        return self.sides.get(self.router.pick(thread.request, turn + (self.lane << 32)))
 
     def following(self) -> list[Node]:
         """See `Node`."""
@@ -201,15 +201,16 @@ class EngineVisit(Visit):
     """Reading the context, producing tokens, or both, on an LLM engine.
 
     `model` names whose KV it reads and leaves; `produce` the tokens of its decode, None if it only
-    reads; `hidden` as written; `visible`: they are the user's as they come. `keeps`: a later stage
-    may read its KV. `opens`: the first half of a stage that reads elsewhere. `layerwise`: its KV
-    begins to move to the next visit with the last step of the prompt. `paired`: routers by the
+    reads; `decode` the stage that says so; `hidden` as written; `visible`: they are the user's as
+    they come. `keeps`: a later stage may read its KV. `opens`: the first half of a stage that reads
+    elsewhere. `layerwise`: its KV begins to move to the next visit with the last step of the
+    prompt. `paired`: routers by the
     client that hands over. `roles`: of the clients that may read here, if they change; `affine`: it
     runs where its KV is, if it can. `judges`: it reads a text of its own and leaves no KV.
     """
 
-    __slots__ = ("affine", "hidden", "judges", "keeps", "layerwise", "model", "opens", "paired",
-                 "produce", "roles", "visible")  # fmt: skip
+    __slots__ = ("affine", "decode", "hidden", "judges", "keeps", "layerwise", "model", "opens",
+                 "paired", "produce", "roles", "visible")  # fmt: skip
 
     def __init__(
         self, onward: Onward, stage: StageNode, pool: str, members: tuple[int, ...],
@@ -218,6 +219,7 @@ class EngineVisit(Visit):
         super().__init__(onward, stage, pool, members, router)
         self.model = model
         self.produce: Callable[[Thread, int], int] | None = None
+        self.decode = stage
         self.hidden = False
         self.visible = False
         self.keeps = False

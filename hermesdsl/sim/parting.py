@@ -13,7 +13,7 @@ from hermesdsl.sim.kernel import Kernel
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.nodes import Node, ReplicaEnd, Replicas, Wait
 from hermesdsl.sim.record import Recorder
-from hermesdsl.sim.router import ClientLoad
+from hermesdsl.sim.routing.load import ClientLoad
 from hermesdsl.sim.servers import Server
 from hermesdsl.sim.transfer import Transfers
 from hermesdsl.sim.visiting import EngineVisits

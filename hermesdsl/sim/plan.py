@@ -21,7 +21,7 @@ from hermesdsl.sim.foresight import look_ahead
 from hermesdsl.sim.fork import join_of
 from hermesdsl.sim.nodes import Again, End, Node, ReplicaEnd, Replicas, Wait
 from hermesdsl.sim.repeat import REPEATS
-from hermesdsl.sim.router import Routers
+from hermesdsl.sim.routing.pools import Routers
 
 ENDS = ("input", "output", "refused")
 

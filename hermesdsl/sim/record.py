@@ -25,7 +25,8 @@ Table: TypeAlias = "dict[str, Column]"
 UNFINISHED, COMPLETED, REFUSED = 0, 1, 2
 #: Texts of the column `reason`.
 REASONS = (
-    "", "needs more KV than the client has", "a queue was full", "refused by its pipeline"
+    "", "needs more KV than the client has", "a queue was full", "refused by its pipeline",
+    "not admitted to a pool",
 )  # fmt: skip
 
 #: Columns of the tables that are filled row by row (integers are exact as doubles below 2^53).
@@ -36,6 +37,7 @@ VISIT_COLUMNS = ("request", "stage", "client", "pass", "enter_s", "start_s", "en
                  "critical")  # fmt: skip
 SERVICE_COLUMNS = ("client", "start_s", "end_s", "requests", "share")
 TRANSFER_COLUMNS = ("request", "source", "target", "bytes", "start_s", "end_s")
+SCALING_COLUMNS = ("client", "start_s", "ready_s", "stop_s")
 _INTEGERS = frozenset({"client", "steps", "batch", "tokens", "prefill_tokens", "kv_blocks",
                        "request", "requests", "stage", "pass", "critical", "first_step",
                        "last_step", "source", "target"})  # fmt: skip
@@ -207,6 +209,8 @@ class Run:
 
     `transfers`, one row per move of KV between clients that arrived, in that order: ``request``,
     ``source``, ``target`` (clients), ``bytes``, ``start_s``, ``end_s``.
+    `scaling`, one row per time that a member of a pool with `autoscale` ran: ``client``,
+    ``start_s`` (it began to load weights), ``ready_s``, ``stop_s`` (at the latest `end_s`).
     `counts`: offered, admitted, completed, refused, unfinished. `window`: (warmup, duration or
     None) in seconds. `makespan_s`: first arrival to last finish. `in_system`: ``time_s`` and
     ``requests`` (number present) at points evenly spaced over the arrivals. `end_s`: the clock
@@ -234,6 +238,7 @@ class Run:
     services: Table = field(default_factory=dict)
     tiers: tuple[TierSummary, ...] = ()
     links: tuple[LinkSummary, ...] = ()
+    scaling: Table = field(default_factory=dict)
     reasons: tuple[str, ...] = field(default=REASONS)
 
 

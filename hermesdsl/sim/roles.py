@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from hermesdsl.graph.types import Spec
-    from hermesdsl.sim.router import ClientLoad, Router
+    from hermesdsl.sim.routing import Router
+    from hermesdsl.sim.routing.load import ClientLoad
 
 #: Makes the router of a pool over some clients.
 MakeRouter: TypeAlias = "Callable[[tuple[int, ...]], Router]"

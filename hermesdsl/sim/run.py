@@ -29,7 +29,9 @@ from hermesdsl.sim.plan import Planner, stages_of
 from hermesdsl.sim.record import Recorder, Run
 from hermesdsl.sim.reference import SteppedEngine
 from hermesdsl.sim.requests import RequestBatch
-from hermesdsl.sim.router import ClientLoad, Routers
+from hermesdsl.sim.routing.context import Scene
+from hermesdsl.sim.routing.load import ClientLoad
+from hermesdsl.sim.routing.pools import Routers
 from hermesdsl.sim.servers import server
 from hermesdsl.sim.supported import raise_unless_supported
 from hermesdsl.sim.swap import host_memories, swaps
@@ -75,8 +77,11 @@ def simulate(
     if interpreter.caches:
         interpreter.released = interpreter.offer
     _make_clients(point, index, costs, interpreter, kernel, recorder, network, reference)
-    pools = system.placement.graph["pools"]
-    routers = Routers(pools, index, state, seed, offered, interpreter.engines)
+    scene = Scene(
+        seed, offered, state, interpreter.engines, interpreter.servers, kernel, recorder,
+        interpreter, system.classes,
+    )  # fmt: skip
+    routers = Routers(system, index, scene)
     planner = Planner(point, index, routers, services)
     for name in dict.fromkeys(system.workloads[w].pipeline for w in chosen.workloads):
         planner.add(name)
@@ -90,7 +95,9 @@ def simulate(
         interpreter.run(inf)
     engines = interpreter.engines.values()
     caches = interpreter.caches.values()
-    run = records(point, recorder, plan.stages, tuple(index), engines, caches, network.links())
+    run = records(
+        point, recorder, plan.stages, tuple(index), engines, routers, caches, network.links()
+    )
     conservation.check(run, engines, recorder, network)
     conservation.check_caches(run, caches)
     return run

@@ -16,7 +16,7 @@ from hermesdsl.graph.types import Client, CompiledSystem, Experiment, Pool, Spec
 from hermesdsl.sim import lookups
 from hermesdsl.sim.batching import POLICIES
 from hermesdsl.sim.order import ORDERS
-from hermesdsl.sim.router import ROUTERS
+from hermesdsl.sim.routing.checks import around, bypassed, routing
 from hermesdsl.sim.servers import SERVER_ORDERS
 from hermesdsl.sim.stages import Unsupported, hand_overs, not_yet, plain, unknown
 from hermesdsl.sim.swap import nearest_memories, swaps
@@ -38,7 +38,7 @@ _SERVER_ACTED_ON: Mapping[str, frozenset[str]] = MappingProxyType(
 )
 #: The one value of an option that asks for nothing special; absent, None and False ask for nothing.
 _ENGINE_PLAIN: Mapping[str, Value] = MappingProxyType({"speculate": "off", "dp": 1})
-_POOL_PLAIN: Mapping[str, Value] = MappingProxyType({"admission": "always"})
+_POOL_ACTED_ON = frozenset({"route", "members", "convert", "admission", "autoscale"})
 _WORKLOAD_ACTED_ON = frozenset({"turns", "think_time", "prefix"})
 
 _NOTHING_PLAIN: Mapping[str, Value] = MappingProxyType({})
@@ -75,6 +75,7 @@ def check(
     if not found:
         found.extend(_lending(system, experiment, pools))
         found.extend(lookups.check(system, experiment))
+        found.extend(bypassed(system, experiment))
     for path in clients:
         found.extend(_client(system, system.placement.nodes[path]["client"]))
     return list(dict.fromkeys(found))
@@ -127,6 +128,9 @@ def _lending(
                             notes=("help: leave its `role` at `both`",))  # fmt: skip
                 break
         sources = handing.get(name, set())
+        for other in (name, *sorted(sources)):
+            for key, setting in around(known[other]):
+                yield not_yet(f"`{key} = {setting}` of pool `{other}` beside {what}")
         if not sources:
             help_ = "help: put it on a pool that answers what another pool has read"
             yield error("HMS505", f"{what} converts nothing: no pool hands over to it",
@@ -141,14 +145,8 @@ def _pool(system: CompiledSystem, name: str, clients: dict[str, None]) -> Iterat
     if not pool.members:
         yield error("HMS505", f"{where} has no members")
     clients.update(dict.fromkeys(pool.members))
-    if pool.route.name not in ROUTERS:
-        yield not_yet(
-            f"`route = {pool.route.name}` of {where}",
-            f"help: these can be executed: {', '.join(ROUTERS)}",
-        )
-    elif pool.route.args.get("staleness"):
-        yield not_yet(f"`staleness` of the route of {where}")
-    yield from plain(where, pool.options, _POOL_PLAIN, frozenset({"route", "members", "convert"}))
+    yield from plain(where, pool.options, _NOTHING_PLAIN, _POOL_ACTED_ON)
+    yield from routing(system, pool, where)
 
 
 def _client(system: CompiledSystem, client: Client) -> Iterator[Diagnostic]:

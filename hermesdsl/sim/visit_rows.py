@@ -6,13 +6,17 @@ The ground on which the interpreter stands. Knows threads and nodes; not where a
 from __future__ import annotations
 
 from math import isnan, nan
+from typing import TYPE_CHECKING
 
 from hermesdsl.sim.kernel import Kernel
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.nodes import EngineVisit, Visit
 from hermesdsl.sim.record import Recorder
-from hermesdsl.sim.router import ClientLoad
+from hermesdsl.sim.routing.load import ClientLoad
 from hermesdsl.sim.walk import Thread
+
+if TYPE_CHECKING:
+    from hermesdsl.graph.types import StageNode
 
 
 class VisitRows:
@@ -28,16 +32,14 @@ class VisitRows:
         self._live: dict[int, Thread] = {}
         self._parts = 0
 
-    def _charge(self, thread: Thread, client: int) -> None:
+    def _charge(self, thread: Thread, client: int, stage: StageNode) -> None:
+        request = thread.request
+        tokens = thread.context + (thread.produces or self._offered.outputs[request])
         thread.client = client
-        thread.charges = thread.context + (thread.produces or self._offered.outputs[thread.request])
-        self._load.requests[client] += 1
-        self._load.tokens[client] += thread.charges
+        thread.charges = self._load.add(client, request, stage, tokens, thread.produces)
 
     def _discharge(self, thread: Thread) -> None:
-        client = thread.client
-        self._load.requests[client] -= 1
-        self._load.tokens[client] -= thread.charges
+        self._load.remove(thread.client, thread.charges, self._kernel.now)
         thread.client = -1
 
     def _part(self) -> int:

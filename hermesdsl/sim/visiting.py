@@ -16,6 +16,7 @@ from hermesdsl.sim.decoding import INCOMING, QUEUED, Sequence
 from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.handing import (
     BY_PIPELINE,
+    NOT_ADMITTED,
     QUEUE_FULL,
     TOO_LONG,
     HandOvers,
@@ -26,7 +27,7 @@ from hermesdsl.sim.kv import Hold
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.nodes import End, EngineVisit
 from hermesdsl.sim.record import REFUSED, Recorder
-from hermesdsl.sim.router import ClientLoad
+from hermesdsl.sim.routing.load import ClientLoad
 from hermesdsl.sim.transfer import Transfers
 from hermesdsl.sim.walk import Thread
 
@@ -52,6 +53,11 @@ class EngineVisits(HandOvers):
         self.released: Released | None = None
         #: True while requests arrive from outside: they may join a step that begins now.
         self._arriving = False
+
+    @property
+    def arriving(self) -> bool:
+        """Requests are arriving from outside: steps that end now have not ended yet."""
+        return self._arriving
 
     def _go(self, thread: Thread, onward: Onward, turn: int, now: float) -> None:
         raise NotImplementedError
@@ -99,6 +105,9 @@ class EngineVisits(HandOvers):
         """To the engine that will serve it, with `left` tokens of its context to be read."""
         engine = self._choose(thread, node, hold, node.turn(thread))
         thread.bound = -1
+        if engine is None:
+            self._refuse(thread, NOT_ADMITTED, now)
+            return
         if not self._fits(engine, thread.context + max(thread.produces - 1, 0), hold):
             if node.roles is not None:
                 node.roles.read(thread.request)
@@ -125,19 +134,19 @@ class EngineVisits(HandOvers):
                 engine.resume(sequence, hold)
             else:
                 sequence.source = hold
-        self._admit(thread, engine, sequence, now)
+        self._admit(thread, node, engine, sequence, now)
 
     def _judge(self, thread: Thread, node: EngineVisit, now: float) -> None:
         """A check by an engine's model: it reads a text of its own, and answers with one token."""
         text = ledger.reads(node.stage, thread, self._offered.prompts[thread.request])
         engine = self._choose(thread, node, None, node.turn(thread))
-        if not engine.fits(text):
-            self._refuse(thread, TOO_LONG, now)
+        if engine is None or not engine.fits(text):
+            self._refuse(thread, NOT_ADMITTED if engine is None else TOO_LONG, now)
             return
         sequence = Sequence(thread.request, thread, text, 1)
         sequence.visible = False
         thread.produces, thread.owed = 0, 1
-        self._admit(thread, engine, sequence, now)
+        self._admit(thread, node, engine, sequence, now)
 
     def _hold(self, thread: Thread, model: str, now: float) -> Hold | None:
         """The KV of a model that can be used; what was lost or cut off is forgotten."""
@@ -149,10 +158,12 @@ class EngineVisits(HandOvers):
             return None
         return hold
 
-    def _admit(self, thread: Thread, engine: Engine, sequence: Sequence, now: float) -> None:
+    def _admit(
+        self, thread: Thread, node: EngineVisit, engine: Engine, sequence: Sequence, now: float
+    ) -> None:
         thread.sequence = sequence
         thread.enter, thread.moved = now, 0.0
-        self._charge(thread, engine.index)
+        self._charge(thread, engine.index, node.decode)
         engine.submit(sequence, now, arrival=self._arriving)
 
     def leave(self, engine: Engine, sequence: Sequence, now: float) -> None:
@@ -234,8 +245,7 @@ class EngineVisits(HandOvers):
         ahead, thread.ahead = thread.ahead, None
         if ahead is not None and ahead.sequence is not None:
             self._take_back(thread, ahead.sequence, self.engines[ahead.client], now)
-            self._load.requests[ahead.client] -= 1
-            self._load.tokens[ahead.client] -= ahead.charges
+            self._load.remove(ahead.client, ahead.charges, now)
         sequence = thread.sequence
         assert sequence is not None
         self._take_back(thread, sequence, self.engines[thread.client], now)
@@ -257,4 +267,4 @@ class EngineVisits(HandOvers):
             self._call_off(thread, now)
 
 
-__all__ = ["BY_PIPELINE", "QUEUE_FULL", "TOO_LONG", "EngineVisits", "Released"]
+__all__ = ["BY_PIPELINE", "NOT_ADMITTED", "QUEUE_FULL", "TOO_LONG", "EngineVisits", "Released"]

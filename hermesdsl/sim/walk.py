@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hermesdsl.sim.identity import Breaks
     from hermesdsl.sim.kv import Hold
     from hermesdsl.sim.nodes import Node
+    from hermesdsl.sim.routing.load import Charge
 
 
 class Thread:
@@ -72,7 +73,7 @@ class Thread:
         self.moved = 0.0
         self.produces = 0
         self.owed = 0
-        self.charges = 0
+        self.charges: Charge = (0, 0, 0)
         self.sequence: Sequence | None = None
         self.opened: tuple[float, float, float] | None = None
         self.ahead: Ahead | None = None

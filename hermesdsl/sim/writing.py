@@ -21,6 +21,7 @@ from hermesdsl.sim.record import (
     COMPLETED,
     REFUSED,
     RESIDENCE_COLUMNS,
+    SCALING_COLUMNS,
     SERVICE_COLUMNS,
     STEP_COLUMNS,
     TRANSFER_COLUMNS,
@@ -35,6 +36,7 @@ from hermesdsl.sim.record import (
     number_in_system,
     table,
 )
+from hermesdsl.sim.routing.pools import Routers
 from hermesdsl.sim.tokens import ends_of_steps
 
 
@@ -44,6 +46,7 @@ def records(
     stages: Ordered[str],
     clients: Ordered[str],
     engines: Iterable[Engine],
+    routers: Routers,
     caches: Iterable[Hierarchy] = (),
     links: tuple[LinkSummary, ...] = (),
 ) -> Run:
@@ -65,6 +68,8 @@ def records(
     status, finish = requests["status"], requests["finish_s"]
     arrival, let_in = requests["arrival_s"], status != REFUSED
     ended = finish[status == COMPLETED]
+    end = _end(experiment, arrival, ended)
+    routers.settle(end)
     return Run(
         experiment=experiment.name,
         seed=point.seed,
@@ -81,12 +86,13 @@ def records(
         engines=_engines(engines, steps, len(clients)),
         counts=_counts(status),
         makespan_s=float(ended.max() - arrival[0]) if len(ended) else 0.0,
-        end_s=_end(experiment, arrival, ended),
+        end_s=end,
         in_system=number_in_system(arrival[let_in], finish[let_in]),
         visits=visits,
         services=table(recorder.services, SERVICE_COLUMNS),
         tiers=tuple(tier for cache in caches for tier in cache.summaries()),
         links=links,
+        scaling=table(routers.scaling, SCALING_COLUMNS),
     )
 
 

@@ -175,7 +175,7 @@ def test_a_single_path_of_thought_eight_times_as_long():
 def test_a_time_below_nothing_is_no_time():
     body = "a: Step on cpu { service = 5 s - 1 s / 1 tok * prompt }; input -> a -> output"
     assert took(ran(body, [3, 5])) == [2.0, 0.0]
-    with pytest.raises(SpecError, match="HMS304: the formula `P.a/service` comes to -4"):
+    with pytest.raises(SpecError, match=r"HMS304: the formula `P\.a/service` comes to -4"):
         ran(body, [3, 9])
 
 

@@ -13,6 +13,7 @@ from hand_built import MODEL, AffineCost, batch
 from hosts import hosted
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pooled import with_pool
 from shared_texts import shared
 from test_reference import assert_same, on_links
 
@@ -49,6 +50,16 @@ conditions = st.sampled_from(
         Guard("==", ("model", "=small")),
     ]
 )
+
+admissions = st.sampled_from(
+    [Spec("queue_limit", {"n": 1}), Spec("queue_limit", {"n": 3}),
+     Spec("token_bucket", {"rate": 0.05 / TICK, "burst": 2})]
+)  # fmt: skip
+routes = st.sampled_from(
+    [Spec("jsq"), Spec("least_work"), Spec("kv_free"), Spec("power_of_two"), Spec("oracle"),
+     Spec("session_affinity", {"staleness": 5 * TICK}), Spec("prefix_affinity"),
+     Spec("weighted", {"queue": 1.0, "kv": 1.0})]
+)  # fmt: skip
 
 
 class Shapes:
@@ -148,7 +159,7 @@ def systems(draw: st.DrawFn) -> Any:
         "preemption": draw(st.sampled_from(["recompute", "swap"])),
     }  # fmt: skip
     placement = clients(
-        llm=("LlmEngine", draw(st.integers(1, 2)), engine | {"route": Spec("jsq")}),
+        llm=("LlmEngine", draw(st.integers(1, 3)), engine | {"route": draw(routes)}),
         other=("LlmEngine", 1, engine),
         work=("WorkerPool", 1, {"workers": draw(st.integers(1, 3)),
                                 "queue_limit": draw(st.sampled_from([None, None, 2]))}),
@@ -169,6 +180,8 @@ def systems(draw: st.DrawFn) -> Any:
         placement.graph["pools"][name] = Pool(name, members, Spec("jsq"))
     horizon = draw(st.sampled_from([{}, {}, {"horizon": "cut", "duration": 60 * TICK}]))
     built = site(made, placement, **horizon, contention="fair")
+    for pool in draw(st.sets(st.sampled_from(["llm", "work", "judge"]), max_size=1)):
+        built = with_pool(built, pool, admission=draw(admissions))
     devices = [part for part in built.hardware if part.endswith(".gpu")]
     hosted(built.hardware, devices, bandwidth=1000.0 / TICK)
     return draw(on_links(built))

@@ -42,7 +42,19 @@ policies = st.sampled_from(
     ]
 )
 routes = st.sampled_from(
-    [Spec("round_robin"), Spec("jsq"), Spec("jsq", {"by": "tokens"}), Spec("random")]
+    [
+        Spec("round_robin"),
+        Spec("jsq"),
+        Spec("jsq", {"by": "tokens"}),
+        Spec("random"),
+        Spec("least_work"),
+        Spec("oracle", {"staleness": 10 * TICK}),
+        Spec("kv_free"),
+        Spec("kv_free", {"staleness": 7 * TICK}),
+        Spec("power_of_two"),
+        Spec("prefix_affinity"),
+        Spec("weighted", {"work": 1.0, "kv": 1.0, "staleness": 9e-4}),
+    ]
 )
 #: (arrival in ticks, prompt, output): anything, or a crowd that runs out of KV.
 offers = st.one_of(

@@ -16,7 +16,7 @@ from test_reference import TICK, both, costs, offers, on_links, settings_of_engi
 from hermesdsl.diagnostics import SpecError
 from hermesdsl.graph.types import Spec
 from hermesdsl.sim.roles import Roles
-from hermesdsl.sim.router import ClientLoad
+from hermesdsl.sim.routing.load import ClientLoad
 
 SECOND = AffineCost(base=1.0)
 WHOLE = {"batching": Spec("continuous"), "block_size": 1, "max_tokens": 4}

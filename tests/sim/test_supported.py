@@ -107,9 +107,9 @@ def test_defaults_of_the_schema_are_fine():
 
 
 def test_every_problem_is_named_at_once():
-    built = system(chat(), engines={"llm": 2}, route=Spec("power_of_two"), options={"order": "new"})
+    built = system(chat(), engines={"llm": 2}, route=Spec("telepathy"), options={"order": "new"})
     assert refusal(built) == [
-        "HMS506: `route = power_of_two` of pool `llm` cannot be executed yet",
+        "HMS506: `route = telepathy` of pool `llm` cannot be executed yet",
         "HMS506: `order = new` of client `llm[*]` cannot be executed yet",
     ]
 
