@@ -34,14 +34,16 @@ class Sequence:
     KV blocks it has in host memory. `shared`: full KV blocks below its own, those of `parent`.
     `source`: KV at another engine that must be moved here first. `keeps`: its KV outlives it;
     `layerwise`: and begins to move with the last step of its prompt.
-    `visible`: its tokens are the user's. `place`: see `QUEUED` and its like; `cancelled`: to be
+    `worked`: seconds of the steps that it was in, `mark` of all steps with decodes when it last began
+    to decode; `read`: those until its first token; `opened`: step of the engine's clock after which
+    it first decoded (-1: not yet). `visible`: its tokens are the user's. `place`: see `QUEUED` and its like; `cancelled`: to be
     taken out at the next step boundary. `start`, `first`: times of its first step, first token.
     """
 
     __slots__ = ("again", "base", "cancelled", "first", "fresh", "held", "joined", "keeps",
-                 "layerwise", "left", "parent", "place", "prompt", "remaining", "request",
-                 "serial", "shared", "since", "source", "start", "started",
-                 "swapped", "turn", "visible", "visit")  # fmt: skip
+                 "layerwise", "left", "mark", "opened", "parent", "place", "prompt", "read", "remaining",
+                 "request", "serial", "shared", "since", "source", "start", "started",
+                 "swapped", "turn", "visible", "visit", "worked")  # fmt: skip
 
     def __init__(self, request: int, visit: Thread | None, prompt: int, remaining: int) -> None:
         self.request = request
@@ -69,6 +71,10 @@ class Sequence:
         self.cancelled = False
         self.start = nan
         self.first = nan
+        self.worked = 0.0
+        self.read = 0.0
+        self.mark = 0.0
+        self.opened = -1
 
 
 class Decoding(Protocol):

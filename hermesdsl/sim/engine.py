@@ -71,7 +71,7 @@ class Engine:
         "_cancelled", "_decoded_at", "_fetch", "_free_from", "_incoming", "_interrupted", "_kernel",
         "_leave", "_limit", "_reading", "_ready", "_recorder", "_run", "_run_start", "_slices",
         "_state", "_step_decodes", "_step_start", "_version", "accepted", "batching", "cost",
-        "decoding", "holds", "host", "idle_since", "index", "kept", "key", "kv", "max_batch",
+        "decoded_s", "decoding", "holds", "host", "idle_since", "index", "kept", "key", "kv", "max_batch",
         "path", "preemptions", "prompts_done", "recomputed", "stale", "waiting",
     )  # fmt: skip
 
@@ -127,6 +127,8 @@ class Engine:
         #: End of the last step in which anything decoded; earliest start of the next step.
         self._decoded_at = 0.0
         self._free_from = 0.0
+        #: Seconds of all steps so far in which anything decoded.
+        self.decoded_s = 0.0
         self._run = DecodeRun((), 1, 0.0)
         self._run_start = 0.0
         self._limit = 0
@@ -448,6 +450,7 @@ class Engine:
             batch = decoding.count
             kv.free -= decoding.advance(1)
             self._decoded_at = now
+            self.decoded_s += now - self._step_start
         start = self._step_start
         self._recorder.steps.extend((
             self.index, start, now, 1, batch, batch + prefill, prefill, kv.used, now - start
@@ -456,6 +459,7 @@ class Engine:
             self._end_sequences(decoding.finished(), now)
         for sequence, take in self._slices:
             sequence.left -= take
+            sequence.worked += now - start
             if sequence.cancelled:
                 self._discard(sequence, now)
             elif not sequence.left:
@@ -526,7 +530,10 @@ class Engine:
     def _join(self, sequence: Sequence) -> None:
         sequence.held = 0
         sequence.place = DECODING
+        sequence.mark = self.decoded_s
         self.decoding.join(sequence)
+        if sequence.opened < 0:
+            sequence.opened = sequence.joined
 
     def _join_ready(self, now: float) -> None:
         for sequence in self._ready:
@@ -553,6 +560,7 @@ class Engine:
         if sequence.fresh:
             sequence.fresh = False
             sequence.first = now
+            sequence.read = sequence.worked
         sequence.remaining -= 1
         if sequence.remaining:
             self._join(sequence)
@@ -695,6 +703,7 @@ class Engine:
         recorder = self._recorder
         request, done = sequence.request, clock - sequence.joined
         recorder.generated[request] += done
+        sequence.worked += self.decoded_s - sequence.mark
         if sequence.visible:
             recorder.visible[request] += done
             recorder.residences.extend(
@@ -705,6 +714,7 @@ class Engine:
         """Add the run's rows, one per piece of its step times that it has passed."""
         run, start = self._run, self._run_start
         self._decoded_at = last = start + run.seconds(steps)
+        self.decoded_s += last - start
         batch, context, pieces = run.decodes, run.context, run.pieces
         used = self.kv.used
         extend = self._recorder.steps.extend

@@ -275,6 +275,7 @@ class Planner:
                 visit.fixed = self._clients[self._pools[str(stage.pool)].members[member]]
             reading = self._engine_visit(stage, source, scene, Onward((visit,)))
             reading.opens = True
+            reading.columns = visit.columns
             self._hands_over(reading, visit, {**self._options, **stage.options})
             return reading
         if stage.type_name == "Prefill" and also is None:

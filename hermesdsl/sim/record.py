@@ -30,12 +30,13 @@ STEP_COLUMNS = ("client", "start_s", "end_s", "steps", "batch", "tokens", "prefi
                 "kv_blocks", "first_s")  # fmt: skip
 RESIDENCE_COLUMNS = ("request", "client", "first_step", "last_step", "since_s")
 VISIT_COLUMNS = ("request", "stage", "client", "pass", "enter_s", "start_s", "end_s", "moved_s",
-                 "critical")  # fmt: skip
+                 "part", "first_s", "worked_s", "opened", "critical")  # fmt: skip
+SHOWN_COLUMNS = ("request", "tokens", "time_s")
 SERVICE_COLUMNS = ("client", "start_s", "end_s", "requests", "share")
 TRANSFER_COLUMNS = ("request", "source", "target", "bytes", "start_s", "end_s")
 _INTEGERS = frozenset({"client", "steps", "batch", "tokens", "prefill_tokens", "kv_blocks",
-                       "request", "requests", "stage", "pass", "critical", "first_step",
-                       "last_step", "source", "target"})  # fmt: skip
+                       "request", "requests", "stage", "pass", "part", "opened", "critical",
+                       "first_step", "last_step", "source", "target"})  # fmt: skip
 
 
 class Recorder:
@@ -48,7 +49,7 @@ class Recorder:
     """
 
     __slots__ = ("arrival", "cached", "context", "cut_short", "due", "ended", "finish", "first",
-                 "generated", "last", "reason", "residences", "samples", "services", "status",
+                 "generated", "last", "reason", "residences", "samples", "services", "shown", "status",
                  "steps", "transfers", "visible", "visits")  # fmt: skip
 
     def __init__(self, arrival: array[float]) -> None:
@@ -73,12 +74,14 @@ class Recorder:
         self.transfers = array("d")
         self.services = array("d")
         self.visits = array("d")
+        self.shown = array("d")
 
     def show(self, request: int, tokens: int, now: float) -> None:
         """The user sees `tokens` more tokens, of which the first comes now."""
         if not self.visible[request]:
             self.first[request] = now
         self.visible[request] += tokens
+        self.shown.extend((request, tokens, now))
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,8 @@ class EngineSummary:
 
     `capacity_blocks` of `block_size` tokens; `busy_s` seconds in which it ran steps;
     `preemptions`, and because of them prompt tokens `recomputed` and KV blocks `swapped` out;
-    `steps` iterations.
+    `steps` iterations; `asked` tokens of context looked up in its prefix cache, of which `hits`
+    were found.
     """
 
     client: str
@@ -98,6 +102,8 @@ class EngineSummary:
     recomputed: int
     swapped: int
     steps: int
+    asked: int = 0
+    hits: int = 0
 
 
 @dataclass(frozen=True)
@@ -148,10 +154,14 @@ class Run:
     `stages`, of the last pass that mattered: ``<stage>.enter_s``, ``.start_s``, ``.end_s``,
     ``.client`` (index into `clients` or -1), and ``.passes`` that mattered.
 
-    `visits`, one row per visit of a stage: ``request``, ``stage``, ``client``, ``pass`` (from 0),
-    ``enter_s``, ``start_s`` (first served), ``end_s``, ``moved_s`` (seconds of the wait in which
-    its KV was on the way), ``critical``: 1 if the request waited for it, 0 if it ran beside what
-    the request waited for. `services`, one row per job of a worker pool or batch: ``client``,
+    `visits`, one row per stay at a client for a stage: ``request``, ``stage``, ``client``, ``pass``
+    (from 0), ``enter_s``, ``start_s`` (first served), ``end_s``, ``moved_s`` (seconds of the wait
+    in which its KV was on the way), ``part`` (0: all of a visit; 1 and 2: a visit that reads its
+    prompt at one client and goes on at another), ``first_s`` (its first token, NaN: none),
+    ``worked_s`` (seconds of the steps or services that worked for it), ``critical``: 1 if the
+    request waited for it, 0 if it ran beside what the request waited for. `shown`, one row per
+    time at which tokens became visible other than by decoding (the first of a prompt, and those
+    held back until then): ``request``, ``tokens``, ``time_s``. `services`, one row per job of a worker pool or batch: ``client``,
     ``start_s``, ``end_s``, ``requests``, ``share`` (of the client that it kept busy). `tiers`: of
     the caches that were looked into; `links`: those that carried transfers between clients.
 
@@ -171,7 +181,7 @@ class Run:
     `counts`: offered, admitted, completed, refused, unfinished. `window`: (warmup, duration or
     None) in seconds. `makespan_s`: first arrival to last finish. `in_system`: ``time_s`` and
     ``requests`` (number present) at points evenly spaced over the arrivals. `end_s`: the clock
-    when the run stopped.
+    when the run stopped. `kinds`: type of each of `clients`, such as ``LlmEngine``.
     """
 
     experiment: str
@@ -196,6 +206,8 @@ class Run:
     tiers: tuple[TierSummary, ...] = ()
     links: tuple[LinkSummary, ...] = ()
     reasons: tuple[str, ...] = field(default=REASONS)
+    shown: Table = field(default_factory=dict)
+    kinds: tuple[str, ...] = ()
 
 
 def table(rows: array[float], names: tuple[str, ...]) -> Table:

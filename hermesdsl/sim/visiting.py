@@ -210,7 +210,7 @@ class EngineVisits:
         assert thread is not None
         node = thread.node
         assert isinstance(node, EngineVisit)
-        self._record(thread, sequence.start, now, sequence.first)
+        self._record(thread, sequence.start, now, sequence)
         self._discharge(thread)
         thread.sequence = None
         self._recorder.due[thread.request] += thread.owed
@@ -261,7 +261,7 @@ class EngineVisits:
         thread.enter, thread.client = now, -1
         if thread.primed == node.model and node.produce is not None:
             thread.primed = ""
-        self._record(thread, now, now, now)
+        self._record(thread, now, now, None)
 
     def _withdraw(self, thread: Thread, now: float) -> None:
         """Take a thread out of the engines where it is."""
@@ -382,32 +382,36 @@ class EngineVisits:
         self._parts += 1
         return self._parts
 
-    def _record(self, thread: Thread, start: float, end: float, first: float) -> None:
-        """A visit is over (or cut, with an `end` of NaN): its rows, one per stage it stands for."""
+    def _record(self, thread: Thread, start: float, end: float, sequence: Sequence | None) -> None:
+        """A stay is over (or cut, with an `end` of NaN): its rows, one per stage it stands for.
+
+        `sequence` is None at a server, and where there was nothing to do.
+        """
         node = thread.node
         assert isinstance(node, Visit)
-        enter, moved = thread.enter, thread.moved
-        if isinstance(node, EngineVisit) and node.opens:
-            thread.opened = (enter, start, moved)
-            return
-        if thread.opened is not None:
-            (enter, start, before), thread.opened = thread.opened, None
-            moved += before
-        turn = node.turn(thread)
+        enter, turn = thread.enter, node.turn(thread)
+        part = 0
+        if isinstance(node, EngineVisit):
+            part = 1 if node.opens else 2 if thread.opened else 0
+            thread.opened = node.opens
+        first = _first_token(thread, node, sequence)
+        worked, opened = (sequence.worked, sequence.opened) if sequence else (end - start, -1)
         row = (thread.request, node.columns[0], thread.client, turn)
-        if len(node.columns) == 1:
-            self._write(thread, (*row, enter, start, end, moved))
+        if len(node.columns) == 1 or part == 1:
+            self._write(thread, (*row, enter, start, end, thread.moved, part, first, worked, opened))
             return
         # Two stages in one visit: they part when the prompt is read (at once, if there is none).
         again = (thread.request, node.columns[1], thread.client, turn)
-        if not isnan(first):
-            self._write(thread, (*row, enter, start, first, moved))
-            self._write(thread, (*again, first, first, end, 0.0))
+        read = sequence.first if sequence else end
+        if not isnan(read):
+            done = sequence.read if sequence else 0.0
+            self._write(thread, (*row, enter, start, read, thread.moved, part, read, done, -1))
+            self._write(thread, (*again, read, read, end, 0.0, 0, read, worked - done, -1))
         elif isnan(end):
-            self._write(thread, (*row, enter, start, nan, moved))
+            self._write(thread, (*row, enter, start, nan, thread.moved, part, nan, worked, -1))
         else:
-            self._write(thread, (*row, enter, enter, enter, 0.0))
-            self._write(thread, (*again, enter, start, end, moved))
+            self._write(thread, (*row, enter, enter, enter, 0.0, part, nan, 0.0, -1))
+            self._write(thread, (*again, enter, start, end, thread.moved, 0, first, worked, opened))
 
     def _write(self, thread: Thread, row: tuple[float, ...]) -> None:
         if thread.rows is None:
@@ -420,3 +424,12 @@ def _let_go(hold: Hold, now: float) -> None:
     """Release KV at its source, unless its prompt was cancelled there before it was read."""
     if hold in hold.engine.holds:
         hold.engine.release(hold, now)
+
+
+def _first_token(thread: Thread, node: Visit, sequence: Sequence | None) -> float:
+    """When a visit had its first token, if a prompt brought it or it was there on entering."""
+    if sequence is not None and not isnan(sequence.first):
+        return sequence.first
+    if isinstance(node, EngineVisit) and node.produce is not None:
+        return thread.enter if sequence is None or thread.owed < thread.produces else nan
+    return nan

@@ -29,7 +29,7 @@ class Thread:
     At a client: `node` it visits there, the client's index `client` (-1: none), when it came
     (`enter`), was first served (`start`), seconds its KV was on its way (`moved`), tokens it will
     have produced (`produces`, `owed` of them by steps), load it `charges`, its `sequence` or None.
-    `opened`: (enter, start, moved) of a visit whose second half is still to come; `ahead`: the
+    `opened`: the first part of its visit is over, and the second still to come; `ahead`: the
     next visit, if it has begun before this one is over.
 
     While forked: the `scope` it belongs to; `parts`: what it added to the context since the fork,
@@ -64,7 +64,7 @@ class Thread:
         self.owed = 0
         self.charges = 0
         self.sequence: Sequence | None = None
-        self.opened: tuple[float, float, float] | None = None
+        self.opened = False
         self.ahead: Ahead | None = None
         self.scope: Scope | None = None
         self.parts: dict[int, tuple[int, int]] | None = None
