@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hermesdsl.api import Progress, System
     from hermesdsl.graph.types import Experiment, Pool, Workload
     from hermesdsl.results import Result
+    from hermesdsl.results.places import Places
 
 _DEFAULT_BATCH, _DEFAULT_TOKENS = 256, 2048
 
@@ -63,7 +64,19 @@ def execute(
         wall_s=time.perf_counter() - started,
         provenance={"measured": 0.0, "calibrated": 0.0, "datasheet": 1.0},
         notes=[*notes, *_assumptions(system, experiment)],
+        places=_places(system),
     )
+
+
+def _places(system: System) -> Places:
+    """On which devices clients run, and which clients pools have."""
+    from hermesdsl.results.places import Places
+
+    graph = system.placement
+    groups = {path: data["client"].group for path, data in graph.nodes(data=True)
+              if "client" in data}  # fmt: skip
+    devices = {path: group.devices for path, group in groups.items() if group is not None}
+    return Places(devices, {name: pool.members for name, pool in graph.graph["pools"].items()})
 
 
 def _assumptions(system: System, experiment: Experiment) -> Iterable[str]:

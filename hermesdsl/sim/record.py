@@ -201,12 +201,12 @@ class Run:
     makespan_s: float
     end_s: float
     in_system: Table
-    visits: Table = field(default_factory=dict)
-    services: Table = field(default_factory=dict)
+    visits: Table = field(default_factory=lambda: table(array("d"), VISIT_COLUMNS))
+    services: Table = field(default_factory=lambda: table(array("d"), SERVICE_COLUMNS))
     tiers: tuple[TierSummary, ...] = ()
     links: tuple[LinkSummary, ...] = ()
     reasons: tuple[str, ...] = field(default=REASONS)
-    shown: Table = field(default_factory=dict)
+    shown: Table = field(default_factory=lambda: table(array("d"), SHOWN_COLUMNS))
     kinds: tuple[str, ...] = ()
 
 
