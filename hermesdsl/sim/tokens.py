@@ -55,7 +55,7 @@ class TokenTimes:
 
     @cached_property
     def until(self) -> Column:
-        """Time of the last token of each stay (that before it, if it brought none), seconds."""
+        """Time of the last token of each stay, seconds; of one that brought none, of that before."""
         stays = self.run.residences
         until = stays["since_s"].copy()
         moved = stays["last_step"] > stays["first_step"]
@@ -85,12 +85,13 @@ class TokenTimes:
 
     @cached_property
     def _events(self) -> tuple[Column, Column, Column, Column]:
-        """(request, start, end, is a row of `shown`) of stays and rows of `shown`, by time."""
+        """(request, start, end, is a row of `shown`) of those and of stays with tokens, by time."""
         stays, shown = self.run.residences, self.run.shown
-        request = np.concatenate([stays["request"], shown["request"]])
-        since = np.concatenate([stays["since_s"], shown["time_s"]])
-        until = np.concatenate([self.until, shown["time_s"]])
-        fresh = np.arange(len(request)) >= len(self.until)
+        told = stays["last_step"] > stays["first_step"]
+        request = np.concatenate([stays["request"][told], shown["request"]])
+        since = np.concatenate([stays["since_s"][told], shown["time_s"]])
+        until = np.concatenate([self.until[told], shown["time_s"]])
+        fresh = np.arange(len(request)) >= int(told.sum())
         order = np.lexsort((until, since, request))
         return request[order], since[order], until[order], fresh[order]
 

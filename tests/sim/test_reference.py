@@ -83,7 +83,7 @@ def settings_of_engines(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def assert_same(one: Run, other: Run) -> None:
-    for name in ("requests", "steps", "residences", "transfers", "in_system"):
+    for name in ("requests", "steps", "residences", "transfers", "in_system", "visits", "shown"):
         mine, theirs = getattr(one, name), getattr(other, name)
         assert mine.keys() == theirs.keys()
         for column in mine:
