@@ -52,8 +52,8 @@ SERIES: Mapping[str, Definition] = MappingProxyType(
         ),
         "e2e": Definition("finish - arrival, of completed requests", "s"),
         "queue": Definition(
-            "time from coming to a client to being first served there, without that of KV on its "
-            "way, summed over the stays that a request waited for",
+            "time until first served at each client that a request waited for, less that of KV on "
+            "its way, summed",
             "s",
         ),
     }
