@@ -39,7 +39,7 @@ def test_summary_has_the_keys_of_the_contract():
     assert list(data) == [
         "schema", "spec", "experiment", "seed", "parameters", "wall_s", "simulated_s",
         "makespan_s", "verdict", "horizon", "requests", "tokens", "metrics", "by", "requirements",
-        "attribution", "provenance", "files",
+        "stages", "clients", "devices", "links", "tiers", "attribution", "provenance", "files",
     ]  # fmt: skip
     assert (data["schema"], data["wall_s"], data["makespan_s"]) == (1, 0.25, 6.0)
     assert data["requests"] == {
