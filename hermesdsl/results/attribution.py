@@ -78,10 +78,8 @@ class Attribution:
         stages = self.run.stages
         mine = chosen[self.request]
         stage = self.run.visits["stage"][self.row[mine]]
-        sums = np.stack(
-            [np.bincount(stage, self.seconds[mine, kind], len(stages)) for kind in range(len(KINDS))],
-            axis=1,
-        )  # fmt: skip
+        parts = self.seconds[mine].T
+        sums = np.stack([np.bincount(stage, part, len(stages)) for part in parts], axis=1)
         return dict(zip(stages, sums / int(chosen.sum()), strict=True))
 
     def path(self, request: int) -> Iterator[Stay]:

@@ -34,9 +34,7 @@ def stages(measures: Measures) -> Json:
     order = np.argsort(visits.stage[mine], kind="stable")
     at = visits.stage[mine][order]
     edges = np.searchsorted(at, np.arange(len(measures.run.stages) + 1)).tolist()
-    columns = {
-        name: getattr(visits, name)[mine][order] for name in ("queue", "service", "moved")
-    }
+    columns = {name: getattr(visits, name)[mine][order] for name in ("queue", "service", "moved")}
     found: Json = {}
     for index, path in enumerate(measures.run.stages):
         rows = slice(edges[index], edges[index + 1])

@@ -42,8 +42,8 @@ SERIES: Mapping[str, Definition] = MappingProxyType(
     {
         "ttft": Definition("first visible token - arrival", "s"),
         "tpot": Definition(
-            "(last - first visible token) / (visible tokens - 1); undefined for one token, which is "
-            "left out",
+            "(last - first visible token) / (visible tokens - 1); undefined for one token, which "
+            "is left out",
             "s",
         ),
         "itl": Definition("gap between two visible tokens of a request, stalls included", "s"),

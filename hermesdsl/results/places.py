@@ -19,6 +19,7 @@ __all__ = ["Busy", "Places", "below"]
 
 Floats: TypeAlias = "NDArray[np.float64]"
 
+
 @dataclass(frozen=True)
 class Places:
     """Where things are: `devices` of each client and `members` of each pool, by path."""
@@ -140,7 +141,8 @@ class Busy:
 
 def overlap(start: Floats, end: Floats, window: tuple[float, float]) -> Floats:
     """Seconds of each interval that lie in a window, shape (m,)."""
-    return np.maximum(np.minimum(end, window[1]) - np.maximum(start, window[0]), 0.0)
+    inside = np.minimum(end, window[1]) - np.maximum(start, window[0])
+    return np.asarray(np.maximum(inside, 0.0))
 
 
 def below(path: str, wanted: str) -> bool:

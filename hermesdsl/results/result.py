@@ -143,7 +143,8 @@ def summarise(
 
     `spec` is a relative path or a name; `parameters` path → value, unit, origin; `wall_s` real
     seconds the run took; `provenance` the shares of simulated time from measured, calibrated and
-    datasheet figures; `places` the devices of clients and the members of pools. Raises SpecError (HMS604) for requirements that make no sense.
+    datasheet figures; `places` the devices of clients and the members of pools. Raises SpecError
+    (HMS604) for requirements that make no sense.
     """
     measures = Measures(run, classes, places)
     verdicts = evaluate(requirements, measures)

@@ -171,8 +171,8 @@ def _cache_problem(metric: Metric, measures: Measures) -> _Problem | None:
     if measures.lookups(tier)[0]:
         return None
     if any(below(each.client, tier) for each in run.engines):
-        notes = ("help: `prefix_cache = true` lets engines keep what they have read",)
-        return f"engines at `{tier}` looked for no prefix in this experiment", notes
+        note = "help: `prefix_cache = true` lets engines keep what they have read"
+        return f"engines at `{tier}` looked for no prefix in this experiment", (note,)
     notes = _hint(tier, names) or (
         "help: a `KvFetch` stage with `cache = ...` looks into a cache before a prompt is read",
     )

@@ -83,7 +83,8 @@ def tokens_between(times: TokenTimes, start: float, end: float) -> Ints:
     n = len(times.run.requests["id"])
     shown = times.run.shown
     inside = (shown["time_s"] >= start) & (shown["time_s"] < end)
-    count = np.bincount(shown["request"][inside], shown["tokens"][inside], n)
+    count = np.zeros(n)
+    count += np.bincount(shown["request"][inside], shown["tokens"][inside], n)
     for stay in _by_client(times):
         low, high = np.searchsorted(stay.ends, (start, end))
         within = np.minimum(stay.last, high) - np.maximum(stay.first, low)

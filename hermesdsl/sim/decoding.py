@@ -34,15 +34,16 @@ class Sequence:
     KV blocks it has in host memory. `shared`: full KV blocks below its own, those of `parent`.
     `source`: KV at another engine that must be moved here first. `keeps`: its KV outlives it;
     `layerwise`: and begins to move with the last step of its prompt.
-    `worked`: seconds of the steps that it was in, `mark` of all steps with decodes when it last began
-    to decode; `read`: those until its first token; `opened`: step of the engine's clock after which
-    it first decoded (-1: not yet). `visible`: its tokens are the user's. `place`: see `QUEUED` and its like; `cancelled`: to be
+    `visible`: its tokens are the user's. `place`: see `QUEUED` and its like; `cancelled`: to be
     taken out at the next step boundary. `start`, `first`: times of its first step, first token.
+    `worked`: seconds of the steps that it was in (`mark`: those of all steps with decodes when it
+    last began to decode), `read` of them until its first token; `opened`: step of the engine's
+    clock after which it first decoded (-1: not yet).
     """
 
     __slots__ = ("again", "base", "cancelled", "first", "fresh", "held", "joined", "keeps",
-                 "layerwise", "left", "mark", "opened", "parent", "place", "prompt", "read", "remaining",
-                 "request", "serial", "shared", "since", "source", "start", "started",
+                 "layerwise", "left", "mark", "opened", "parent", "place", "prompt", "read",
+                 "remaining", "request", "serial", "shared", "since", "source", "start", "started",
                  "swapped", "turn", "visible", "visit", "worked")  # fmt: skip
 
     def __init__(self, request: int, visit: Thread | None, prompt: int, remaining: int) -> None:

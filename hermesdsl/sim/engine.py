@@ -71,8 +71,8 @@ class Engine:
         "_cancelled", "_decoded_at", "_fetch", "_free_from", "_incoming", "_interrupted", "_kernel",
         "_leave", "_limit", "_reading", "_ready", "_recorder", "_run", "_run_start", "_slices",
         "_state", "_step_decodes", "_step_start", "_version", "accepted", "batching", "cost",
-        "decoded_s", "decoding", "holds", "host", "idle_since", "index", "kept", "key", "kv", "max_batch",
-        "path", "preemptions", "prompts_done", "recomputed", "stale", "waiting",
+        "decoded_s", "decoding", "holds", "host", "idle_since", "index", "kept", "key", "kv",
+        "max_batch", "path", "preemptions", "prompts_done", "recomputed", "stale", "waiting",
     )  # fmt: skip
 
     def __init__(

@@ -49,8 +49,8 @@ class Recorder:
     """
 
     __slots__ = ("arrival", "cached", "context", "cut_short", "due", "ended", "finish", "first",
-                 "generated", "last", "reason", "residences", "samples", "services", "shown", "status",
-                 "steps", "transfers", "visible", "visits")  # fmt: skip
+                 "generated", "last", "reason", "residences", "samples", "services", "shown",
+                 "status", "steps", "transfers", "visible", "visits")  # fmt: skip
 
     def __init__(self, arrival: array[float]) -> None:
         n = len(arrival)
@@ -161,9 +161,10 @@ class Run:
     ``worked_s`` (seconds of the steps or services that worked for it), ``critical``: 1 if the
     request waited for it, 0 if it ran beside what the request waited for. `shown`, one row per
     time at which tokens became visible other than by decoding (the first of a prompt, and those
-    held back until then): ``request``, ``tokens``, ``time_s``. `services`, one row per job of a worker pool or batch: ``client``,
-    ``start_s``, ``end_s``, ``requests``, ``share`` (of the client that it kept busy). `tiers`: of
-    the caches that were looked into; `links`: those that carried transfers between clients.
+    held back until then): ``request``, ``tokens``, ``time_s``. `services`, one row per job of a
+    worker pool or batch: ``client``, ``start_s``, ``end_s``, ``requests``, ``share`` (of the client
+    that it kept busy). `tiers`: of the caches that were looked into; `links`: those that carried
+    transfers between clients.
 
     `steps`, one row per run of equal steps: ``client``, ``start_s``, ``end_s``, ``steps``,
     ``batch`` (sequences decoding), ``tokens`` (through the linear layers, all steps together),

@@ -55,7 +55,7 @@ class TokenTimes:
 
     @cached_property
     def until(self) -> Column:
-        """Time of the last token of each stay, seconds; of one that brought none, of that before."""
+        """Time of the last token of each stay, seconds; without any, that of the one before."""
         stays = self.run.residences
         until = stays["since_s"].copy()
         moved = stays["last_step"] > stays["first_step"]
@@ -119,8 +119,8 @@ def token_gaps(
         gaps.append(ends[first[here]] - since[here])
         weights.append(np.ones(len(here), np.int64))
         size = len(ends) + 1
-        change = np.bincount(first[here] + 1, minlength=size) - np.bincount(last[here], minlength=size)
-        seen = np.cumsum(change)[1:-1]
+        came = np.bincount(first[here] + 1, minlength=size)
+        seen = np.cumsum(came - np.bincount(last[here], minlength=size))[1:-1]
         gaps.append(np.diff(ends)[seen > 0])
         weights.append(seen[seen > 0])
     request, pause = times.pauses

@@ -394,11 +394,11 @@ class EngineVisits:
         if isinstance(node, EngineVisit):
             part = 1 if node.opens else 2 if thread.opened else 0
             thread.opened = node.opens
-        first = _first_token(thread, node, sequence)
         worked, opened = (sequence.worked, sequence.opened) if sequence else (end - start, -1)
         row = (thread.request, node.columns[0], thread.client, turn)
+        whole = (thread.moved, part, _first_token(thread, node, sequence), worked, opened)
         if len(node.columns) == 1 or part == 1:
-            self._write(thread, (*row, enter, start, end, thread.moved, part, first, worked, opened))
+            self._write(thread, (*row, enter, start, end, *whole))
             return
         # Two stages in one visit: they part when the prompt is read (at once, if there is none).
         again = (thread.request, node.columns[1], thread.client, turn)
@@ -411,7 +411,7 @@ class EngineVisits:
             self._write(thread, (*row, enter, start, nan, thread.moved, part, nan, worked, -1))
         else:
             self._write(thread, (*row, enter, enter, enter, 0.0, part, nan, 0.0, -1))
-            self._write(thread, (*again, enter, start, end, thread.moved, 0, first, worked, opened))
+            self._write(thread, (*again, enter, start, end, *whole))
 
     def _write(self, thread: Thread, row: tuple[float, ...]) -> None:
         if thread.rows is None:

@@ -51,7 +51,7 @@ def test_the_embedded_renderer(hermes: Any, tmp_path: Path) -> None:
         (["--view", "hardwar"], "unknown view `hardwar`\n = help: did you mean `hardware`?"),
         (["--view", "chta"], "help: did you mean `chat`?"),
         (["--renderer", "paint"], "`paint` is not one of `auto`, `system`, `embedded`"),
-        (["--results", "out"], "error[HMS506]: `--results` cannot be executed yet"),
+        (["--results", "out"], "error[HMS607]: `out` holds no readable result"),
         (["-o", "p.pdf", "--renderer", "embedded"], "pdf needs Graphviz"),
         (["--set", "m=2"], "unknown name `m`"),
     ],

@@ -69,6 +69,7 @@ def test_a_cut_run_says_that_percentiles_are_censored():
     made = result(cut(), requirements=())
     assert made.summary()["metrics"]["e2e"]["censored"] == 2
     assert made.notes == (
+        "refused: 1: needs more KV than the client has",
         "2 measured requests were still running when the run was cut; percentiles are censored: "
         "the true ones are larger",
     )

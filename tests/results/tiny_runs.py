@@ -32,7 +32,8 @@ CLASSES = {
 
 def columns(names: tuple[str, ...], *rows: tuple[float, ...]) -> dict[str, np.ndarray]:
     whole = {"client", "steps", "batch", "tokens", "prefill_tokens", "kv_blocks", "request",
-             "first_step", "last_step", "source", "target", "stage", "pass", "part", "critical"}  # fmt: skip
+             "first_step", "last_step", "source", "target", "stage", "pass", "part",
+             "critical"}  # fmt: skip
     return {
         name: np.array([row[i] for row in rows], np.int64 if name in whole else np.float64)
         for i, name in enumerate(names)
