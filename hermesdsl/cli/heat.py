@@ -26,6 +26,9 @@ def marks(system: System, folder: str) -> dict[str, Mark]:
     from hermesdsl.results import Result
 
     data = Result.load(Path(folder)).summary()
+    if not all(key in data for key in ("clients", "devices", "links")):
+        message = f"`{folder}` does not say how busy anything was"
+        raise SpecError([error("HMS607", message, notes=["help: run it again with --out"])])
     clients = {path: entry["utilisation"] for path, entry in data["clients"].items()}
     unknown = [path for path in clients if path not in system.placement]
     if unknown:

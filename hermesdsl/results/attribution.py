@@ -186,7 +186,7 @@ def _check(run: Run, request: Ints, seconds: Floats) -> None:
         worst = int(np.argmax(off))
         raise ConservationError(
             f"{int(off.sum())} requests have parts that do not sum to their end-to-end time, "
-            f"request {worst} {total[worst]!r} s of {whole[worst]!r} s"
+            f"request {worst} {total[worst]:.9g} s of {whole[worst]:.9g} s"
         )
     below = (seconds < -slack[request, None]).any(axis=1)
     if below.any():
