@@ -190,7 +190,7 @@ def test_prefill_and_decode_in_one_visit_part_at_the_first_token():
 
 
 def test_an_answer_elsewhere_waits_for_its_kv():
-    """Prompt 0..1 on one engine; 4 tokens of 1,000 byte over 1,000 byte/s take 4 s; decodes 5..7."""
+    """Prompt 0..1 on one engine; 4 tokens of 1 kB over 1 kB/s take 4 s; decodes 5..7."""
     hardware = wires(("llm[0].gpu", "far[0].gpu", 1000.0, 0.0))
     made = run(
         system(
@@ -209,9 +209,8 @@ def test_an_answer_elsewhere_waits_for_its_kv():
 
 
 def test_each_of_two_stages_has_its_own():
-    graph = pipeline(
-        "chat", StageNode("chat.think", "Generate", "llm"), StageNode("chat.answer", "Generate", "llm")
-    )  # fmt: skip
+    stages = [StageNode(f"chat.{name}", "Generate", "llm") for name in ("think", "answer")]
+    graph = pipeline("chat", *stages)
     made = run(system(graph, options=options("mixed")), SECOND, batch([0.0], 4, 3))
     # Tokens at 1, 2, 3; the answer goes on from the last with steps 3..4, 4..5, 5..6.
     found = attribute(made).by_stage(np.array([True]))
