@@ -156,7 +156,11 @@ def _critical_path(run: Run) -> Ints:
     wrong = np.unique(request[1:][overlaps])
     if not len(wrong):
         return kept
-    off = [_overtaken(kept[request == each], run, each) for each in wrong.tolist()]
+    low, high = (np.searchsorted(request, wrong, side) for side in ("left", "right"))
+    off = [
+        _overtaken(kept[a:b], run, each)
+        for a, b, each in zip(low.tolist(), high.tolist(), wrong.tolist(), strict=True)
+    ]
     return np.asarray(kept[~np.isin(kept, np.concatenate(off))])
 
 
