@@ -258,7 +258,7 @@ class EngineVisits:
 
     def _skip(self, thread: Thread, node: EngineVisit, now: float) -> None:
         """There was nothing to do: the stage takes no time, and no client."""
-        thread.enter, thread.client = now, -1
+        thread.enter, thread.client, thread.moved = now, -1, 0.0
         if thread.primed == node.model and node.produce is not None:
             thread.primed = ""
         self._record(thread, now, now, None)
