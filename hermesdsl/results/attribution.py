@@ -7,7 +7,7 @@ joined, the one that came last. Time along it is of five kinds:
   passes between two stays (a door, a hold), which counts for the stage that comes next
 - ``compute``: steps and services that worked for the request (its prompt's slices, steps in which
   it decoded, its batch); prompts that are read again after a preemption too
-- ``transfer``: waiting for KV or bytes that are on the way
+- ``transfer``: waiting for KV or bytes that are on the way, from another client or a cache
 - ``stall``: after the first service, time in which no step worked for it: preempted, beside steps
   that only read prompts, between slices of its own
 - ``outside``: services without a queue (``Delay``)
@@ -113,7 +113,7 @@ def attribute(run: Run) -> Attribution:
     seconds = np.zeros((len(rows), len(KINDS)))
     seconds[:, QUEUEING] = wait - moved + gap
     seconds[:, TRANSFER] = moved
-    rest = _codes(run)[run.visits["client"][rows]]
+    rest = np.where(np.isnan(worked), TRANSFER, _codes(run)[run.visits["client"][rows]])
     worked = np.where(rest == STALL, worked, 0.0)
     seconds[:, COMPUTE] = worked
     seconds[np.arange(len(rows)), rest] += serve - worked

@@ -158,7 +158,8 @@ class Run:
     (from 0), ``enter_s``, ``start_s`` (first served), ``end_s``, ``moved_s`` (seconds of the wait
     in which its KV was on the way), ``part`` (0: all of a visit; 1 and 2: a visit that reads its
     prompt at one client and goes on at another), ``first_s`` (its first token, NaN: none),
-    ``worked_s`` (seconds of the steps or services that worked for it), ``critical``: 1 if the
+    ``worked_s`` (seconds of the steps or services that worked for it; NaN: KV came from a cache,
+    for which nobody works), ``critical``: 1 if the
     request waited for it, 0 if it ran beside what the request waited for. `shown`, one row per
     time at which tokens became visible other than by decoding (the first of a prompt, and those
     held back until then): ``request``, ``tokens``, ``time_s``. `services`, one row per job of a

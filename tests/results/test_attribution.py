@@ -84,6 +84,22 @@ def test_time_at_no_client_is_transfer():
     assert split(made, 0) == {"transfer": 2.0, "compute": 4.0}
 
 
+def test_a_fetch_from_a_cache_is_transfer_once_it_is_served():
+    made = visited(
+        (0, 0, 0, 0, 0.0, 0.5, 2.0, 0.0, 0, np.nan, np.nan, 1),
+        (0, 0, 0, 0, 2.0, 2.0, 6.0, 0.0, 0, 3.0, 4.0, 1),
+    )
+    assert split(made, 0) == {"queueing": 0.5, "transfer": 1.5, "compute": 4.0}
+
+
+def test_a_fetch_that_a_prefill_hides_takes_no_time():
+    made = visited(
+        (0, 0, 0, 0, 0.0, 0.0, 2.0, 0.0, 0, np.nan, np.nan, 1),
+        (0, 0, 0, 0, 0.0, 0.5, 6.0, 0.0, 0, 3.0, 5.5, 1),
+    )
+    assert split(made, 0) == {"queueing": 0.5, "compute": 5.5}
+
+
 def test_what_ran_beside_the_critical_path_does_not_count():
     made = visited(
         (0, 0, 0, 0, 0.0, 0.0, 6.0, 0.0, 0, 1.0, 6.0, 1),
