@@ -107,16 +107,17 @@ def compile(
     compiled = lower(tree, sink)
     sink.raise_if_failed()
     assert compiled is not None
-    _check_engines(compiled, tree, sink)
+    _check_costs(compiled, tree, sink)
     sink.raise_if_failed()
     return System(compiled, tree, name, tuple(sink.items))
 
 
-def _check_engines(compiled: CompiledSystem, tree: Tree, sink: Sink) -> None:
-    """What the cost models have to say of engines: models that do not fit, missing peaks."""
+def _check_costs(compiled: CompiledSystem, tree: Tree, sink: Sink) -> None:
+    """What the cost models have to say: models and indexes that do not fit, missing peaks."""
     from dataclasses import replace
 
     from hermesdsl.cost import diagnose
+    from hermesdsl.cost.services import problems_of_services
     from hermesdsl.model.explain import instance_at
     from hermesdsl.model.resolve import place_of
 
@@ -132,6 +133,10 @@ def _check_engines(compiled: CompiledSystem, tree: Tree, sink: Sink) -> None:
         span = place_of(instance) if instance is not None else None
         for diagnostic in diagnose(client):
             sink.add(replace(diagnostic, span=diagnostic.span or span))
+    for stage, diagnostic in problems_of_services(compiled):
+        instance = instance_at(tree, stage) or instance_at(tree, f"{stage}[0]")
+        span = place_of(instance) if instance is not None else None
+        sink.add(replace(diagnostic, span=diagnostic.span or span))
 
 
 def run(

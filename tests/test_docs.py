@@ -1,7 +1,8 @@
 """Every block of the README and the documentation is executed.
 
-``hms`` blocks compile, ``python`` blocks run, ``console`` blocks run and print what stands below
-the command; a line ``…`` stands for any lines.
+``hms`` blocks compile, ``python`` blocks run and print what an ``output`` block right behind them
+holds, ``console`` blocks run and print what stands below the command; a line ``…`` stands for any
+lines.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from hermesdsl.library.reference import pages
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_OUTPUT = re.compile(r"\s*^```output\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Block:
     line: int
     language: str
     text: str
+    printed: str = ""
 
     def __str__(self) -> str:
         return f"{self.file.relative_to(ROOT)}:{self.line}"
@@ -42,7 +45,9 @@ def _blocks(language: str) -> list[Block]:
         for match in _FENCE.finditer(text):
             if match.group(1) == language:
                 line = text.count("\n", 0, match.start()) + 1
-                found.append(Block(file, line, language, match.group(2)))
+                behind = _OUTPUT.match(text, match.end())
+                printed = behind.group(1) if behind else ""
+                found.append(Block(file, line, language, match.group(2), printed))
     return found
 
 
@@ -63,6 +68,8 @@ def test_python_runs(block: Block) -> None:
         [sys.executable, "-c", block.text], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+    if block.printed:
+        _check(done.stdout, block.printed.splitlines(), str(block))
 
 
 @pytest.mark.parametrize("block", _blocks("console"), ids=str)
@@ -88,7 +95,7 @@ def _run(command: str, folder: Path) -> str:
         text=True, check=False, env={**os.environ, "COLUMNS": "100", "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode in (0, 2), done.stderr
-    return done.stdout + done.stderr
+    return (done.stdout + done.stderr).replace(f"{ROOT}/", "")
 
 
 def _check(printed: str, expected: list[str], where: str) -> None:
@@ -118,3 +125,11 @@ def test_links_lead_somewhere() -> None:
     for file in DOCUMENTS:
         for target in re.findall(r"\]\(([^)#:]+)\)", file.read_text(encoding="utf-8")):
             assert (file.parent / target).exists(), f"{file.name}: {target}"
+
+
+def test_the_index_names_every_page_and_every_example() -> None:
+    index = ROOT / "docs/index.md"
+    named = re.findall(r"\]\(([^)#:]+)\)", index.read_text(encoding="utf-8"))
+    linked = {(index.parent / target).resolve() for target in named}
+    there = {*DOCUMENTS, *(ROOT / "examples").glob("*.hms")} - {index}
+    assert sorted(str(path.relative_to(ROOT)) for path in there - linked) == []

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     help="Text for people (default), JSON, or annotations for GitHub.",
 )  # fmt: skip
 @options.settings
+@options.case
 @options.quiet
 def command(
     specs: tuple[str, ...],
     form: str,
     assignments: tuple[str, ...],
     folders: tuple[str, ...],
+    case: str | None,
     quiet: bool,
 ) -> int:
     """Compile each specification and report every error and warning.
@@ -39,7 +41,7 @@ def command(
     allowed = options.existing(folders)
     found: list[Diagnostic] = []
     for spec in specs:
-        system, diagnostics = _compiled(spec, chosen, allowed)
+        system, diagnostics = _compiled(spec, chosen, allowed, case)
         found += diagnostics
         if form == "text":
             output.report(diagnostics)
@@ -55,14 +57,14 @@ def command(
 
 
 def _compiled(
-    spec: str, settings: dict[str, str], folders: tuple[str, ...]
+    spec: str, settings: dict[str, str], folders: tuple[str, ...], case: str | None
 ) -> tuple[System | None, list[Diagnostic]]:
     """The system, None if it has errors; and every diagnostic."""
     from hermesdsl import api
     from hermesdsl.execute import capacity_warnings
 
     try:
-        system = api.compile(Path(spec), set=settings, path=folders)
+        system = api.compile(Path(spec), set=settings, path=folders, case=case)
     except SpecError as failure:
         return None, list(failure.diagnostics)
     loads = [

@@ -30,6 +30,7 @@ _RENDERERS = ("auto", "system", "embedded")
     help="The system's Graphviz, the embedded one, or the former if there is one.",
 )  # fmt: skip
 @options.settings
+@options.case
 @options.quiet
 def command(
     spec: str,
@@ -39,6 +40,7 @@ def command(
     renderer: str,
     assignments: tuple[str, ...],
     folders: tuple[str, ...],
+    case: str | None,
     quiet: bool,
 ) -> int:
     """Draw one view of a specification.
@@ -52,7 +54,7 @@ def command(
     path = Path(target) if target is not None else Path(f"{Path(spec).stem}-{view}.svg")
     _refuse(path)
     system = api.compile(
-        Path(spec), set=options.assigned(assignments), path=options.existing(folders)
+        Path(spec), set=options.assigned(assignments), path=options.existing(folders), case=case
     )
     output.report(system.diagnostics)
     overlay = None

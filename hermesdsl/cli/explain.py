@@ -23,9 +23,15 @@ if TYPE_CHECKING:
 @click.argument("spec")
 @click.argument("path")
 @options.settings
+@options.case
 @options.quiet
 def command(
-    spec: str, path: str, assignments: tuple[str, ...], folders: tuple[str, ...], quiet: bool
+    spec: str,
+    path: str,
+    assignments: tuple[str, ...],
+    folders: tuple[str, ...],
+    case: str | None,
+    quiet: bool,
 ) -> int:
     """Show the value at a PATH such as `rack.node[0].gpu[*].power` and every site that sets it.
 
@@ -40,7 +46,7 @@ def command(
     sink = Sink()
     tree = elaborate(
         Path(spec), sink=sink, settings=options.assigned(assignments),
-        folders=options.existing(folders),
+        folders=options.existing(folders), case=case,
     )  # fmt: skip
     if tree is None:
         raise SpecError(sink.items)

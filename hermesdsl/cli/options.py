@@ -32,6 +32,11 @@ def settings(function: _Function) -> _Function:
     return function
 
 
+def case(function: _Function) -> _Function:
+    """``--case NAME``: the named variant that a specification is compiled as."""
+    return click.option("--case", metavar="NAME", help="Apply a `case` of the file.")(function)
+
+
 def quiet(function: _Function) -> _Function:
     """``--quiet``."""
     return click.option("--quiet", "-q", is_flag=True, help="Print results and errors only.")(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.command("run", short_help="Simulate one point of an experiment.")
 @click.argument("spec")
 @options.settings
+@options.case
 @click.option("--experiment", metavar="NAME", help="Which one, where a file has several.")
 @click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Instead of the first.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -35,6 +36,7 @@ def command(
     spec: str,
     assignments: tuple[str, ...],
     folders: tuple[str, ...],
+    case: str | None,
     experiment: str | None,
     seed: int | None,
     as_json: bool,
@@ -55,7 +57,7 @@ def command(
     output = Output(quiet=quiet)
     _refuse(plugins, out, force)
     system = api.compile(
-        Path(spec), set=options.assigned(assignments), path=options.existing(folders)
+        Path(spec), set=options.assigned(assignments), path=options.existing(folders), case=case
     )
     output.report([*system.diagnostics, *_warnings(system, experiment)])
     with Bar(output.console, shown=not quiet) as progress:

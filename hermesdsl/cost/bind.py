@@ -76,8 +76,11 @@ def diagnose(client: Client) -> list[Diagnostic]:
         sink.add(error("HMS405", f"the devices of `{client.path}` have no memory"))
     _check_options(client, group, sink)
     model = served_model(client)
+    uses: dict[str, list[str]] = {}
     for what, dtype in (("weights", gemm_dtype(model)), ("attention", attention_dtype(model))):
-        _check_peak(client, group, what, dtype, sink)
+        uses.setdefault(dtype, []).append(what)
+    for dtype, whats in uses.items():
+        _check_peak(client, group, " and ".join(whats), dtype, sink)
     profile = profile_of(client)
     if not sink.failed and profile is not None:
         _check_memory(client, plan(model, group, profile, client.options), sink)

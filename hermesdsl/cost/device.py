@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from hermesdsl.cost.constants import Efficiencies, Overheads
-from hermesdsl.graph.types import DTYPE_BYTES
+from hermesdsl.graph.types import DTYPE_BYTES, Client
 
 #: Where to look for a peak when a dtype has none: the same width, then wider ones. Arithmetic in
 #: a wider type is always possible; the other way round is not.
@@ -40,6 +40,15 @@ def peak_dtype(peak: Mapping[str, float], dtype: str) -> str | None:
 def wider_of(first: str, second: str) -> str:
     """The wider of two dtypes (the first if equal): a product is computed in it."""
     return second if DTYPE_BYTES[second] > DTYPE_BYTES[first] else first
+
+
+def worker_cores(client: Client) -> float:
+    """Cores of one worker: those of the client divided by its workers; 1 on no known hardware."""
+    group, workers = client.group, client.options.get("workers")
+    if group is None or group.part.kind != "cpu" or not group.part.cores:
+        return 1.0
+    count = int(workers) if isinstance(workers, int | float) else 1
+    return group.part.cores * len(group.devices) / count
 
 
 @dataclass(frozen=True)

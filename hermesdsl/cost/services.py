@@ -17,8 +17,8 @@ from hermesdsl.cost.forward import ForwardCost, forward_cost, memory_needed
 from hermesdsl.cost.llm import gemm_dtype
 from hermesdsl.cost.rag import FLOAT, SCAN_MEMORY, Index, Machine, SearchCost, flat, hnsw, ivf_pq
 from hermesdsl.cost.rag import tree as tree_index
-from hermesdsl.cost.text import CONSTANTS, text_cost
 from hermesdsl.cost.types import ServiceCost
+from hermesdsl.cost.work import WORKS
 from hermesdsl.diagnostics import Diagnostic, Sink, error
 from hermesdsl.graph.types import (
     Client,
@@ -75,7 +75,12 @@ def work_of(stage: StageNode, tokens: int, candidates: int = 0) -> tuple[int, in
 
 
 def diagnose_services(system: CompiledSystem) -> list[Diagnostic]:
-    """Why a stage has no cost on its client, each reason once per vector of clients.
+    """All of `problems_of_services`, each reason once."""
+    return list(dict.fromkeys(problem for _, problem in problems_of_services(system)))
+
+
+def problems_of_services(system: CompiledSystem) -> list[tuple[str, Diagnostic]]:
+    """Why a stage has no cost on its client, by the stage's path, once per vector of clients.
 
     HMS405 without devices, memory, or the kind of device an index needs; HMS407 for a model or
     an index that does not fit; HMS411 without a peak; HMS505 for shards that the replicas of a
@@ -88,7 +93,7 @@ def diagnose_services(system: CompiledSystem) -> list[Diagnostic]:
             problem = _problem(system, stage, client)
             if problem is not None:
                 found[key] = problem
-    return list(dict.fromkeys(found.values()))
+    return [(stage, problem) for (stage, _), problem in found.items()]
 
 
 def _served(system: CompiledSystem) -> Iterator[tuple[StageNode, Client]]:
@@ -115,7 +120,7 @@ def _asked(stage: StageNode, client: Client) -> bool:
     if stage.type_name in FORWARD:
         return client.type_name == "BatchEngine"
     return client.type_name == "WorkerPool" and (
-        stage.type_name == "Retrieve" or stage.type_name in CONSTANTS
+        stage.type_name == "Retrieve" or stage.type_name in WORKS
     )
 
 
@@ -127,7 +132,7 @@ def _cost(system: CompiledSystem, stage: StageNode, client: Client) -> ServiceCo
         index = system.indexes[str(stage.options["index"])]
         machine = _machine(client, index, system.placement)
         return SearchCost(_index(index, stage), machine, _workers(client))
-    return text_cost(stage.type_name, _cores(client))
+    return WORKS[stage.type_name](stage, client)
 
 
 def _problem(system: CompiledSystem, stage: StageNode, client: Client) -> Diagnostic | None:
@@ -288,19 +293,11 @@ def _search_problem(system: CompiledSystem, stage: StageNode, client: Client) ->
     return None
 
 
-# --- cores ---------------------------------------------------------------------------------
+# --- values --------------------------------------------------------------------------------
 
 
 def _workers(client: Client) -> int:
     return _whole(client.options.get("workers"), 1)
-
-
-def _cores(client: Client) -> float:
-    """Cores of one worker: those of the client divided by its workers; 1 on no known hardware."""
-    group = client.group
-    if group is None or group.part.kind != "cpu" or not group.part.cores:
-        return 1.0
-    return group.part.cores * len(group.devices) / _workers(client)
 
 
 def _whole(value: Value, default: int) -> int:

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from math import ceil
 from types import MappingProxyType
 
+from hermesdsl.cost.device import worker_cores
+from hermesdsl.graph.types import Client, StageNode
+
 
 @dataclass(frozen=True)
 class TextCost:
@@ -60,3 +63,8 @@ def text_cost(stage_type: str, cores: float = 1.0) -> TextCost:
     """The cost of a stage type of `CONSTANTS`. Raises KeyError for any other."""
     per_token, per_request = CONSTANTS[stage_type]
     return TextCost(per_token, per_request, cores)
+
+
+def make(stage: StageNode, client: Client) -> TextCost:
+    """The cost of a stage on one worker of a pool."""
+    return text_cost(stage.type_name, worker_cores(client))

@@ -50,7 +50,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "HMS501": "stages or tiers form no way from input to output",
         "HMS502": "bad branch",
         "HMS503": "ambiguous join",
-        "HMS504": "stage without the KV it reads",
+        "HMS504": "stage without the KV or documents it reads",
         "HMS505": "stage on the wrong client",
         "HMS506": "stage, policy or option not executable yet",
         # 6xx: experiments, workloads, traces

@@ -16,6 +16,7 @@ import networkx as nx
 
 from hermesdsl.diagnostics import Diagnostic, error
 from hermesdsl.graph.types import Client, PipelineGraph, Pool, StageNode
+from hermesdsl.schema import BUILTINS
 from hermesdsl.source import Span
 
 
@@ -24,12 +25,12 @@ class StageRule:
     """What one type of stage needs and leaves.
 
     `clients` are the client types that can do it. On an engine it runs the engine's model or
-    takes its `service` time; on a worker pool it needs `service`, unless the work is `known` from
-    its other properties. `lone`: it may run on no client. `reads_kv`, `leaves_kv`: of the context.
+    takes its `service` time; on a worker pool it needs `service`, unless the schema says that its
+    time follows from the cores. `lone`: it may run on no client. `reads_kv`, `leaves_kv`: of the
+    context.
     """
 
     clients: tuple[str, ...]
-    known: bool = False
     lone: bool = False
     reads_kv: bool = False
     leaves_kv: bool = False
@@ -37,10 +38,11 @@ class StageRule:
 
 _ENGINES = ("LlmEngine", "BatchEngine")
 _MODEL_STAGE = StageRule((*_ENGINES, "WorkerPool", "Delay"))
-_TEXT_STAGE = StageRule(("WorkerPool", "Delay"), known=True)
+_CORES_STAGE = StageRule(("WorkerPool", "Delay"))
 _OTHER = StageRule(("WorkerPool", "BatchEngine", "Delay"))
 
-#: By built-in stage type; a type that is not here (a stage of the user's own) is a `Step`.
+#: By built-in stage type. Of those that are not here, one that the schema puts on cores runs
+#: there; any other (a stage of the user's own) is a `Step`.
 RULES: Mapping[str, StageRule] = MappingProxyType(
     {
         "Prefill": StageRule(("LlmEngine",), leaves_kv=True),
@@ -52,16 +54,20 @@ RULES: Mapping[str, StageRule] = MappingProxyType(
         "Classify": _MODEL_STAGE,
         "Guard": _MODEL_STAGE,
         "Score": _MODEL_STAGE,
-        "Retrieve": StageRule(("WorkerPool", "Delay"), known=True),
-        "Tokenize": _TEXT_STAGE,
-        "Detokenize": _TEXT_STAGE,
-        "Pad": _TEXT_STAGE,
-        "Truncate": _TEXT_STAGE,
-        "Filter": _TEXT_STAGE,
         "Tool": StageRule(("WorkerPool", "Delay")),
         "Step": _OTHER,
     }
 )
+
+
+def rule_of(type_name: str) -> StageRule:
+    """The rule of a type of stage."""
+    return RULES.get(type_name) or (_CORES_STAGE if _on_cores(type_name) else _OTHER)
+
+
+def _on_cores(type_name: str) -> bool:
+    builtin = BUILTINS.get(type_name)
+    return builtin is not None and builtin.on_cores
 
 
 def check_clients(
@@ -93,7 +99,7 @@ def _client_fault(
     stage: StageNode, pools: Mapping[str, Pool], clients: Mapping[str, Client]
 ) -> tuple[str, ...] | None:
     """Message and notes of what is wrong with where a stage runs."""
-    rule = RULES.get(stage.type_name, _OTHER)
+    rule = rule_of(stage.type_name)
     if stage.pool is None:
         if rule.lone:
             return None
@@ -122,7 +128,7 @@ def _member_fault(stage: StageNode, rule: StageRule, client: Client) -> tuple[st
     if kind in _ENGINES and client.model is None:
         message = f"{stage.path} runs on {client.path}, which has no model"
         return message, "help: give the engine a `model`, or the stage a `service` time"
-    if kind == "WorkerPool" and not rule.known:
+    if kind == "WorkerPool" and not _on_cores(stage.type_name):
         message = f"{stage.path} runs on {client.path} ({kind}) and has no `service` time"
         return message, "help: give it `service`, or run it on an engine with a model"
     return None
@@ -217,7 +223,7 @@ class _KvWalk:
         leaving: Mapping[str, _Models],
         before: tuple[str, ...],
     ) -> _Models:
-        rule = RULES.get(stage.type_name, _OTHER)
+        rule = rule_of(stage.type_name)
         if not rule.leaves_kv:
             return have
         own = self._models(stage)

@@ -14,7 +14,7 @@ from hermesdsl.model.arithmetic import described, is_number, kind_of, with_artic
 from hermesdsl.model.instance import Definition, Instance, Selection, Vector
 from hermesdsl.model.messages import unit_notes
 from hermesdsl.model.values import ComputedValue, Fail, Formula
-from hermesdsl.schema import KINDS
+from hermesdsl.schema import KINDS, family
 from hermesdsl.schema.types import (
     AnyType,
     BoolType,
@@ -188,7 +188,8 @@ def _computed(builder: Builder, value: Any, wanted: ComputedType, span: Span) ->
     if wanted.literal and wanted.family == "mix":
         single = _reference(builder, value, ReferenceType(("class",)), span)
         return ComputedValue("mix", "mix", {single.name: 1.0}, span)
-    return _fail(value, with_article(f"{wanted.family} setting"), span)
+    note = f"help: one of {', '.join(each.name for each in family(wanted.family))}"
+    return _fail(value, with_article(f"{wanted.family} setting"), span, (note,))
 
 
 def _checked_dimension(value: ComputedValue, wanted: ComputedType, span: Span) -> Any:

@@ -32,7 +32,6 @@ from hermesdsl.schema.types import (
 from hermesdsl.source import Span
 from hermesdsl.syntax import ast
 from hermesdsl.syntax.checks import NESTING
-from hermesdsl.units import dimension as d
 from hermesdsl.units.quantity import Quantity, UnitError, make, si
 from hermesdsl.units.table import find
 
@@ -124,13 +123,22 @@ class Evaluator:
         if word is not None:
             return word
         if context.formula and expr.name in REQUEST_ATTRIBUTES:
-            return Formula("attribute", (expr.name,), REQUEST_ATTRIBUTES[expr.name] or d.NUMBER)
+            dimension = REQUEST_ATTRIBUTES[expr.name]
+            if dimension is None:
+                message = f"`{expr.name}` of a request is a name, which no formula computes with"
+                note = f"help: only a `branch` reads it, such as `{expr.name} == … -> …`"
+                raise Fail(error("HMS303", message, expr.span, notes=[note]))
+            return Formula("attribute", (expr.name,), dimension)
         found = self.builder.lookup(context.scope, expr.name, context.exclude)
         if found is not MISSING:
             return found
         computed = calls.any_family(expr.name)
         if computed is not None and not any(p.required for p in computed.parameters):
             return calls.compute(self, computed, (), expr.span, context, None)
+        if isinstance(wanted, ComputedType) and (wanted.family, expr.name) in COMPUTED:
+            # Fails, and says which arguments it needs.
+            setting = COMPUTED[wanted.family, expr.name]
+            return calls.compute(self, setting, (), expr.span, context, wanted)
         raise Fail(
             resolve.unknown_name(
                 self.builder, expr, context.scope, context.exclude, wanted, formula=context.formula

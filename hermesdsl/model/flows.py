@@ -159,6 +159,9 @@ def _compared(
     builder: Builder, a: ast.Expr, op: str, b: ast.Expr, context: Context, shown: str
 ) -> Guard:
     """One comparison; both sides must be of one dimension, and words are equal or not."""
+    for one, other in ((a, b), (b, a)):
+        if isinstance(one, ast.Name) and one.name == "verdict":
+            _check_verdict(builder, other, context)
     left, first = _operand(builder, a, context)
     right, second = _operand(builder, b, context)
     if first is None or second is None:
@@ -170,6 +173,18 @@ def _compared(
         raise Fail(error("HMS301", f"cannot compare {article(first)} with {article(second)}",
                          b.span, labels=labels))  # fmt: skip
     return Guard(op, (left, right), shown)
+
+
+def _check_verdict(builder: Builder, expr: ast.Expr, context: Context) -> None:
+    """What a verdict is compared with must be one."""
+    if isinstance(expr, ast.Name):
+        known = expr.name in VERDICTS or builder.lookup(context.scope, expr.name) is not MISSING
+        notes = suggestion(expr.name, VERDICTS)
+    else:
+        known, notes = not isinstance(expr, ast.Boolean), ()
+    if not known:
+        raise Fail(error("HMS502", f"a verdict is one of {', '.join(VERDICTS)}", expr.span,
+                         notes=notes))  # fmt: skip
 
 
 def _operand(

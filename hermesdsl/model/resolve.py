@@ -26,7 +26,7 @@ from hermesdsl.model.instance import (
 from hermesdsl.model.values import ComputedValue, Fail
 from hermesdsl.schema import family
 from hermesdsl.schema.pipeline import REQUEST_ATTRIBUTES
-from hermesdsl.schema.types import ComputedType, MapType, Property, SymbolType
+from hermesdsl.schema.types import BoolType, ComputedType, MapType, Property, SymbolType
 from hermesdsl.source import Span
 from hermesdsl.syntax import ast
 
@@ -241,11 +241,17 @@ def unknown_name(
     closed = words and not getattr(wanted, "literal", False)
     notes = suggestion(name, words if closed else [*words, *builder.visible(scope), *FUNCTIONS])
     if formula:
-        notes = (f"help: of the request a formula reads {', '.join(REQUEST_ATTRIBUTES)}",)
+        read = [each for each, dimension in REQUEST_ATTRIBUTES.items() if dimension is not None]
+        notes = (f"help: of the request a formula reads {', '.join(read)}",)
     if unset is not None:
         notes = (f"note: `{name}` of {unset} is what is being set here",)
     elif closed:
         notes = (*notes, f"help: one of {', '.join(words)}")
+    elif isinstance(wanted, BoolType):
+        notes = ("help: one of true, false",)
+    elif not formula and name in REQUEST_ATTRIBUTES:
+        note = f"help: `{name}` is of a request: conditions of a `branch` and formulas read it"
+        notes = (note,)
     elif not formula:
         home = library_home(name)
         notes = (f"help: write `from {home} import {name}`",) if home else notes

@@ -70,8 +70,8 @@ STAGE = Kind(
 )  # fmt: skip
 
 
-def _stage(name: str, doc: str, *properties: Property) -> BuiltinType:
-    return BuiltinType(name, "stage", doc, props(*properties))
+def _stage(name: str, doc: str, *properties: Property, on_cores: bool = False) -> BuiltinType:
+    return BuiltinType(name, "stage", doc, props(*properties), on_cores)
 
 
 STAGES = (
@@ -89,18 +89,19 @@ STAGES = (
            Property("index", ReferenceType(("index",)), "What is searched.", required=True),
            Property("top_k", _count, "Documents kept.", 10),
            Property("chunk", NumberType(d.TOKEN, integer=True, minimum=0),
-                    "Tokens each document adds to the context; 0 while candidates flow on.", 0)),
+                    "Tokens each document adds to the context; 0 while candidates flow on.", 0),
+           on_cores=True),
     _stage("Rerank", "Scores candidates, keeps the best.",
            Property("keep", _count, "Documents kept.", 5),
            Property("chunk", NumberType(d.TOKEN, integer=True, minimum=0),
                     "Tokens each kept document adds.", 512)),
     _stage("KvFetch", "Brings reusable KV to where the next prefill runs.",
            Property("cache", ReferenceType(("cache",)), "Where it may be.", required=True)),
-    _stage("Tokenize", "Text to tokens, on cores of a worker pool."),
-    _stage("Detokenize", "Tokens to text, on cores of a worker pool."),
-    _stage("Pad", "Fills the prompt up to a length.", _LENGTH),
-    _stage("Truncate", "Cuts the prompt to a length.", _LENGTH),
-    _stage("Filter", "Looks every token up in a list; leaves a verdict.", _PASS),
+    _stage("Tokenize", "Text to tokens, on cores of a worker pool.", on_cores=True),
+    _stage("Detokenize", "Tokens to text, on cores of a worker pool.", on_cores=True),
+    _stage("Pad", "Fills the prompt up to a length.", _LENGTH, on_cores=True),
+    _stage("Truncate", "Cuts the prompt to a length.", _LENGTH, on_cores=True),
+    _stage("Filter", "Looks every token up in a list; leaves a verdict.", _PASS, on_cores=True),
     _stage("Tool", "Calls a tool; its answer joins the context."),
     _stage("Step", "Work described by `service` alone."),
 )  # fmt: skip

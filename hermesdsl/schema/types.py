@@ -197,12 +197,17 @@ class Kind:
 
 @dataclass(frozen=True)
 class BuiltinType:
-    """A type that exists without import; extends its kind by further properties."""
+    """A type that exists without import; extends its kind by further properties.
+
+    `on_cores`: a stage whose time on a worker pool follows from its properties and the hardware;
+    any other needs `service` there.
+    """
 
     name: str
     kind: str
     doc: str
     properties: Mapping[str, Property]
+    on_cores: bool = False
 
 
 @dataclass(frozen=True)

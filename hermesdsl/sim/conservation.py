@@ -63,15 +63,17 @@ def _engine(run: Run, engine: Engine) -> Iterable[str]:
     mine = run.steps["client"] == engine.index
     read = int(run.steps["prefill_tokens"][mine].sum())
     left, held = engine.outstanding()
-    if read != engine.accepted + engine.recomputed - left:
+    found = engine.reuse.hits if engine.reuse is not None else 0
+    if read != engine.accepted + engine.recomputed - found - left:
         yield (
             f"{engine.path} read {read} prompt tokens of {engine.accepted} accepted and "
-            f"{engine.recomputed} recomputed with {left} left"
+            f"{engine.recomputed} recomputed with {found} found in its cache and {left} left"
         )
     if engine.kv.used != held:
         yield f"{engine.path} has {engine.kv.used} KV blocks in use, its sequences hold {held}"
     if run.horizon == "drain" and (engine.kv.used or engine.decoding.count):
         yield f"{engine.path} ends with {engine.kv.used} KV blocks in use"
+    yield from _known_blocks(engine)
     host = engine.host
     if host is not None:
         if host.held != engine.swapped():
@@ -80,3 +82,13 @@ def _engine(run: Run, engine: Engine) -> Iterable[str]:
             yield f"{engine.path} swapped {host.out} KV blocks out and {host.back} back"
     if not engine.decoding.count and engine.decoding.context:
         yield f"{engine.path} ends with {engine.decoding.context} tokens of context"
+
+
+def _known_blocks(engine: Engine) -> Iterable[str]:
+    """Blocks of a prefix cache: all uses are accounted for, and what is unused is free."""
+    kv = engine.kv
+    uses, pins = sum(kv.known.users.values()), engine.pins()
+    if uses != pins:
+        yield f"{engine.path} counts {uses} uses of known KV blocks, its sequences have {pins}"
+    if len(kv.known.idle) > kv.free and not engine.decoding.count:
+        yield f"{engine.path} caches {len(kv.known.idle)} KV blocks where {kv.free} are free"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from hermesdsl.cost.types import DecodeRun
 
 if TYPE_CHECKING:
+    from hermesdsl.sim.identity import Breaks
     from hermesdsl.sim.kv import Hold
     from hermesdsl.sim.walk import Thread
 
@@ -31,7 +32,10 @@ class Sequence:
     tokens, as the `serial`-th; `since` is when its last token before that came. `started`: had
     its first step; `fresh`: has no token from this visit; `again`: was preempted with tokens.
     `turn`: its place among the sequences that came to this engine, 0 before it waits; `swapped`:
-    KV blocks it has in host memory. `shared`: full KV blocks below its own, those of `parent`.
+    KV blocks it has in host memory. `shared`: full KV blocks below its own, those of `parent` and
+    the known ones `pins`; `below`: tokens of `parent`. `text`: breaks in its text (`sim.identity`),
+    None if it is not the request's; `names`: ids of its blocks, as far as they were needed; `lost`:
+    tokens it must read again.
     `source`: KV at another engine that must be moved here first. `keeps`: its KV outlives it;
     `layerwise`: and begins to move with the last step of its prompt.
     `visible`: its tokens are the user's. `place`: see `QUEUED` and its like; `cancelled`: to be
@@ -41,10 +45,11 @@ class Sequence:
     clock after which it first decoded (-1: not yet).
     """
 
-    __slots__ = ("again", "base", "cancelled", "first", "fresh", "held", "joined", "keeps",
-                 "layerwise", "left", "mark", "opened", "parent", "place", "prompt", "read",
-                 "remaining", "request", "serial", "shared", "since", "source", "start", "started",
-                 "swapped", "turn", "visible", "visit", "worked")  # fmt: skip
+    __slots__ = ("again", "base", "below", "cancelled", "first", "fresh", "held", "joined", "keeps",
+                 "layerwise", "left", "lost", "mark", "names", "opened", "parent", "pins", "place",
+                 "prompt", "read", "remaining", "request", "serial", "shared", "since", "source",
+                 "start", "started", "swapped", "text", "turn", "visible", "visit",
+                 "worked")  # fmt: skip
 
     def __init__(self, request: int, visit: Thread | None, prompt: int, remaining: int) -> None:
         self.request = request
@@ -63,6 +68,11 @@ class Sequence:
         self.turn = 0
         self.swapped = 0
         self.shared = 0
+        self.pins: tuple[int, ...] = ()
+        self.names: tuple[int, ...] = ()
+        self.text: Breaks | None = None
+        self.below = 0
+        self.lost = 0
         self.parent: Hold | None = None
         self.source: Hold | None = None
         self.keeps = False

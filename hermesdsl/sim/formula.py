@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from math import floor
+from math import floor, inf, isfinite, nan
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -53,11 +53,14 @@ def attribute(name: str, offered: Offered) -> Attribute:
     return lambda thread: column[thread.request]
 
 
-def amount(value: Value, path: str, chance: Chance) -> Amount:
-    """`value` in SI units or tokens, as a function; draws are named `path`. Raises `SpecError`."""
+def amount(value: Value, path: str, chance: Chance, least: float = 0.0) -> Amount:
+    """`value` in SI units or tokens, as a function; draws are named `path`. Raises `SpecError`.
+
+    So does the function, for a formula that comes to less than `least` or to no finite number.
+    """
     if isinstance(value, Spec):
         if value.name == "formula":
-            return _formula(value, path, chance)
+            return _checked(_formula(value, path, chance), path, chance.offered, least)
         draws = chance.draws(path, distribution(value).quantile)
         return lambda thread, turn: draws(thread.request, turn)
     assert isinstance(value, int | float)
@@ -65,12 +68,33 @@ def amount(value: Value, path: str, chance: Chance) -> Amount:
     return lambda thread, turn: constant
 
 
+def _checked(exact: Amount, path: str, offered: Offered, least: float) -> Amount:
+    """A formula whose value is told to be impossible rather than used."""
+
+    def value(thread: Thread, turn: int) -> float:
+        try:
+            found = exact(thread, turn)
+        except (ArithmeticError, TypeError, ValueError):
+            found = nan
+        if least <= found < inf:
+            return found
+        shown = "no finite number" if not isfinite(found) else f"{found:g}"
+        message = f"the formula `{path}` comes to {shown}"
+        request = f"note: for a request with prompt {offered.prompts[thread.request]} tok, "
+        request += f"output {offered.outputs[thread.request]} tok, context {thread.context} tok"
+        help_ = f"help: make it at least {least:g} for every request"
+        notes = (request,) if not isfinite(found) else (request, help_)
+        raise SpecError([error("HMS304", message, notes=notes)])
+
+    return value
+
+
 def whole(value: Value, path: str, chance: Chance, least: int) -> Callable[[Thread, int], int]:
-    """The same in whole tokens, rounded half up, at least `least`."""
+    """The same in whole tokens, rounded half up, and no fewer than `least` of them."""
     if isinstance(value, int | float):
         constant = max(floor(value + 0.5), least)
         return lambda thread, turn: constant
-    exact = amount(value, path, chance)
+    exact = amount(value, path, chance, -inf)
     return lambda thread, turn: max(floor(exact(thread, turn) + 0.5), least)
 
 
@@ -92,13 +116,19 @@ def check(value: Value) -> None:
         check(operand)
 
 
+def _operand(value: Value, path: str, chance: Chance) -> Amount:
+    if isinstance(value, Spec) and value.name == "formula":
+        return _formula(value, path, chance)
+    return amount(value, path, chance)
+
+
 def _formula(spec: Spec, path: str, chance: Chance) -> Amount:
     op, operands = spec.args["op"], spec.args["operands"]
     assert isinstance(operands, tuple)
     if op == "attribute":
         read = attribute(str(operands[0]), chance.offered)
         return lambda thread, turn: float(read(thread))
-    parts = [amount(part, f"{path}/{place}", chance) for place, part in enumerate(operands)]
+    parts = [_operand(part, f"{path}/{place}", chance) for place, part in enumerate(operands)]
     if len(parts) == 1:
         (only,) = parts
         if op == "-":

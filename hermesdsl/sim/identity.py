@@ -7,7 +7,7 @@ behind it the stream of a session that grows, or of the request itself. Knows no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hermesdsl.sim.load import Offered
+
+#: From how many tokens on a text has a name of its own, and that name: ascending.
+Breaks: TypeAlias = "tuple[tuple[int, int], ...]"
 
 
 class Identities:
@@ -28,12 +31,24 @@ class Identities:
         #: Per workload with a trace's own ids: those ids, numbered from 0, of all its rows.
         self._numbered: dict[int, NDArray[np.int64]] = {}
 
-    def chain(self, request: int, tokens: int, size: int) -> Sequence[int]:
+    def chain(self, request: int, tokens: int, size: int, breaks: Breaks = ()) -> Sequence[int]:
         """Ids of the full blocks, of `size` tokens each, of the first `tokens` of a context.
 
         A block's id stands for its text and all text before it. A trace's blocks are cut into
         smaller or joined to larger ones; of sizes that do not divide each other, none is known.
+        `breaks` of a thread: the block in which one lies, and those after it, have its name.
         """
+        if not breaks:
+            return self._own(request, tokens, size)
+        found = list(self._own(request, min(tokens, breaks[0][0]), size))
+        ends = [start for start, _ in breaks[1:]]
+        for (_, name), end in zip(breaks, [*ends, tokens], strict=True):
+            made = self._of(size).blocks(None, 0, ("text", name), min(end, tokens))
+            found += made[len(found) :]
+        return found
+
+    def _own(self, request: int, tokens: int, size: int) -> Sequence[int]:
+        """The ids of a text that is the request's, or its session's, own all through."""
         offered = self._offered
         workload = offered.workload_of[request]
         number = int(offered.number[request])
@@ -75,4 +90,4 @@ class Identities:
         return found
 
 
-__all__ = ["Identities"]
+__all__ = ["Breaks", "Identities"]

@@ -66,8 +66,8 @@ class Interpreter(EngineVisits):
         self._keys = len(offered)
         #: When a thread last went on.
         self._walked = 0.0
-        #: Length of the conversation that a request left behind, where another follows it.
-        self._histories: dict[int, int] = {}
+        #: The thread that a request left behind, where another follows it.
+        self._histories: dict[int, Thread] = {}
 
     def start(self) -> None:
         """Plan the first arrival; each plans the next."""
@@ -114,21 +114,22 @@ class Interpreter(EngineVisits):
                 offered.arrivals[following], ARRIVAL, following, self._arrive, following
             )
         self._arriving = True
-        self._begin(request, 0, now)
+        self._begin(request, None, now)
         self._arriving = False
 
     def _follow_up(self, now: float, request: int) -> None:
         self._recorder.arrival[request] = now
         before = self._offered.after[request]
-        history = self._histories.pop(before, 0) if self._offered.grows[request] else 0
-        self._begin(request, history, now)
+        history = self._histories.pop(before, None)
+        self._begin(request, history if self._offered.grows[request] else None, now)
 
-    def _begin(self, request: int, history: int, now: float) -> None:
+    def _begin(self, request: int, history: Thread | None, now: float) -> None:
         offered = self._offered
-        context = offered.prompts[request] + history
-        if not history:
-            context += offered.prefixes[request]
+        context = offered.prompts[request]
+        context += offered.prefixes[request] if history is None else history.context
         thread = Thread(request, request, context)
+        if history is not None:
+            thread.breaks = history.breaks
         self._live[request] = thread
         self._recorder.context[request] = context
         self._go(thread, self.entries[offered.workload_of[request]], 0, now)
@@ -321,6 +322,7 @@ class Interpreter(EngineVisits):
             self._flush(other, 0.0)
             del self._live[other.key]
             del scope.threads[other]
+        thread.rename(thread.base[0], -self._part())
         for model, hold in (thread.holds or {}).items():
             if hold.tokens == thread.context:
                 thread.primed = model
@@ -380,6 +382,8 @@ class Interpreter(EngineVisits):
         self._drop_all(parent, now)
         best = chosen[1]
         parent.holds, best.holds = best.holds, None
+        parent.breaks = best.breaks
+        parent.rename(best.context, -self._part())
         for row in thread.rows:
             self._write(parent, row)
         thread.rows = []
@@ -411,23 +415,22 @@ class Interpreter(EngineVisits):
             self._flush(thread, 1.0)
         del self._live[thread.key]
         recorder.status[request] = COMPLETED
-        self._finish(request, thread.context, now)
+        self._finish(thread, now)
 
     def _refuse(self, thread: Thread, reason: int, now: float) -> None:
         """The whole request ends here, with everything that is under way for it."""
         request = thread.request
         self._recorder.status[request] = REFUSED
         self._recorder.reason[request] = reason
-        context = thread.context
         top = thread
         while top.scope is not None and top.scope.gather is not None:
             top = top.scope.gather.parent
         for other in [top] if top.scope is None else list(top.scope.threads):
             self._cancel(other, now)
-        self._finish(request, context, now)
+        self._finish(thread, now)
 
-    def _finish(self, request: int, context: int, now: float) -> None:
-        recorder, offered = self._recorder, self._offered
+    def _finish(self, thread: Thread, now: float) -> None:
+        request, recorder, offered = thread.request, self._recorder, self._offered
         if recorder.status[request] == COMPLETED:
             recorder.finish[request] = now
         recorder.ended += 1
@@ -436,7 +439,7 @@ class Interpreter(EngineVisits):
         if not offered.followers:
             return
         for following in offered.followers.get(request, ()):
-            self._histories[request] = context
+            self._histories[request] = thread
             time = now + offered.delays[following]
             if time < offered.until:
                 self._kernel.at(time, DELIVERY, following, self._follow_up, following)

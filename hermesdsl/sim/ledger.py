@@ -32,6 +32,8 @@ def append(thread: Thread, tokens: int, part: int, documents: int = 0) -> None:
     thread.documents += documents
     if tokens:
         thread.primed = ""
+    if tokens < 0:
+        thread.rename(thread.context, -part)
     if thread.parts is not None and (tokens or documents):
         thread.parts[part] = (tokens, documents)
 

@@ -222,7 +222,7 @@ class Planner:
         for index in range(stage.replicas):
             end = self._add(ReplicaEnd(replicas))
             old = f"{stage.path}[0]" if stage.inner is not None else stage.path
-            contested = scene.contested or join.contested
+            contested = end.contested = scene.contested or join.contested
             lane = scene.lane * stage.replicas + index
             inner = _Scene(old, f"{path}[{index}]", scene.repeats, contested, lane)
             member = index if stage.spread == "each" else None

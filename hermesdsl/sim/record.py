@@ -9,11 +9,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import nan
-from typing import Any, TypeAlias
+from math import ceil, inf, nan
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from hermesdsl.cost.types import DecodeRun
 
 Column: TypeAlias = "NDArray[Any]"
 Table: TypeAlias = "dict[str, Column]"
@@ -83,6 +86,35 @@ class Recorder:
         self.visible[request] += tokens
         self.shown.extend((request, tokens, now))
 
+    def decoded(self, client: int, run: DecodeRun, start: float, steps: int, used: int) -> float:
+        """The first `steps` steps of a run begun at `start`, with `used` KV blocks at their end.
+
+        A row per piece of its step times that it has passed. Returns when the last step ended.
+        """
+        last = start + run.seconds(steps)
+        batch, context, pieces = run.decodes, run.context, run.pieces
+        extend = self.steps.extend
+        if len(pieces) == 1:
+            first = pieces[0].a + pieces[0].b * context
+            extend((client, start, last, steps, batch, steps * batch, 0, used, first))
+            return last
+        done = 0
+        begin = start
+        for index, piece in enumerate(pieces):
+            edge = pieces[index + 1].start if index + 1 < len(pieces) else inf
+            upto = steps
+            if context + (steps - 1) * batch >= edge:
+                upto = max(ceil((edge - context) / batch), 0)
+            if upto > done:
+                n = upto - done
+                end = start + run.seconds(upto)
+                first = piece.a + piece.b * (context + done * batch)
+                extend((client, begin, end, n, batch, n * batch, 0, used, first))
+                done, begin = upto, end
+            if done == steps:
+                break
+        return last
+
 
 @dataclass(frozen=True)
 class EngineSummary:
@@ -90,8 +122,10 @@ class EngineSummary:
 
     `capacity_blocks` of `block_size` tokens; `busy_s` seconds in which it ran steps;
     `preemptions`, and because of them prompt tokens `recomputed` and KV blocks `swapped` out;
-    `steps` iterations; `asked` tokens of context looked up in its prefix cache, of which `hits`
-    were found.
+    `steps` iterations. With a prefix cache, `asked` prompt tokens were looked up in it, of which
+    `hits` were found (the hit rate is hits/asked); both 0 without one. A prompt that is read
+    again after preemption counts only for what it finds beyond what it had, and `recomputed` has
+    only what was really read again.
     """
 
     client: str

@@ -16,6 +16,7 @@ from hermesdsl.graph.types import Client, CompiledSystem, Experiment
 from hermesdsl.sim import conservation
 from hermesdsl.sim.batch_engine import BatchEngine
 from hermesdsl.sim.engine import Engine, block_size
+from hermesdsl.sim.identity import Identities
 from hermesdsl.sim.interpreter import Interpreter, Progress
 from hermesdsl.sim.kernel import Kernel
 from hermesdsl.sim.load import merge
@@ -133,6 +134,7 @@ def _make_clients(
     system = point.system
     make = SteppedEngine if reference else Engine
     order = OrderContext(point.offered, system.classes)
+    texts = Identities(point.offered)
     hosts = host_memories(system.hardware, _swapping(system, index))
     by_name = {path: place for place, path in enumerate(sorted(index))}
     for path, place in index.items():
@@ -142,7 +144,7 @@ def _make_clients(
                 place, client, costs[path], kernel, recorder,
                 rank=ORDERS[str(client.options.get("order", "fcfs"))](order),
                 reading=interpreter.reading, leave=interpreter.leave, fetch=interpreter.fetch,
-                host=hosts.get(path),
+                dropped=interpreter.dropped, host=hosts.get(path), texts=texts,
             )  # fmt: skip
             interpreter.engines[place].key = by_name[path]
         else:

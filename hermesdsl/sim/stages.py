@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from hermesdsl.cost.types import ServiceCost
@@ -20,6 +20,7 @@ from hermesdsl.graph.types import (
     StageNode,
     Value,
 )
+from hermesdsl.schema import BUILTINS
 from hermesdsl.sim.branch import names_read
 from hermesdsl.sim.fork import JOINS
 from hermesdsl.sim.formula import ATTRIBUTES
@@ -47,6 +48,14 @@ _ACTED_ON: Mapping[str, frozenset[str]] = MappingProxyType(
     }
 )
 _STEP = frozenset({"service", "appends"})
+
+
+def _acts_on(type_name: str) -> frozenset[str]:
+    """Options of a type of stage that are acted on; a type that only costs acts on all its own."""
+    if type_name in _ACTED_ON:
+        return _ACTED_ON[type_name]
+    builtin = BUILTINS.get(type_name)
+    return _STEP | frozenset(builtin.properties if builtin is not None else ())
 
 
 def not_yet(what: str, *notes: str) -> Diagnostic:
@@ -174,13 +183,14 @@ class Unsupported:
             yield from plain(where, stage.options, _PLAIN, frozenset(_HAND_OVER))
             yield from self._graph(stage.inner, stage.path)
             return
-        acted_on = _ACTED_ON.get(stage.type_name, _STEP)
+        acted_on = _acts_on(stage.type_name)
         yield from plain(where, stage.options, {**_PLAIN, **_HAND_OVER}, acted_on)
         for key in ("service", "appends", "tokens"):
             try:
                 check_amount(stage.options.get(key))
             except SpecError as problem:
-                yield from problem.diagnostics
+                for each in problem.diagnostics:
+                    yield replace(each, message=f"`{key}` of {where}: {each.message}")
         if stage.type_name == "KvFetch":
             cache = str(stage.options.get("cache"))
             if self.stores is None or cache not in self.stores:

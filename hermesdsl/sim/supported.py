@@ -24,7 +24,7 @@ from hermesdsl.sim.swap import host_path, swaps
 _ENGINE_ACTED_ON = frozenset(
     {"model", "tp", "pp", "ep", "attention", "experts", "batching", "max_batch", "max_tokens",
      "block_size", "memory_rule", "dtype", "kv_dtype", "profile", "route", "share", "spare", "span",
-     "order", "preemption"}
+     "order", "preemption", "prefix_cache"}
 )  # fmt: skip
 _SHARED = frozenset({"route", "share", "spare", "span", "order"})
 _SERVER_ACTED_ON: Mapping[str, frozenset[str]] = MappingProxyType(

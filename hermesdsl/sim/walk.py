@@ -13,9 +13,10 @@ from hermesdsl.sim.decoding import Sequence
 
 if TYPE_CHECKING:
     from hermesdsl.sim.fork import Gather
+    from hermesdsl.sim.handing import Ahead
+    from hermesdsl.sim.identity import Breaks
     from hermesdsl.sim.kv import Hold
     from hermesdsl.sim.nodes import Node
-    from hermesdsl.sim.visiting import Ahead
 
 
 class Thread:
@@ -35,12 +36,14 @@ class Thread:
     While forked: the `scope` it belongs to; `parts`: what it added to the context since the fork,
     as part number → (tokens, documents), on top of `base`; `rows`: its visits, kept back until it
     is known whether they matter; `gather`: the replicas it waits for; `over`: cancelled.
+    `breaks`: from where on its text is not the request's own, see `sim.identity`.
     """
 
     __slots__ = (
-        "ahead", "base", "cached", "charges", "client", "context", "documents", "enter", "gather",
-        "holds", "key", "moved", "node", "opened", "over", "owed", "parts", "primed", "produces",
-        "request", "rows", "scope", "secret", "sequence", "start", "text", "verdict", "withheld",
+        "ahead", "base", "breaks", "cached", "charges", "client", "context", "documents", "enter",
+        "gather", "holds", "key", "moved", "node", "opened", "over", "owed", "parts", "primed",
+        "produces", "request", "rows", "scope", "secret", "sequence", "start", "text", "verdict",
+        "withheld",
     )  # fmt: skip
 
     def __init__(self, request: int, key: int, context: int) -> None:
@@ -72,6 +75,15 @@ class Thread:
         self.rows: list[tuple[float, ...]] | None = None
         self.gather: Gather | None = None
         self.over = False
+        self.breaks: Breaks = ()
+
+    def rename(self, tokens: int, name: int) -> None:
+        """From `tokens` on, its text is one that nobody else has: `name` was never used."""
+        self.breaks = (*(known for known in self.breaks if known[0] < tokens), (tokens, name))
+
+    def own(self, tokens: int) -> int:
+        """How many of the first `tokens` of its context are the request's own text."""
+        return min(tokens, self.breaks[0][0]) if self.breaks else tokens
 
     def child(self, key: int) -> Thread:
         """Another thread of the same request that goes on from here, with KV shared.
@@ -81,6 +93,8 @@ class Thread:
         made = Thread(self.request, key, self.context)
         made.cached, made.primed, made.text = self.cached, self.primed, self.text
         made.documents, made.verdict = self.documents, self.verdict
+        made.breaks = self.breaks
+        made.rename(self.context, key)
         if self.holds:
             made.holds = dict(self.holds)
             for hold in made.holds.values():

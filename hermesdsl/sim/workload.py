@@ -7,8 +7,9 @@ clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,8 +56,10 @@ def offered(
     else:
         offer = _offer(workload, base, duration, classes)
         rows = _rows(workload, base, offer)
-    prompt = _lengths(workload, "prompt", offer.prompt, base, rows)
-    output = _lengths(workload, "output", offer.output, base, rows)
+    with _about(f"`{workload.name}.prompt`"):
+        prompt = _lengths(workload, "prompt", offer.prompt, base, rows)
+    with _about(f"`{workload.name}.output`"):
+        output = _lengths(workload, "output", offer.output, base, rows)
     klass, names = _classes(workload, offer, classes, base.child("class"), rows)
     priorities = np.array([classes[c].priority if c in classes else 0 for c in names], np.int32)
     prefix, prefix_tokens = _prefixes(workload, base, rows)
@@ -91,7 +94,24 @@ def offered_rates(workload: Workload) -> tuple[float, float, float] | None:
         return None
     turns = workload.options.get("turns")
     requests = rate * (mean(turns) if isinstance(turns, Spec) else 1.0)
-    return float(requests), requests * mean(workload.prompt), requests * mean(workload.output)
+    means = []
+    for role, spec in (("prompt", workload.prompt), ("output", workload.output)):
+        with _about(f"`{workload.name}.{role}`"):
+            means.append(requests * mean(spec))
+    return float(requests), means[0], means[1]
+
+
+@contextmanager
+def _about(what: str) -> Iterator[None]:
+    """Errors of a distribution say whose it is."""
+    try:
+        yield
+    except SpecError as problem:
+        told = [
+            replace(d, message=f"{what}: {d.message}") if d.message.startswith("dist") else d
+            for d in problem.diagnostics
+        ]
+        raise SpecError(told) from None
 
 
 def _check(workload: Workload) -> None:
@@ -136,13 +156,15 @@ def _rows(workload: Workload, base: Stream, offer: Offer) -> Chains:
     """Each arrival as one request, or as the turns of a session."""
     turns = workload.options.get("turns")
     if isinstance(turns, Spec):
-        count = tokens(turns, base.child("turns"), len(offer))
+        with _about(f"`{workload.name}.turns`"):
+            count = tokens(turns, base.child("turns"), len(offer))
         think = workload.options.get("think_time")
 
         def pause(turn: int, n: int) -> Floats:
             if not isinstance(think, Spec):
                 return np.zeros(n)
-            return sample(think, _of_turn(base.child("think_time"), turn), n)
+            with _about(f"`{workload.name}.think_time`"):
+                return sample(think, _of_turn(base.child("think_time"), turn), n)
 
         return chains.sessions(offer.time, count, pause, workload.requests)
     if workload.arrivals.args.get("replay") == "closed":
@@ -170,7 +192,8 @@ def _closed_loop(workload: Workload, base: Stream, duration: float | None) -> Ch
     pause, length = base.child("think_time"), base.child("output")
 
     def thinking(n: int, offset: int) -> Floats:
-        return sample(think, pause, n, offset) if isinstance(think, Spec) else np.zeros(n)
+        with _about(f"`think` of `{workload.name}.arrivals`"):
+            return sample(think, pause, n, offset) if isinstance(think, Spec) else np.zeros(n)
 
     return chains.closed_loop(
         int(users),

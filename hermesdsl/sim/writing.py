@@ -207,6 +207,8 @@ def _engines(engines: Iterable[Engine], steps: Table, count: int) -> tuple[Engin
             recomputed=engine.recomputed,
             swapped=engine.host.out if engine.host is not None else 0,
             steps=int(number[engine.index]),
+            asked=engine.reuse.asked if engine.reuse is not None else 0,
+            hits=engine.reuse.hits if engine.reuse is not None else 0,
         )
         for engine in engines
     )

@@ -82,7 +82,8 @@ def test_arguments_that_click_refuses(
 
 
 def test_an_option_that_was_nearly_right(hermes: Any) -> None:
-    assert "help: did you mean `--seed` or `--set`?" in hermes("run", "small.hms", "--sed").err
+    near = "help: did you mean `--case` or `--seed` or `--set`?"
+    assert near in hermes("run", "small.hms", "--sed").err
 
 
 # --- faults ------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import pytest
 import hermesdsl
 from hermesdsl.cost.forward import ForwardCost
 from hermesdsl.cost.rag import SCAN_PER_CORE, SearchCost
-from hermesdsl.cost.services import bind_services, diagnose_services, index_bytes, work_of
+from hermesdsl.cost.services import bind_services, index_bytes, work_of
 from hermesdsl.cost.text import CONSTANTS, TextCost
 from hermesdsl.diagnostics import SpecError
 from hermesdsl.graph.types import Spec, StageNode, VectorIndex
@@ -50,10 +50,6 @@ def compiled(text: str = PROGRAM, **words: str):
     for word, meaning in words.items():
         text = text.replace(word, meaning)
     return hermesdsl.compile(text).compiled
-
-
-def problems(system):
-    return [(found.code, found.message) for found in diagnose_services(system)]
 
 
 def test_every_stage_but_engines_and_own_times_has_a_cost():
@@ -151,7 +147,9 @@ def test_sizes_of_indexes():
     ids=["too large", "gpu", "shards", "no memory", "no peak", "batch", "profile"],
 )  # fmt: skip
 def test_refused(old, new, words, code, message):
-    system = compiled(PROGRAM.replace(old, new) if old else PROGRAM, **words)
-    assert (code, message) in problems(system)
-    with pytest.raises(SpecError):
-        bind_services(system)
+    """What has no cost is said when the specification is compiled."""
+    with pytest.raises(SpecError) as refused:
+        compiled(PROGRAM.replace(old, new) if old else PROGRAM, **words)
+    found = refused.value.diagnostics
+    assert (code, message) in [(each.code, each.message) for each in found]
+    assert all(each.span is not None for each in found if each.is_error)

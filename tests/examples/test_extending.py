@@ -1,7 +1,8 @@
 """The pages on extending the language are followed as they stand, in a copy of the package.
 
 A ``py`` block is a file to write, a ``diff`` block lines to add after a line that is there, a
-``spec`` block a program that then compiles, and runs the same in both forms of the engine.
+``spec`` block a program that then compiles, and runs the same in both forms of the engine. A file
+below ``tests`` is then run, beside the program.
 """
 
 from __future__ import annotations
@@ -38,24 +39,35 @@ def add(file: Path, block: str) -> None:
     file.write_text(text.replace(before, after), encoding="utf-8")
 
 
+def call(folder: Path, *arguments: str) -> None:
+    """Python with the package of `folder`; it must succeed."""
+    ran = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, check=False,
+        env={**os.environ, "PYTHONPATH": str(folder)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_page_works(page: Path, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "hermesdsl", tmp_path / "hermesdsl")
     for folder in ("grammar", "stdlib"):
         (tmp_path / folder).symlink_to(ROOT / folder)
-    programs = 0
+    tests, programs = [], 0
     for kind, path, block in BLOCK.findall(page.read_text(encoding="utf-8")):
         if kind == "py":
-            assert not (tmp_path / path).exists()
-            (tmp_path / path).write_text(block, encoding="utf-8")
+            file = tmp_path / path
+            assert not file.exists()
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(block, encoding="utf-8")
+            if path.startswith("tests/"):
+                tests.append(path)
         elif kind == "diff":
             add(tmp_path / path, block)
         else:
             programs += 1
             (tmp_path / "program.hms").write_text(block, encoding="utf-8")
-            ran = subprocess.run(
-                [sys.executable, "-c", RUN, "program.hms"], cwd=tmp_path, check=False,
-                env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
-            )  # fmt: skip
-            assert ran.returncode == 0, ran.stderr
+            call(tmp_path, "-c", RUN, "program.hms")
     assert programs > 0
+    if tests:
+        call(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)

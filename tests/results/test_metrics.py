@@ -69,6 +69,15 @@ def test_rates_count_what_happens_in_the_window_only():
     assert values(seen.series("itl")) == []
 
 
+def test_tokens_count_when_they_are_seen_and_not_when_they_are_only_made():
+    # Request 1 wrote nine tokens, of which five were shown at once, at 5 s; request 0 made seven.
+    shown = columns(SHOWN_COLUMNS, (0, 1, 1.0), (1, 5, 5.0))
+    made = with_columns(tiny(shown=shown), generated=[7, 9, 0], visible=[4, 5, 0])
+    seen = measures(made)
+    assert values(seen.series("tpot")) == [0.0, 5 / 3]
+    assert seen.value("output_throughput") == pytest.approx((4 + 5) / 6)
+
+
 def test_warmup_longer_than_the_run_measures_nothing():
     seen = measures(tiny(window=(100.0, None)))
     assert seen.series("ttft").n == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from built_graphs import clients, graph, simulated, site, stage
 from hand_built import AffineCost, batch, chat, reading, run, system
 
 import hermesdsl
@@ -113,3 +114,23 @@ def test_settings_that_make_no_sense(batching: str, message: str):
     with pytest.raises(SpecError) as caught:
         hermesdsl.compile(text)
     assert [f"{d.code}: {d.message}" for d in caught.value.diagnostics] == [message]
+
+
+@pytest.mark.parametrize("batching", [Spec("static", {"n": 1}), Spec("continuous"), Spec("mixed")])
+def test_who_waits_with_kv_goes_on_when_the_last_to_decode_has_given_way(batching: Spec):
+    # 20 blocks of one token. Both answer with 2 tokens (KV of 7), then with 8 more after a tool.
+    # The first to come back runs until its 13 and the other's 7 fill the memory, and gives way.
+    made = graph(
+        "w",
+        [stage("a", "Generate", "llm", tokens=2), stage("t", "Tool", "work", service=3.0),
+         stage("b", "Decode", "llm", tokens=8)],
+        ("input", "a", "t", "b", "output"),
+    )  # fmt: skip
+    engine = {"batching": batching, "max_batch": 1, "block_size": 1}
+    placement = clients(llm=("LlmEngine", 1, engine), work=("WorkerPool", 1, {"workers": 2}))
+    cost = AffineCost(base=1.0, kv_tokens=20)
+    done = simulated(site(made, placement), cost, batch([0.0, 0.0], 6))
+    # Read 0-1, 2-3; decoded 1-2, 3-4; back at 5 and 7. From 5 on the first decodes 6 tokens and
+    # gives way at 11; the other decodes 11-19; then the first reads 14 and decodes one more.
+    assert done.engines[0].preemptions == 1
+    assert done.requests["finish_s"].tolist() == [21.0, 19.0]

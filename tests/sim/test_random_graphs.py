@@ -12,6 +12,7 @@ from built_graphs import TICK, Branch, PerItem, clients, graph, simulated, site,
 from hand_built import AffineCost, batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shared_texts import shared
 from test_reference import assert_same
 
 from hermesdsl.graph.types import Guard, Spec
@@ -132,7 +133,7 @@ def systems(draw: st.DrawFn) -> Any:
     )
     engine = {
         "batching": batching, "max_batch": draw(st.sampled_from([2, 8, 256])),
-        "block_size": draw(st.sampled_from([1, 4, 16])),
+        "block_size": draw(st.sampled_from([1, 4, 16])), "prefix_cache": draw(st.booleans()),
     }  # fmt: skip
     placement = clients(
         llm=("LlmEngine", draw(st.integers(1, 2)), engine | {"route": Spec("jsq")}),
@@ -156,11 +157,13 @@ costs = st.sampled_from(
 )
 
 
-@given(systems(), offers, costs, st.sampled_from([220, 400, 1 << 30]))
+@given(systems(), offers, costs, st.sampled_from([220, 400, 1 << 30]), st.data())
 @settings(max_examples=300, deadline=None)
-def test_both_forms_agree_and_all_is_conserved(built: Any, offer: Any, cost: Any, memory: int):
+def test_both_forms_agree_and_all_is_conserved(
+    built: Any, offer: Any, cost: Any, memory: int, data: Any
+):
     arrival, prompt, output = zip(*sorted(offer), strict=True)
-    load = batch(np.array(arrival) * TICK, prompt, output)
+    load = data.draw(shared(batch(np.array(arrival) * TICK, prompt, output), TICK), "load")
     cost = type(cost)(**{**vars(cost), "kv_tokens": memory})
     fast = simulated(built, cost, load, service=PerItem())
     slow = simulated(built, cost, load, service=PerItem(), reference=True)

@@ -10,6 +10,7 @@ from hand_built import AffineCost, KneeCost, batch, chat, generate, reading, run
 from hosts import classed, hosted, with_classes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shared_texts import shared
 
 from hermesdsl.graph.types import Spec
 from hermesdsl.sim.order import ORDERS
@@ -76,6 +77,7 @@ def settings_of_engines(draw: st.DrawFn) -> dict[str, Any]:
         "block_size": draw(st.sampled_from([1, 4, 16])),
         "order": draw(st.sampled_from(["fcfs", *ORDERS])),
         "preemption": draw(st.sampled_from(["recompute", "swap"])),
+        "prefix_cache": draw(st.booleans()),
     }
     if "budget" not in batching.args:
         options["max_tokens"] = draw(st.sampled_from([None, 16, 64]))
@@ -114,7 +116,7 @@ def test_both_forms_agree(offer: Any, cost: Any, options: Any, route: Any, n: in
         contention="none", **horizon,
     )  # fmt: skip
     cost = type(cost)(**{**vars(cost), "kv_tokens": tight})
-    load = batch(np.array(arrival) * TICK, prompt, output)
+    load = data.draw(shared(batch(np.array(arrival) * TICK, prompt, output), TICK), "load")
     klass = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=5))
     both(with_classes(built), cost, classed(load, *klass))
 
@@ -141,7 +143,8 @@ def test_both_forms_agree_when_prefill_and_decode_are_apart(
         hardware=hardware, **horizon,
     )  # fmt: skip
     cost = type(cost)(**{**vars(cost), "kv_tokens": tight})
-    both(built, cost, batch(np.array(arrival) * TICK, prompt, output))
+    load = batch(np.array(arrival) * TICK, prompt, output)
+    both(built, cost, data.draw(shared(load, TICK), "load"))
 
 
 def test_the_hard_cases_do_happen():

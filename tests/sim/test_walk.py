@@ -187,6 +187,18 @@ def test_nothing_passes_so_the_best_score_goes_on():
     assert seen(done, "first_token_s", "last_token_s", "finish_s") == [4.25, 5.25, 5.25]
 
 
+@pytest.mark.parametrize(
+    ("join", "texts"), [(Spec("all"), 3), (Spec("best", {"k": 1}), 1), (Spec("majority"), 1)]
+)
+def test_only_the_texts_that_are_kept_are_shown(join: Spec, texts: int):
+    made = tries(join, 1.0, fixed(3))
+    made.remove_node("w.answer")
+    made.add_edge("w.t", "output")
+    done = work(made, batch([0.0], 10, 2))
+    # All three write three tokens by 3 s and are checked by 3.25 s.
+    assert seen(done, "generated", "visible", "finish_s") == [9, 3 * texts, 3.25]
+
+
 # --- repetition ----------------------------------------------------------------------------
 
 

@@ -112,6 +112,10 @@ def _workload(builder: Builder, name: str, instance: Instance) -> Workload:
     assert arrivals is not None
     rate = builder.get(instance, "arrivals").args.get("rate")
     sessions = isinstance(rate, Quantity) and rate.dimension == d.SESSION_RATE
+    if isinstance(rate, Quantity) and rate.dimension.token:
+        note = "help: such as `2 req/s`, or `1 session/s` with `turns`"
+        raise Fail(error("HMS301", f"requests or sessions arrive, not tokens ({rate})",
+                         builder.get(instance, "arrivals").span, notes=[note]))  # fmt: skip
     limit = builder.number(instance, "requests")
     rest: dict[str, Value] = {}
     for prop in instance.properties:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hermesdsl.diagnostics import Diagnostic
-from hermesdsl.graph import ledger, pipeline
+from hermesdsl.diagnostics import Diagnostic, error
+from hermesdsl.graph import effects, ledger, pipeline
 from hermesdsl.graph.lowering.plain import plain
 from hermesdsl.graph.lowering.serving import pool
 from hermesdsl.graph.types import (
@@ -101,6 +101,7 @@ class _Lowering:
         if self._errors() == before and not any(d.is_error for d in self.found):
             self.found += ledger.check_clients(graph, self.pools, clients, spans=spans)
             self.found += ledger.check_kv(graph, self.pools, clients, spans=spans)
+            self.found += effects.check_effects(graph, spans=spans)
 
     def graph(self, instance: Instance) -> PipelineGraph:
         """The stage graph of one pipeline instance, sub-pipelines nested.
@@ -158,6 +159,10 @@ class _Lowering:
         made_join = plain(builder, join)
         made_repeat = plain(builder, repeat)
         assert isinstance(made_join, Spec)
+        if not vector and made_join.name != "all":
+            message = f"`join = {made_join.name}` of `{path}`, of which there is one"
+            note = f"help: declare several, as in `{instance.name}[4]: …`"
+            raise Fail(error("HMS505", message, span, notes=[note]))
         return StageNode(
             path=path,
             type_name=type_name,

@@ -19,7 +19,8 @@ from hermesdsl.graph.types import Spec, Value
 from hermesdsl.sim.batching import chunked, continuous, mixed, static
 
 if TYPE_CHECKING:
-    from hermesdsl.sim.engine import Engine, Slice
+    from hermesdsl.sim.engine import Engine
+    from hermesdsl.sim.residents import Slice
 
 
 class Batching(Protocol):

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from hermesdsl.graph.types import Spec, Value
 
 if TYPE_CHECKING:
-    from hermesdsl.sim.engine import Engine, Slice
+    from hermesdsl.sim.engine import Engine
+    from hermesdsl.sim.residents import Slice
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Final
 
 from hermesdsl.diagnostics import Diagnostic, Fix, error
@@ -113,11 +114,14 @@ def statement_in_branch(failure: Failure) -> Diagnostic | None:
     statement = statement or (not failure.statement and failure.found.kind in KEYWORDS)
     if not statement:
         return None
-    return mistake(
+    found = mistake(
         failure,
         "a `branch` block holds arms, `condition -> stage`, and no other statements",
         code="HMS106",
     )
+    if failure.found.kind == "_ASSIGN":
+        return replace(found, notes=("help: to compare, write `==`",))
+    return found
 
 
 def functions(failure: Failure) -> Diagnostic | None:

@@ -1,0 +1,176 @@
+"""Where the KV of a thread is read next, and how it gets there.
+
+KV stays where it was computed; a later stage that reads it runs there, or pays the move. A move
+may begin layer by layer while the prompt is still being read. Knows no pipeline beyond the next
+visit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from hermesdsl.sim.decoding import Sequence
+from hermesdsl.sim.engine import Engine
+from hermesdsl.sim.kernel import DELIVERY, Kernel
+from hermesdsl.sim.kv import Hold
+from hermesdsl.sim.load import Offered
+from hermesdsl.sim.nodes import EngineVisit
+from hermesdsl.sim.record import Recorder
+from hermesdsl.sim.router import ClientLoad
+from hermesdsl.sim.visit_rows import VisitRows
+from hermesdsl.sim.walk import Thread
+
+#: (source, target, tokens, opened, read) → (bytes, end in seconds) of moving KV between clients.
+Transfer: TypeAlias = Callable[[Engine, Engine, int, float, float], tuple[float, float]]
+
+#: Why a request is refused (`record.REASONS`).
+TOO_LONG, QUEUE_FULL, BY_PIPELINE = 1, 2, 3
+
+
+@dataclass
+class Ahead:
+    """The visit that follows a prompt whose KV moves layer by layer, begun while it is read.
+
+    `hold` is the KV as it will be at the source; `sequence` at the client `client`, None while
+    there is none; `tokens` it will have produced; `charges` and `moved` as of threads.
+    """
+
+    node: EngineVisit
+    hold: Hold
+    tokens: int
+    sequence: Sequence | None = None
+    client: int = -1
+    charges: int = 0
+    moved: float = 0.0
+
+
+class HandOvers(VisitRows):
+    """Moves KV between `engines`, by index of client.
+
+    `transfer` tells how long KV moves from `opened` on, complete at its source since `read` or
+    only then.
+    """
+
+    def __init__(
+        self, offered: Offered, kernel: Kernel, recorder: Recorder, load: ClientLoad,
+        transfer: Transfer,
+    ) -> None:  # fmt: skip
+        super().__init__(offered, kernel, recorder, load)
+        self.engines: dict[int, Engine] = {}
+        self._transfer = transfer
+        self._moving: dict[int, tuple[Sequence, Engine]] = {}
+
+    def _refuse(self, thread: Thread, reason: int, now: float) -> None:
+        raise NotImplementedError
+
+    def _choose(self, thread: Thread, node: EngineVisit, hold: Hold | None, turn: int) -> Engine:
+        """Where the KV is, if that is one of the pool's clients; else where its router says."""
+        if node.fixed is not None:
+            index = node.fixed
+        elif hold is None:
+            index = node.router.pick(thread.request, node.draw(turn))
+        elif node.affine and hold.engine.index in node.members:
+            index = hold.engine.index
+        else:
+            router = node.paired.get(hold.engine.index, node.router)
+            index = router.pick(thread.request, node.draw(turn))
+        return self.engines[index]
+
+    @staticmethod
+    def _fits(engine: Engine, tokens: int, hold: Hold | None) -> bool:
+        if hold is not None and hold.refs > 1 and hold.tokens % engine.kv.size:
+            tokens += engine.kv.size
+        return engine.fits(tokens)
+
+    def reading(self, source: Engine, sequence: Sequence, start: float, end: float) -> None:
+        """A prompt will be read at `end`, and its KV may move layer by layer from `start` on."""
+        thread = sequence.visit
+        assert thread is not None
+        if start < end and not thread.over:
+            assert thread.node is not None
+            node = thread.node.onward.targets[0]
+            assert isinstance(node, EngineVisit)
+            assert node.produce is not None
+            node.count(thread)
+            tokens = node.produce(thread, node.turn(thread))
+            if tokens > 1:
+                hold = Hold(source, sequence.prompt)
+                hold.ready = end
+                thread.ahead = Ahead(node, hold, tokens)
+                self._kernel.at(start, DELIVERY, thread.key, self._open, thread.key)
+            else:
+                node.uncount(thread)
+
+    def _open(self, now: float, key: int) -> None:
+        """Queue for the next visit while the prompt is still being read."""
+        thread = self._live.get(key)
+        if thread is None or thread.over or thread.ahead is None:
+            return
+        ahead = thread.ahead
+        node, hold = ahead.node, ahead.hold
+        engine = self._choose(thread, node, hold, node.turn(thread))
+        if not self._fits(engine, thread.context + ahead.tokens - 1, hold):
+            return
+        sequence = Sequence(thread.request, thread, hold.tokens, ahead.tokens - 1)
+        sequence.left = 0
+        sequence.fresh, sequence.again = False, True
+        sequence.since = hold.ready
+        sequence.visible, sequence.keeps = node.visible, node.keeps
+        sequence.source, sequence.text = hold, thread.breaks
+        ahead.sequence = sequence
+        ahead.client = engine.index
+        self._load.requests[engine.index] += 1
+        ahead.charges = thread.context + ahead.tokens
+        self._load.tokens[engine.index] += ahead.charges
+        engine.submit(sequence, now, arrival=False)
+
+    def _follow_ahead(self, thread: Thread, now: float) -> None:
+        """The prompt is read, and the next visit has begun already."""
+        ahead, thread.ahead = thread.ahead, None
+        assert ahead is not None
+        if ahead.sequence is None:
+            self._refuse(thread, TOO_LONG, now)
+            return
+        assert thread.holds is not None
+        del thread.holds[ahead.node.model]
+        thread.node, thread.sequence = ahead.node, ahead.sequence
+        thread.enter, thread.moved = now, ahead.moved
+        thread.produces, thread.owed = ahead.tokens, ahead.tokens - 1
+        thread.client, thread.charges = ahead.client, ahead.charges
+        thread.primed = ""
+        if ahead.node.visible:
+            self._recorder.show(thread.request, 1, now)
+
+    def fetch(self, target: Engine, sequence: Sequence, now: float) -> None:
+        """`target` has blocks for a sequence whose KV is elsewhere: move it."""
+        thread, hold = sequence.visit, sequence.source
+        assert thread is not None
+        assert hold is not None
+        source = hold.engine
+        hold.moving += 1
+        size, end = self._transfer(source, target, hold.tokens, now, hold.ready)
+        self._recorder.transfers.extend(
+            (thread.request, source.index, target.index, size, now, end)
+        )
+        if thread.ahead is not None:
+            thread.ahead.moved = end - max(now, hold.ready)
+        else:
+            thread.moved += end - max(now, thread.enter)
+        self._moving[thread.key] = (sequence, target)
+        self._kernel.at(end, DELIVERY, thread.key, self._delivered, thread.key)
+
+    def _delivered(self, now: float, key: int) -> None:
+        sequence, engine = self._moving.pop(key)
+        hold = sequence.source
+        assert hold is not None
+        hold.moving -= 1
+        let_go(hold, now)
+        engine.deliver(sequence, now)
+
+
+def let_go(hold: Hold, now: float) -> None:
+    """Release KV at its source, unless its prompt was cancelled there before it was read."""
+    if hold in hold.engine.kv.holds:
+        hold.engine.release(hold, now)

@@ -1,0 +1,379 @@
+"""The sequences at one engine: who waits, whose KV is under way, who decodes, who has to give way.
+
+Decides who is admitted and who is preempted, block by block; `sim.engine` adds when. Knows no
+step, cost, pipeline or other engine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from hermesdsl.sim.decoding import (
+    DECODING,
+    GONE,
+    INCOMING,
+    QUEUED,
+    CountedDecoding,
+    Decoding,
+    Sequence,
+)
+from hermesdsl.sim.kv import KvBlocks
+from hermesdsl.sim.order import SWAPPED, Rank, WaitingQueue
+from hermesdsl.sim.reuse import ChainOf, Found, Reuse
+
+if TYPE_CHECKING:
+    from hermesdsl.sim.kernel import Kernel
+    from hermesdsl.sim.record import Recorder
+    from hermesdsl.sim.swap import HostMemory
+
+#: A prompt slice of a step: the sequence and its tokens.
+Slice: TypeAlias = "tuple[Sequence, int]"
+
+
+class Residents:
+    """Sequences at the client of number `index`, at most `max_batch` of them in the batch.
+
+    `host`: where preempted KV goes; None: it is given up and computed again. `accepted`: prompt
+    tokens handed in; `recomputed`: added by preemption (counted as first prefilled, then lost).
+    `reuse`: how prompts find KV that is here already; None: they do not.
+    """
+
+    __slots__ = (
+        "_cancelled", "_decoded_at", "_free_from", "_incoming", "_kernel", "_ready", "_recorder",
+        "_slices", "accepted", "decoded_s", "decoding", "host", "index", "kv", "max_batch",
+        "preemptions", "recomputed", "reuse", "waiting",
+    )  # fmt: skip
+
+    def __init__(
+        self, index: int, kv: KvBlocks, max_batch: int, rank: Rank, host: HostMemory | None,
+        kernel: Kernel, recorder: Recorder, chain: ChainOf | None,
+    ) -> None:  # fmt: skip
+        self.index = index
+        self.kv = kv
+        self.max_batch = max_batch
+        self.decoding = self._make_decoding(kv.size)
+        self.waiting = self._make_queue(rank)
+        self.host = host
+        self.reuse = Reuse(kv, chain) if chain is not None else None
+        self.accepted = 0
+        self.recomputed = 0
+        self.preemptions = 0
+        self._kernel = kernel
+        self._recorder = recorder
+        #: Sequences with blocks here whose KV is under way or has arrived (`_ready`).
+        self._incoming: dict[Sequence, None] = {}
+        self._ready: list[Sequence] = []
+        #: The prompts of the step that runs.
+        self._slices: list[Slice] = []
+        #: Something in the batch is to be taken out at the next boundary.
+        self._cancelled = False
+        #: End of the last step in which anything decoded; earliest start of the next step.
+        self._decoded_at = 0.0
+        self._free_from = 0.0
+        #: Seconds of all steps so far in which anything decoded.
+        self.decoded_s = 0.0
+
+    def _make_decoding(self, block_size: int) -> Decoding:
+        return CountedDecoding(block_size)
+
+    def _make_queue(self, rank: Rank) -> WaitingQueue:
+        return WaitingQueue(rank)
+
+    def fits(self, tokens: int) -> bool:
+        """True if KV of `tokens` tokens of one sequence can ever be held here."""
+        return self.kv.blocks(tokens) <= self.kv.capacity
+
+    def swapped(self) -> int:
+        """KV blocks in host memory of everything that is here."""
+        return sum(s.swapped for s in (*self.waiting, *self._incoming))
+
+    @property
+    def seated(self) -> int:
+        """Sequences that decode or whose KV is under way here."""
+        return self.decoding.count + len(self._incoming)
+
+    def seats(self) -> int:
+        """How many more sequences the batch may take."""
+        return self.max_batch - self.seated
+
+    def make_room(self) -> int:
+        """Preempt until one step of all decodes fits; the KV blocks that step takes."""
+        decoding, kv = self.decoding, self.kv
+        need = decoding.need(1)
+        while need > kv.free:
+            self._preempt()
+            need = decoding.need(1)
+        return need
+
+    def fill(
+        self, budget: float, reserve: int, now: float, *, whole: bool, most: int | None = None
+    ) -> list[Slice]:
+        """Take prompts from the head of the queue, in order, for up to `budget` tokens.
+
+        A prompt is admitted when there is a seat and its KV fits beside `reserve` blocks; its
+        blocks are taken at once. `whole`: no prompt is cut, and one above the budget goes alone.
+        Otherwise the last is cut to the budget and stays at the head. `most`: sequences to take.
+        """
+        waiting = self.waiting
+        slices: list[Slice] = []
+        if not waiting:
+            return slices
+        spare = self.kv.free - reserve
+        seats = self.seats() if most is None else min(most, self.seats())
+        while waiting and seats > 0 and budget > 0:
+            sequence = waiting.head
+            if sequence.source is not None and sequence.source.lost:
+                self._read_again(sequence, now)
+            found = self.reuse.look_up(sequence) if self.reuse is not None else None
+            left = sequence.left - found.tokens if found is not None else sequence.left
+            if whole and slices and left > budget:
+                break
+            taken = self._take(sequence, found, spare)
+            if taken < 0:
+                break
+            spare -= taken
+            seats -= 1
+            if sequence.source is not None or not left:
+                budget -= self._go_straight(sequence, now)
+                continue
+            if not sequence.started:
+                self._start(sequence, max(now, self._free_from))
+            take = left if whole or left <= budget else int(budget)
+            slices.append((sequence, take))
+            budget -= take
+            if take < left:
+                waiting.hold_head()
+                break
+            waiting.pop()
+            self._prune()
+        return slices
+
+    def _take(self, sequence: Sequence, found: Found | None, spare: int) -> int:
+        """Take the KV blocks of the head of the queue; how many, -1 if that is above `spare`."""
+        kv, prompt = self.kv, sequence.prompt
+        taken = need = kv.blocks(prompt) - sequence.shared - sequence.held
+        if found is not None:
+            need -= len(found.blocks)
+            taken = need + found.idle
+        if not sequence.left and sequence.source is None:
+            # What goes straight to decoding takes its first step's block with it.
+            taken += kv.blocks(prompt + 1) - kv.blocks(prompt)
+        if taken > spare:
+            return -1
+        kv.free -= need
+        sequence.held += need
+        if self.reuse is not None:
+            if found is not None:
+                new = self.reuse.take(sequence, found)
+                self._recorder.cached[sequence.request] += new
+                self.recomputed -= found.tokens - new
+            kv.trim()
+        return taken
+
+    def _go_straight(self, sequence: Sequence, now: float) -> int:
+        """The head of the queue has nothing to read: it decodes, now or once its KV has come.
+
+        The tokens it has in the step that begins now.
+        """
+        self.waiting.pop()
+        if sequence.source is None and not sequence.swapped:
+            self._start(sequence, max(now, self._free_from))
+            self._join(sequence)
+            tokens = 1
+        else:
+            self._incoming[sequence] = None
+            sequence.place = INCOMING
+            self._bring(sequence, now)
+            tokens = 0
+        self._prune()
+        return tokens
+
+    def outstanding(self) -> tuple[int, int]:
+        """(prompt tokens not yet computed, KV blocks in use) of everything that is here."""
+        queue = [*self._undecided(), *self._incoming]
+        clock, kv = self.decoding.clock, self.kv
+        held = sum(s.held for s in queue) + kv.kept + len(kv.known.users)
+        held += sum(kv.blocks(s.base + clock - s.joined) - s.shared for s in self.decoding.live())
+        return sum(s.left for s in queue), held
+
+    def pins(self) -> int:
+        """Uses of known blocks by everything that is here, kept KV included."""
+        sequences = (*self._undecided(), *self._incoming, *self.decoding.live())
+        return sum(len(s.pins) for s in sequences) + sum(len(hold.pins) for hold in self.kv.holds)
+
+    def _undecided(self) -> list[Sequence]:
+        """Whoever waits or is being read."""
+        waiting = self.waiting
+        read = [s for s, _ in self._slices if not (waiting and s is waiting.head)]
+        return [*waiting, *read]
+
+    # --- coming and going -------------------------------------------------------------------------
+
+    def _start(self, sequence: Sequence, now: float) -> None:
+        if not sequence.started:
+            sequence.started = True
+            sequence.start = now
+
+    def _join(self, sequence: Sequence) -> None:
+        sequence.held = 0
+        sequence.place = DECODING
+        sequence.mark = self.decoded_s
+        self.decoding.join(sequence)
+        if sequence.opened < 0:
+            sequence.opened = sequence.joined
+
+    def _join_ready(self, now: float) -> None:
+        for sequence in self._ready:
+            del self._incoming[sequence]
+            if self.reuse is not None:
+                self.reuse.publish(sequence, sequence.prompt - sequence.left)
+            if sequence.cancelled:
+                self._discard(sequence)
+            elif sequence.left:
+                sequence.place = QUEUED
+                self.waiting.push(sequence, SWAPPED)
+            else:
+                self._start(sequence, now)
+                self._join(sequence)
+        self._ready.clear()
+
+    def _discard(self, sequence: Sequence) -> None:
+        """Forget a cancelled sequence that is not decoding: what it has not read it never will."""
+        self.accepted -= sequence.left
+        sequence.left = 0
+        sequence.place = GONE
+        if sequence.swapped:
+            assert self.host is not None
+            self.host.held -= sequence.swapped
+            self.host.back += sequence.swapped
+            sequence.swapped = 0
+        self.kv.release(sequence)
+        self._prune()
+
+    def _take_out(self) -> None:
+        """At a step boundary, take what was cancelled out of the batch."""
+        self._cancelled = False
+        decoding = self.decoding
+        for sequence in decoding.live():
+            if sequence.cancelled:
+                decoding.drop(sequence)
+                self._record_residence(sequence)
+                sequence.place = GONE
+                self._count_kv(sequence)
+                self.kv.release(sequence)
+
+    def _count_kv(self, sequence: Sequence) -> int:
+        """A sequence decodes no longer: its KV is its own to count. Returns the tokens of that."""
+        tokens = sequence.base + self.decoding.clock - sequence.joined
+        sequence.held = self.kv.blocks(tokens) - sequence.shared
+        if self.reuse is not None:
+            self.reuse.publish(sequence, tokens)
+        return tokens
+
+    def _prune(self) -> None:
+        waiting = self.waiting
+        while waiting and waiting.head.place == GONE:
+            waiting.pop()
+
+    def _read_again(self, sequence: Sequence, now: float) -> None:
+        """The KV that was to be moved here is lost."""
+        assert sequence.source is not None
+        sequence.source.engine.release(sequence.source, now)
+        if not sequence.left:
+            sequence.prompt += 1
+        sequence.lost = sequence.prompt - sequence.left
+        self.recomputed += sequence.lost
+        sequence.left = sequence.prompt
+        sequence.source = None
+
+    def _bring(self, sequence: Sequence, now: float) -> None:
+        """Begin to move KV, for which blocks were just taken, from wherever it is."""
+        raise NotImplementedError
+
+    # --- giving way -------------------------------------------------------------------------------
+
+    def _unblock(self) -> bool:
+        """Nothing can run: give up the KV of who came last and waits with it behind the head."""
+        waiting = self.waiting
+        if not waiting or self._incoming:
+            return False
+        head = waiting.head
+        holders = [s for s in waiting if (s.held or s.pins) and s is not head]
+        if not holders:
+            return False
+        last = max(holders, key=lambda s: s.turn)
+        self._set_back(last)
+        return True
+
+    def _lift(self) -> bool:
+        """Whoever came last of those that wait on top of kept KV lets go of it; False if none."""
+        sharing = [s for s in self.waiting if s.parent is not None]
+        if not sharing:
+            return False
+        head = self.waiting.head
+        last = max(sharing, key=lambda s: (s is not head, s.turn))
+        self.kv.release(last)
+        last.shared = last.below = 0
+        self._set_back(last)
+        return True
+
+    def _set_back(self, sequence: Sequence) -> None:
+        """A sequence that waits with KV loses it."""
+        self.preemptions += 1
+        if not sequence.left:
+            sequence.prompt += 1
+        self._lose(sequence)
+
+    def _preempt(self) -> None:
+        """Take the KV of whoever was admitted last: a prompt read in part, or the last to decode.
+
+        Its KV is swapped out if there is a host memory with room, else given up. A prompt read in
+        part is always given up: nothing has been produced from its KV yet.
+        """
+        self.preemptions += 1
+        waiting = self.waiting
+        if waiting and waiting.head.held and waiting.head.started:
+            sequence = waiting.pop()
+            self._lose(sequence)
+            waiting.push(sequence)
+            return
+        sequence = self.decoding.drop_last()
+        self._record_residence(sequence)
+        sequence.place = QUEUED
+        tokens = self._count_kv(sequence)
+        blocks = sequence.held + len(sequence.pins)
+        done = tokens - sequence.base
+        sequence.remaining -= done
+        sequence.again = True
+        if self.host is not None and self.host.fits(blocks):
+            if done:
+                sequence.since = self._decoded_at
+            sequence.prompt, sequence.left = tokens, 0
+            sequence.swapped = blocks
+            self.kv.release_own(sequence)
+            self._free_from = self.host.store(blocks, max(self._kernel.now, self._free_from))
+            waiting.push(sequence, SWAPPED)
+        else:
+            sequence.prompt = tokens + 1
+            self._lose(sequence)
+            waiting.push(sequence)
+
+    def _lose(self, sequence: Sequence) -> None:
+        """Its own KV is given up: all but what it shares has to be read again."""
+        self.kv.release_own(sequence)
+        whole = sequence.prompt - sequence.below
+        sequence.lost = whole - sequence.left
+        self.recomputed += sequence.lost
+        sequence.left = whole
+
+    def _record_residence(self, sequence: Sequence) -> None:
+        clock = self.decoding.clock
+        recorder = self._recorder
+        request, done = sequence.request, clock - sequence.joined
+        recorder.generated[request] += done
+        sequence.worked += self.decoded_s - sequence.mark
+        if sequence.visible:
+            recorder.visible[request] += done
+            recorder.residences.extend(
+                (request, self.index, sequence.joined, clock, sequence.since)
+            )
