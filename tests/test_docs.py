@@ -19,6 +19,7 @@ import pytest
 
 import hermesdsl
 from hermesdsl.library.reference import pages
+from hermesdsl.schema import BUILTINS, COMPUTED
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -133,3 +134,22 @@ def test_the_index_names_every_page_and_every_example() -> None:
     linked = {(index.parent / target).resolve() for target in named}
     there = {*DOCUMENTS, *(ROOT / "examples").glob("*.hms")} - {index}
     assert sorted(str(path.relative_to(ROOT)) for path in there - linked) == []
+
+
+@pytest.mark.parametrize(
+    ("page", "family"),
+    [("batching", "batching"), ("batching", "convert"), ("pipelines", "repeat"),
+     ("pipelines", "join"), ("stages", "index"), ("workloads", "arrivals"),
+     ("workloads", "distribution"), ("workloads", "popularity"), ("workloads", "prefix")],
+)  # fmt: skip
+def test_pages_leave_no_setting_out(page: str, family: str) -> None:
+    text = (ROOT / f"docs/{page}.md").read_text(encoding="utf-8")
+    names = [name for own, name in COMPUTED if own == family]
+    assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_the_page_on_stages_has_a_row_for_each() -> None:
+    text = (ROOT / "docs/stages.md").read_text(encoding="utf-8")
+    rows = "".join(line.split("|")[1] for line in text.splitlines() if line.startswith("| `"))
+    stages = [builtin.name for builtin in BUILTINS.values() if builtin.kind == "stage"]
+    assert [name for name in stages if f"`{name}`" not in rows] == []

@@ -7,6 +7,7 @@ worker pools. Knows graphs of stages and clients; never the clock, requests or r
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from math import inf
 from typing import TypeAlias
 
@@ -20,6 +21,7 @@ from hermesdsl.cost.rag import tree as tree_index
 from hermesdsl.cost.types import ServiceCost
 from hermesdsl.cost.work import WORKS
 from hermesdsl.diagnostics import Diagnostic, Sink, error
+from hermesdsl.graph.ledger import sharded
 from hermesdsl.graph.types import (
     Client,
     CompiledSystem,
@@ -109,11 +111,17 @@ def _served(system: CompiledSystem) -> Iterator[tuple[StageNode, Client]]:
                     yield stage, client
 
 
-def _stages(graph: PipelineGraph) -> Iterator[StageNode]:
+def _stages(graph: PipelineGraph, each: int = 0) -> Iterator[StageNode]:
+    """Every stage; one that `each` replicas around it share out, as that many replicas."""
     for _, data in graph.nodes(data=True):
         stage: StageNode | None = data.get("stage")
-        if stage is not None:
-            yield from [stage] if stage.inner is None else _stages(stage.inner)
+        if stage is None:
+            continue
+        apart = sharded(stage, each)
+        if stage.inner is not None:
+            yield from _stages(stage.inner, apart)
+        else:
+            yield replace(stage, spread="each", replicas=apart) if apart else stage
 
 
 def _asked(stage: StageNode, client: Client) -> bool:

@@ -77,7 +77,7 @@ def setting(value: Value) -> str:
         return f"[{', '.join(setting(item) for item in value)}]"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} = {setting(item)}" for name, item in value.items())
-    return "none" if value is None else value
+    return "none" if value is None else str(value)
 
 
 def indices(numbers: Iterable[int]) -> str:

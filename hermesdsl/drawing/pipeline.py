@@ -190,7 +190,7 @@ def _local(path: str) -> str:
 
 def _settings(stage: StageNode) -> list[str]:
     pairs = [(name, text) for name, text in stage.labels if name not in _PLACED]
-    return [f"{name} {text}" for name, text in pairs[:3]]
+    return [name if text == "true" else f"{name} {text}" for name, text in pairs[:3]]
 
 
 def _places(stage: StageNode) -> Iterator[str]:

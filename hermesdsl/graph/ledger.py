@@ -15,6 +15,7 @@ from typing import TypeAlias
 import networkx as nx
 
 from hermesdsl.diagnostics import Diagnostic, error
+from hermesdsl.graph.roles import DECODE, PREFILL, unserved
 from hermesdsl.graph.types import Client, PipelineGraph, Pool, StageNode
 from hermesdsl.schema import BUILTINS
 from hermesdsl.source import Span
@@ -76,10 +77,12 @@ def check_clients(
     clients: Mapping[str, Client],
     *,
     spans: Mapping[str, Span] | None = None,
+    each: int = 0,
 ) -> list[Diagnostic]:
     """Stages, those of sub-pipelines included, that run on nothing or on what cannot do them.
 
-    At most one HMS505 per stage. `spans` say where stages were written, by path.
+    At most one HMS505 per stage. `spans` say where stages were written, by path. `each`: the
+    replicas of the pipeline that run each on a member of its own; 0 if it is in none.
     """
     found = []
     for path in pipeline:
@@ -87,16 +90,22 @@ def check_clients(
         if stage is None:
             continue
         if stage.inner is not None:
-            found += check_clients(stage.inner, pools, clients, spans=spans)
+            apart = sharded(stage, each)
+            found += check_clients(stage.inner, pools, clients, spans=spans, each=apart)
             continue
-        fault = _client_fault(stage, pools, clients)
+        fault = _client_fault(stage, pools, clients, sharded(stage, each))
         if fault is not None:
             found.append(error("HMS505", fault[0], (spans or {}).get(path), notes=fault[1:]))
     return found
 
 
+def sharded(stage: StageNode, each: int) -> int:
+    """How many replicas share out the members of its pool, `each` of them around the stage."""
+    return stage.replicas if stage.spread == "each" and stage.replicas > 1 else each
+
+
 def _client_fault(
-    stage: StageNode, pools: Mapping[str, Pool], clients: Mapping[str, Client]
+    stage: StageNode, pools: Mapping[str, Pool], clients: Mapping[str, Client], each: int
 ) -> tuple[str, ...] | None:
     """Message and notes of what is wrong with where a stage runs."""
     rule = rule_of(stage.type_name)
@@ -110,12 +119,28 @@ def _client_fault(
         fault = _member_fault(stage, rule, client)
         if fault is not None:
             return fault
-    if stage.spread == "each" and len(members) != stage.replicas:
+    if each and len(members) != each:
         return (
-            f"{stage.path} puts replica i on member i: {stage.replicas} replicas, "
+            f"{stage.path} puts replica i on member i: {each} replicas, "
             f"and {stage.pool} has {len(members)}",
         )
-    return _prefill_fault(stage, members, pools, clients)
+    return _role_fault(stage, pools, clients) or _prefill_fault(stage, members, pools, clients)
+
+
+def _role_fault(
+    stage: StageNode, pools: Mapping[str, Pool], clients: Mapping[str, Client]
+) -> tuple[str, ...] | None:
+    """A stage on engines of which all have the other role."""
+    fault = unserved(stage, pools, clients)
+    if fault is None:
+        return None
+    name, part = fault
+    other = DECODE if part == PREFILL else PREFILL
+    does = "reads a prompt" if part == PREFILL else "produces tokens"
+    message = f"{stage.path} {does} on {name}, whose engines have `role = {other}`"
+    if stage.type_name == "Generate" and part == PREFILL:
+        return message, "help: give it `prefill` and a pool of engines that read prompts"
+    return message, f"help: run it on engines with `role = {part}` or `both`"
 
 
 def _member_fault(stage: StageNode, rule: StageRule, client: Client) -> tuple[str, ...] | None:
@@ -239,7 +264,11 @@ class _KvWalk:
         if pool is None:
             return frozenset({""})
         members = [self.clients[path] for path in pool.members if path in self.clients]
-        return _model_names(members)
+        names = _model_names(members)
+        # Of several models one reads, and the same members alone go on with what that one has.
+        return (
+            names if len(names) < 2 else frozenset({f"{' or '.join(sorted(names))} of {pool.path}"})
+        )
 
     def _complain(self, stage: StageNode, own: _Models, have: _Models, way: Sequence[str]) -> None:
         span = self.spans.get(stage.path)

@@ -9,6 +9,7 @@ from hermesdsl.model.values import ComputedValue, Formula, Interval, SourcedText
 from hermesdsl.schema.types import AnyType
 from hermesdsl.units import dimension as d
 from hermesdsl.units import quantity as q
+from hermesdsl.units.dimension import Dimension
 from hermesdsl.units.quantity import Quantity, UnitError
 
 #: What a lookup gives for a name that is nowhere.
@@ -100,13 +101,26 @@ def _check_comparable(left: Any, right: Any) -> None:
         raise UnitError(f"cannot compare {q.article(a)} with {q.article(b)}")
 
 
+def common_dimension(left: Any, right: Any) -> Dimension:
+    """That of two values of which a formula takes one or a sum; raises UnitError, TypeError."""
+    a, b = _dimension(left), _dimension(right)
+    if not d.comparable(a, b):
+        raise UnitError(f"cannot combine {q.article(a)} and {q.article(b)}")
+    return a if any(a) else b
+
+
+def _dimension(value: Any) -> Dimension:
+    if isinstance(value, Formula):
+        return value.dimension
+    if not is_number(value):
+        raise TypeError(f"a formula takes numbers and quantities, not {kind_of(value)}")
+    return q.dimension_of(value)
+
+
 def _formula(op: str, left: Any, right: Any) -> Formula:
-    a = left.dimension if isinstance(left, Formula) else q.dimension_of(left)
-    b = right.dimension if isinstance(right, Formula) else q.dimension_of(right)
+    a, b = _dimension(left), _dimension(right)
     if op in ("+", "-", "%"):
-        if not d.comparable(a, b):
-            raise UnitError(f"cannot combine {q.article(a)} and {q.article(b)}")
-        made = a if any(a) else b
+        made = common_dimension(left, right)
     elif op == "*":
         made = d.multiply(a, b)
     elif op in ("/", "//"):

@@ -19,6 +19,7 @@ from hermesdsl.schema.types import (
     AnyType,
     BoolType,
     ComputedType,
+    ConditionType,
     ListType,
     MapType,
     NumberType,
@@ -30,6 +31,7 @@ from hermesdsl.schema.types import (
     TupleType,
     UnitType,
 )
+from hermesdsl.schema.values import Guard
 from hermesdsl.source import Span
 from hermesdsl.units import dimension as d
 from hermesdsl.units.quantity import Quantity, article, dimension_of, number_text, si
@@ -72,6 +74,10 @@ def coerce(builder: Builder, value: Any, wanted: WantedType, span: Span) -> Any:
         return _number(value, wanted, span)
     if isinstance(wanted, RequestType):
         return _request(value, wanted, span)
+    if isinstance(wanted, ConditionType):
+        if isinstance(value, Guard):
+            return value
+        return _number(value, NumberType(minimum=0, maximum=1), span)
     if isinstance(wanted, ComputedType):
         return _computed(builder, value, wanted, span)
     if isinstance(wanted, ListType):

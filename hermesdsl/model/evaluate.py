@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hermesdsl.diagnostics import Label, error
-from hermesdsl.model import arithmetic, calls, resolve
+from hermesdsl.model import arithmetic, calls, guards, resolve
 from hermesdsl.model.arithmetic import MISSING
 from hermesdsl.model.coerce import WantedType, coerce
 from hermesdsl.model.functions import LIST_BUDGET
@@ -22,6 +22,7 @@ from hermesdsl.schema import COMPUTED, words_beside
 from hermesdsl.schema.pipeline import REQUEST_ATTRIBUTES
 from hermesdsl.schema.types import (
     ComputedType,
+    ConditionType,
     ListType,
     NumberType,
     RequestType,
@@ -64,6 +65,8 @@ class Evaluator:
         """The value of `expr`, converted to `wanted`; raises `Fail`."""
         if isinstance(wanted, RequestType) and not context.formula:
             context = replace(context, formula=True)
+        if isinstance(wanted, ConditionType) and guards.reads_request(expr):
+            return guards.guard_of(self.builder, expr, context)
         if isinstance(wanted, ListType) and isinstance(expr, ast.ListExpr):
             return self._sized([self.value(e, context, wanted.item) for e in expr.items], expr.span)
         found = self._value(expr, context, wanted)
@@ -123,12 +126,7 @@ class Evaluator:
         if word is not None:
             return word
         if context.formula and expr.name in REQUEST_ATTRIBUTES:
-            dimension = REQUEST_ATTRIBUTES[expr.name]
-            if dimension is None:
-                message = f"`{expr.name}` of a request is a name, which no formula computes with"
-                note = f"help: only a `branch` reads it, such as `{expr.name} == … -> …`"
-                raise Fail(error("HMS303", message, expr.span, notes=[note]))
-            return Formula("attribute", (expr.name,), dimension)
+            return self._of_request(expr)
         found = self.builder.lookup(context.scope, expr.name, context.exclude)
         if found is not MISSING:
             return found
@@ -144,6 +142,14 @@ class Evaluator:
                 self.builder, expr, context.scope, context.exclude, wanted, formula=context.formula
             )
         )
+
+    def _of_request(self, expr: ast.Name) -> Formula:
+        dimension = REQUEST_ATTRIBUTES[expr.name]
+        if dimension is None:
+            message = f"`{expr.name}` of a request is a name, which no formula computes with"
+            note = f"help: compare it, as in `2 ms if {expr.name} == … else 3 ms`"
+            raise Fail(error("HMS303", message, expr.span, notes=[note]))
+        return Formula("attribute", (expr.name,), dimension)
 
     def _word(self, name: str, wanted: WantedType | None) -> Any:
         """A word that the wanted type gives meaning to before any other name."""
@@ -332,8 +338,25 @@ class Evaluator:
             raise Fail(error("HMS303", str(problem), span)) from None
 
     def _conditional(self, expr: ast.Conditional, context: Context, wanted: Any) -> Any:
+        if context.formula and guards.reads_request(expr.condition):
+            return self._either(expr, context, wanted)
         chosen = expr.then if self.truth(expr.condition, context) else expr.otherwise
         return self._value(chosen, context, wanted)
+
+    def _either(self, expr: ast.Conditional, context: Context, wanted: Any) -> Formula:
+        """A formula with two cases, of which the request decides."""
+        guard = guards.guard_of(self.builder, expr.condition, replace(context, formula=False))
+        if isinstance(wanted, RequestType):
+            then, otherwise = (self.value(e, context, wanted) for e in (expr.then, expr.otherwise))
+            return Formula("if", (guard, then, otherwise), wanted.dimension)
+        then, otherwise = (self._value(e, context, None) for e in (expr.then, expr.otherwise))
+        try:
+            dimension = arithmetic.common_dimension(then, otherwise)
+        except UnitError as problem:
+            raise Fail(error("HMS301", str(problem), expr.span)) from None
+        except TypeError as problem:
+            raise Fail(error("HMS303", str(problem), expr.span)) from None
+        return Formula("if", (guard, then, otherwise), dimension)
 
     def _call(self, expr: ast.Call, context: Context, wanted: Any) -> Any:
         return calls.call(self, expr, context, wanted)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hermesdsl.diagnostics import Label, error
+from hermesdsl.diagnostics import error
 from hermesdsl.diagnostics.nearest import suggestion
-from hermesdsl.model import resolve, twins
-from hermesdsl.model.arithmetic import MISSING, is_number, kind_of
+from hermesdsl.model import guards, resolve, twins
+from hermesdsl.model.arithmetic import is_number, kind_of
 from hermesdsl.model.evaluate import Context
 from hermesdsl.model.instance import Definition, Instance, Scope, Selection, Vector, Wiring
 from hermesdsl.model.values import Fail
@@ -18,13 +18,11 @@ from hermesdsl.schema.pipeline import REQUEST_ATTRIBUTES
 from hermesdsl.schema.values import Guard
 from hermesdsl.source import Span
 from hermesdsl.syntax import ast
-from hermesdsl.units import dimension as d
-from hermesdsl.units.quantity import Quantity, article, dimension_of, si
+from hermesdsl.units.quantity import Quantity, si
 
 if TYPE_CHECKING:
     from hermesdsl.model.build import Builder
 
-VERDICTS = ("pass", "fail")
 ENDS = ("input", "output", "refused", "recompute")
 
 
@@ -110,16 +108,13 @@ def _stages(pipeline: Instance, expr: ast.Expr) -> list[str]:
     )  # fmt: skip
 
 
-# --- guards --------------------------------------------------------------------------------
-
-
 def _condition(
     builder: Builder, expr: ast.Expr, scope: Scope
 ) -> tuple[Guard | None, float | None, str]:
     """An arm's guard as a condition on the request, or as a share, with its text."""
     label = " ".join(expr.span.text.split())
-    if _reads_request(expr):
-        return guard_of(builder, expr, Context(scope)), None, label
+    if guards.reads_request(expr):
+        return guards.guard_of(builder, expr, Context(scope)), None, label
     value = builder.evaluator.value(expr, Context(scope))
     if not is_number(value) or not 0 <= si(value) <= 1:
         raise Fail(
@@ -129,82 +124,6 @@ def _condition(
                          + ", ".join(REQUEST_ATTRIBUTES)])
         )  # fmt: skip
     return None, float(si(value)), str(value) if isinstance(value, Quantity) else label
-
-
-def _reads_request(expr: Any) -> bool:
-    return any(name in REQUEST_ATTRIBUTES for name in resolve.names_in(expr))
-
-
-def guard_of(builder: Builder, expr: ast.Expr, context: Context) -> Guard:
-    """A condition over the request as data; raises `Fail`."""
-    shown = " ".join(expr.span.text.split())
-    if isinstance(expr, ast.Binary) and expr.op in ("and", "or"):
-        sides = (guard_of(builder, expr.left, context), guard_of(builder, expr.right, context))
-        return Guard(expr.op, sides, shown)
-    if isinstance(expr, ast.Unary) and expr.op == "not":
-        return Guard("not", (guard_of(builder, expr.operand, context),), shown)
-    if isinstance(expr, ast.Name) and expr.name in REQUEST_ATTRIBUTES:
-        return Guard("is", (expr.name,), shown)
-    if isinstance(expr, ast.Comparison):
-        pairs = zip(expr.operands, expr.ops, expr.operands[1:], strict=False)
-        parts = tuple(_compared(builder, a, op, b, context, shown) for a, op, b in pairs)
-        return parts[0] if len(parts) == 1 else Guard("and", parts, shown)
-    raise Fail(
-        error("HMS502", "this is not a condition on the request", expr.span,
-              notes=["help: compare " + ", ".join(REQUEST_ATTRIBUTES)])
-    )  # fmt: skip
-
-
-def _compared(
-    builder: Builder, a: ast.Expr, op: str, b: ast.Expr, context: Context, shown: str
-) -> Guard:
-    """One comparison; both sides must be of one dimension, and words are equal or not."""
-    for one, other in ((a, b), (b, a)):
-        if isinstance(one, ast.Name) and one.name == "verdict":
-            _check_verdict(builder, other, context)
-    left, first = _operand(builder, a, context)
-    right, second = _operand(builder, b, context)
-    if first is None or second is None:
-        if first is not second or op not in ("==", "!="):
-            raise Fail(error("HMS502", "a class, a model and a verdict are compared with a name, "
-                             "by == or !=", b.span))  # fmt: skip
-    elif not d.comparable(first, second):
-        labels = [Label(b.span, d.describe(second)), Label(a.span, d.describe(first))]
-        raise Fail(error("HMS301", f"cannot compare {article(first)} with {article(second)}",
-                         b.span, labels=labels))  # fmt: skip
-    return Guard(op, (left, right), shown)
-
-
-def _check_verdict(builder: Builder, expr: ast.Expr, context: Context) -> None:
-    """What a verdict is compared with must be one."""
-    if isinstance(expr, ast.Name):
-        known = expr.name in VERDICTS or builder.lookup(context.scope, expr.name) is not MISSING
-        notes = suggestion(expr.name, VERDICTS)
-    else:
-        known, notes = not isinstance(expr, ast.Boolean), ()
-    if not known:
-        raise Fail(error("HMS502", f"a verdict is one of {', '.join(VERDICTS)}", expr.span,
-                         notes=notes))  # fmt: skip
-
-
-def _operand(
-    builder: Builder, expr: ast.Expr, context: Context
-) -> tuple[str | float | bool, d.Dimension | None]:
-    """A side of a comparison, and its dimension; None for what has only a name."""
-    if isinstance(expr, ast.Name) and expr.name in REQUEST_ATTRIBUTES:
-        return expr.name, REQUEST_ATTRIBUTES[expr.name]
-    if isinstance(expr, ast.Name):
-        found = builder.lookup(context.scope, expr.name)
-        if isinstance(found, Definition):
-            return f"={found.name}", None
-        if found is MISSING and expr.name in VERDICTS:
-            return f"={expr.name}", None
-    value = builder.evaluator.value(expr, context)
-    if isinstance(value, str):
-        return f"={value}", None
-    if isinstance(value, bool) or not is_number(value):
-        raise Fail(error("HMS502", f"cannot compare a request with {kind_of(value)}", expr.span))
-    return float(si(value)), dimension_of(value)
 
 
 # --- clients -------------------------------------------------------------------------------
@@ -259,10 +178,11 @@ def _selection_name(items: list[Instance]) -> str:
 def _checked(items: list[Instance], span: Span) -> list[Instance]:
     for item in items:
         if item.kind.name != "client":
-            raise Fail(
-                error("HMS505", f"a stage runs on a client, not on {kind_of(item)}", span,
-                      notes=["help: declare an engine or worker pool on that hardware"])
-            )  # fmt: skip
+            note = "help: declare an engine or worker pool on that hardware"
+            if item.kind.name == "stage":
+                note = "help: a stage hides a client of its name; call one of them otherwise"
+            raise Fail(error("HMS505", f"a stage runs on a client, not on {kind_of(item)}", span,
+                             notes=[note]))  # fmt: skip
     return items
 
 

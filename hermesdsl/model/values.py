@@ -66,7 +66,8 @@ class ComputedValue:
 class Formula:
     """An expression over the request that is computed when it is served.
 
-    `op` is an arithmetic operator, ``attribute`` (one operand: its name) or ``value``.
+    `op` is an arithmetic operator, ``attribute`` (one operand: its name), ``value``, or ``if``
+    (three: a condition on the request as a Guard, the value if it holds, the value if not).
     """
 
     op: str
@@ -76,6 +77,9 @@ class Formula:
     def __str__(self) -> str:
         if self.op in ("attribute", "value"):
             return text(self.operands[0])
+        if self.op == "if":
+            guard, then, otherwise = self.operands
+            return f"{text(then)} if {guard} else {text(otherwise)}"
         return f" {self.op} ".join(text(o) for o in self.operands)
 
 

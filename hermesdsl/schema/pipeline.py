@@ -10,6 +10,7 @@ from hermesdsl.schema.types import (
     BuiltinType,
     Computed,
     ComputedType,
+    ConditionType,
     Fragment,
     Kind,
     NumberType,
@@ -21,21 +22,28 @@ from hermesdsl.schema.types import (
 )
 from hermesdsl.units import dimension as d
 
-#: What a branch condition or a formula may read of a request.
+#: What a condition or a formula may read of a request. `context` is as long as it is then, `turn`
+#: counts from 1, `verdict` is that of the last check, and `model` the one of the engine that served
+#: its last Prefill, Decode or Generate (none before the first; a check's own model does not count).
 REQUEST_ATTRIBUTES = {
     "prompt": d.TOKEN, "output": d.TOKEN, "context": d.TOKEN, "cached": d.TOKEN,
     "turn": d.NUMBER, "class": None, "model": None, "verdict": None,
 }  # fmt: skip
 
 _count = NumberType(integer=True, minimum=1)
-_share = NumberType(minimum=0, maximum=1)
 _seconds = RequestType(d.SECOND)
 _tokens = RequestType(d.TOKEN)
 
 _COMMON = (
     Property("repeat", ComputedType("repeat"), "How often it runs, one after the other."),
     Property("join", ComputedType("join"), "When replicas are done.", "all"),
-    Property("spread", SymbolType(("routed", "each")), "Where replicas go.", "routed"),
+    Property(
+        "spread",
+        SymbolType(("routed", "each")),
+        "Where replicas go: where the pool sends each, or replica i of the stage (of every "
+        "stage inside, for a pipeline) to member i of its pool.",
+        "routed",
+    ),
 )
 _SERVICE = Property("service", _seconds, "Time one request takes.")
 _APPENDS = Property("appends", _tokens, "Tokens added to the context.")
@@ -43,7 +51,8 @@ _TOKENS = Property("tokens", _tokens, "Tokens produced; the request's output if 
 _HIDDEN = Property("hidden", BoolType(), "Its tokens are not the user's.", False)
 _LENGTH = Property("length", NumberType(d.TOKEN, integer=True, minimum=1),
                    "Tokens afterwards.", required=True)  # fmt: skip
-_PASS = Property("pass", _share, "Chance that the verdict is a pass.", 1.0)
+_PASS = Property("pass", ConditionType(),
+                 "Chance that the verdict is a pass, or the condition for it.", 1.0)  # fmt: skip
 
 PIPELINE = Kind(
     "pipeline",
@@ -65,7 +74,10 @@ STAGE = Kind(
     single=False,
     properties=props(
         *_COMMON, _SERVICE, _APPENDS,
-        Property("hold", NumberType(d.SECOND, above=0), "Longest it keeps KV waiting."),
+        Property("hold", NumberType(d.SECOND, above=0),
+                 "Longest that KV of the request waits at its engine while the request is here; "
+                 "then it is given up, and read again by the next stage that needs it. Without "
+                 "limit if absent."),
     ),
 )  # fmt: skip
 
@@ -111,7 +123,8 @@ COMPUTED = (
         Property("mean", NumberType(minimum=1), "Mean.", required=True),
         Property("max", _count, "Most."))),
     Computed("while", "repeat", "Again while a draw or condition holds.", (
-        Property("p", _share, "Chance to go on.", required=True),
+        Property("p", ConditionType(), "Chance to go on after each time, or the condition on "
+                 "which a request does (with a `max`).", required=True),
         Property("max", _count, "Most."))),
     Computed("times", "repeat", "A fixed number of times.", (
         Property("n", _count, "How often.", required=True),)),

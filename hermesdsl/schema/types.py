@@ -139,6 +139,14 @@ class RequestType:
 
 
 @dataclass(frozen=True)
+class ConditionType:
+    """A share of requests, or a condition on the request that decides for each."""
+
+    def __str__(self) -> str:
+        return "share, or a condition on the request"
+
+
+@dataclass(frozen=True)
 class AnyType:
     """Whatever value was written (metric expressions, swept values)."""
 
@@ -148,7 +156,7 @@ class AnyType:
 
 PropertyType: TypeAlias = (
     NumberType | BoolType | TextType | SymbolType | UnitType | ComputedType | ReferenceType
-    | ListType | TupleType | MapType | RequestType | AnyType
+    | ListType | TupleType | MapType | RequestType | ConditionType | AnyType
 )  # fmt: skip
 
 

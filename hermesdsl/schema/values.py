@@ -28,7 +28,7 @@ class Spec:
 
 
 Value: TypeAlias = (
-    "bool | int | float | str | Spec | tuple[Value, ...] | Mapping[str, Value] | None"
+    "bool | int | float | str | Spec | Guard | tuple[Value, ...] | Mapping[str, Value] | None"
 )
 
 
@@ -43,6 +43,9 @@ class Guard:
     op: str
     operands: tuple[Guard | str | float | bool, ...]
     text: str = ""
+
+    def __str__(self) -> str:
+        return self.text or f"{self.op}({', '.join(map(str, self.operands))})"
 
 
 @dataclass(frozen=True)

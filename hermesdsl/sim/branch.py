@@ -6,13 +6,10 @@ with one draw per request and pass; the rest takes ``else``. Knows no clock and 
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from hermesdsl.graph.types import Choice, Guard
-from hermesdsl.sim.formula import attribute
+from hermesdsl.graph.types import Choice
+from hermesdsl.sim.condition import Test, condition
 
 if TYPE_CHECKING:
     from hermesdsl.sim.draws import Draws
@@ -20,19 +17,8 @@ if TYPE_CHECKING:
     from hermesdsl.sim.nodes import Node
     from hermesdsl.sim.walk import Thread
 
-Test: TypeAlias = "Callable[[Thread], bool]"
 #: Several of them: a fork.
 Targets: TypeAlias = "tuple[Node, ...]"
-
-#: Verdicts that a stage leaves.
-PASS, FAIL = "pass", "fail"
-
-_COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = MappingProxyType(
-    {
-        "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le,
-        ">": operator.gt, ">=": operator.ge,
-    }
-)  # fmt: skip
 
 
 class Onward:
@@ -79,46 +65,3 @@ class Onward:
         """Every node that may follow."""
         arms = [targets for _, targets in (*self._tests, *self._shares)]
         return [node for arm in (self.targets, *arms, self._otherwise) for node in arm]
-
-
-def condition(guard: Guard, offered: Offered) -> Test:
-    """A condition on the request as a function."""
-    if guard.op in ("and", "or"):
-        left, right = (condition(part, offered) for part in _guards(guard))
-        if guard.op == "and":
-            return lambda thread: left(thread) and right(thread)
-        return lambda thread: left(thread) or right(thread)
-    if guard.op == "not":
-        (inner,) = (condition(part, offered) for part in _guards(guard))
-        return lambda thread: not inner(thread)
-    if guard.op not in _COMPARISONS:
-        name = str(guard.operands[0]) if guard.operands else guard.op
-        read = attribute(name, offered)
-        if name == "verdict":
-            return lambda thread: read(thread) == PASS
-        return lambda thread: bool(read(thread))
-    compare = _COMPARISONS[guard.op]
-    one, other = (_operand(part, offered) for part in guard.operands)
-    return lambda thread: compare(one(thread), other(thread))
-
-
-def names_read(guard: Guard) -> set[str]:
-    """The attributes of a request that a condition reads."""
-    found: set[str] = set()
-    for part in guard.operands:
-        if isinstance(part, Guard):
-            found |= names_read(part)
-        elif isinstance(part, str) and not part.startswith("="):
-            found.add(part)
-    return found
-
-
-def _guards(guard: Guard) -> list[Guard]:
-    return [part for part in guard.operands if isinstance(part, Guard)]
-
-
-def _operand(part: Guard | str | float | bool, offered: Offered) -> Callable[[Thread], Any]:
-    if isinstance(part, str) and not part.startswith("="):
-        return attribute(part, offered)
-    constant = part[1:] if isinstance(part, str) else part
-    return lambda thread: constant

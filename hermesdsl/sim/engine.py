@@ -16,7 +16,6 @@ Knows no pipeline, router or other engine; `sim.reference` replaces the run by s
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Sequence as Ordered
 from math import inf, nextafter
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -150,25 +149,10 @@ class Engine(Residents):
         self.kv.keep(hold, sequence)
         return hold
 
-    def resume(self, sequence: Sequence, hold: Hold) -> None:
-        """Let a sequence that is not yet here go on from kept KV: its own, or shared from now on.
-
-        The caller's reference passes to the sequence.
-        """
-        self.kv.resume(sequence, hold)
-
     def release(self, hold: Hold, now: float) -> None:
         """Drop one reference to kept KV; without any, its blocks are free."""
         if self.kv.drop(hold):
             self._given_back(now)
-
-    def reusable(self, chain: Ordered[int]) -> int:
-        """Tokens of a text whose KV a prompt that began with it would find here now.
-
-        `chain`: ids of its full blocks of this engine's size (`Identities.chain`). Uses nothing;
-        0 without a prefix cache.
-        """
-        return self.reuse.reusable(chain) if self.reuse is not None else 0
 
     def give_up(self, now: float) -> bool:
         """Free KV for whoever waits, when nothing else can happen; False if there is none.
@@ -360,7 +344,7 @@ class Engine(Residents):
             self.stale -= 1
         else:
             self._advance(self._limit)
-            self._record_run(self._limit)
+            self._record_run(self._limit, now)
             self._end_sequences(self.decoding.finished(), now)
             self._next(now)
 
@@ -387,16 +371,18 @@ class Engine(Residents):
         steps = first_step_at(self._run, after, self._run_start, self._limit) - 1
         if steps:
             self._advance(steps)
-            self._record_run(steps)
+            self._record_run(steps, self._run_start + self._run.seconds(steps))
 
     def _advance(self, steps: int) -> None:
         self.kv.free -= self.decoding.advance(steps)
 
-    def _record_run(self, steps: int) -> None:
-        self._decoded_at = self._recorder.decoded(
-            self.index, self._run, self._run_start, steps, self.kv.used
-        )
-        self.decoded_s += self._decoded_at - self._run_start
+    def _record_run(self, steps: int, last: float) -> None:
+        """The first `steps` steps of the run are done, the last of them at `last`."""
+        self._decoded_at = last
+        self.decoded_s += last - self._run_start
+        kv = self.kv
+        used = kv.capacity - kv.free
+        self._recorder.decoded(self.index, self._run, self._run_start, last, steps, used)
 
 
 def _key(sequence: Sequence) -> int:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 from hermesdsl.graph.types import Spec
-from hermesdsl.sim.branch import FAIL
+from hermesdsl.sim.condition import FAIL
 
 if TYPE_CHECKING:
     from hermesdsl.sim.walk import Scope, Thread

@@ -13,7 +13,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hermesdsl.diagnostics import SpecError, error
-from hermesdsl.graph.types import Spec, Value
+from hermesdsl.graph.types import Guard, Spec, Value
+from hermesdsl.sim.condition import ATTRIBUTES, NUMBERS, attribute, condition, names_read
 from hermesdsl.sim.draws import Chance
 from hermesdsl.sim.lengths import distribution
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 #: A number for a thread at its k-th pass (from 0).
 Amount: TypeAlias = "Callable[[Thread, int], float]"
-#: What a condition or formula reads of a thread.
-Attribute: TypeAlias = "Callable[[Thread], Any]"
 
 _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
     {
@@ -32,25 +31,6 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
         "//": operator.floordiv, "%": operator.mod, "**": operator.pow,
     }
 )  # fmt: skip
-
-#: What a request has that conditions and formulas may read here.
-ATTRIBUTES = ("prompt", "output", "context", "cached", "turn", "class", "verdict")
-
-
-def attribute(name: str, offered: Offered) -> Attribute:
-    """The attribute of a request by its name in the language; see `ATTRIBUTES`."""
-    if name == "context":
-        return lambda thread: thread.context
-    if name == "cached":
-        return lambda thread: thread.cached
-    if name == "verdict":
-        return lambda thread: thread.verdict
-    if name == "class":
-        names = [offered.classes[index] for index in offered.klass.tolist()]
-        return lambda thread: names[thread.request]
-    columns = {"prompt": offered.prompts, "output": offered.outputs, "turn": offered.turns}
-    column = columns[name]
-    return lambda thread: column[thread.request]
 
 
 def amount(value: Value, path: str, chance: Chance, least: float = 0.0) -> Amount:
@@ -108,18 +88,17 @@ def check(value: Value) -> None:
     operands = value.args["operands"]
     assert isinstance(operands, tuple)
     if value.args["op"] == "attribute":
-        if operands[0] not in ATTRIBUTES:
-            message = f"`{operands[0]}` of a request cannot be read in a formula yet"
+        if operands[0] not in NUMBERS:
+            message = f"`{operands[0]}` of a request cannot be computed with in a formula"
             raise SpecError([error("HMS506", message)])
         return
     for operand in operands:
-        check(operand)
-
-
-def _operand(value: Value, path: str, chance: Chance) -> Amount:
-    if isinstance(value, Spec) and value.name == "formula":
-        return _formula(value, path, chance)
-    return amount(value, path, chance)
+        if not isinstance(operand, Guard):
+            check(operand)
+            continue
+        for name in sorted(names_read(operand) - set(ATTRIBUTES)):
+            message = f"`{name}` of a request cannot be read in a formula"
+            raise SpecError([error("HMS506", message)])
 
 
 def _formula(spec: Spec, path: str, chance: Chance) -> Amount:
@@ -128,7 +107,13 @@ def _formula(spec: Spec, path: str, chance: Chance) -> Amount:
     if op == "attribute":
         read = attribute(str(operands[0]), chance.offered)
         return lambda thread, turn: float(read(thread))
-    parts = [_operand(part, f"{path}/{place}", chance) for place, part in enumerate(operands)]
+    if isinstance(operands[0], Guard):
+        test = condition(operands[0], chance.offered)
+        then, otherwise = (
+            _part(part, f"{path}/{place}", chance) for place, part in enumerate(operands[1:])
+        )
+        return lambda thread, turn: then(thread, turn) if test(thread) else otherwise(thread, turn)
+    parts = [_part(part, f"{path}/{place}", chance) for place, part in enumerate(operands)]
     if len(parts) == 1:
         (only,) = parts
         if op == "-":
@@ -137,3 +122,9 @@ def _formula(spec: Spec, path: str, chance: Chance) -> Amount:
     left, right = parts
     apply = _OPERATORS[str(op)]
     return lambda thread, turn: float(apply(left(thread, turn), right(thread, turn)))
+
+
+def _part(value: Value, path: str, chance: Chance) -> Amount:
+    if isinstance(value, Spec) and value.name == "formula":
+        return _formula(value, path, chance)
+    return amount(value, path, chance)

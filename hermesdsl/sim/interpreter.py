@@ -14,7 +14,6 @@ from typing import TypeAlias
 from hermesdsl.sim import ledger
 from hermesdsl.sim.batch_engine import BatchEngine, Job
 from hermesdsl.sim.branch import Onward
-from hermesdsl.sim.fork import Gather
 from hermesdsl.sim.kernel import ARRIVAL, DELIVERY, Kernel
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.nodes import (
@@ -23,25 +22,28 @@ from hermesdsl.sim.nodes import (
     EngineVisit,
     Fetch,
     Node,
+    Pick,
     ReplicaEnd,
     Replicas,
     ServerVisit,
     Wait,
 )
+from hermesdsl.sim.parting import Partings
 from hermesdsl.sim.record import COMPLETED, REFUSED, Recorder
 from hermesdsl.sim.router import ClientLoad
-from hermesdsl.sim.servers import Server
 from hermesdsl.sim.store import KvStore
-from hermesdsl.sim.visiting import BY_PIPELINE, QUEUE_FULL, EngineVisits, Transfer
-from hermesdsl.sim.walk import Scope, Thread
+from hermesdsl.sim.visiting import BY_PIPELINE, QUEUE_FULL, Transfer
+from hermesdsl.sim.walk import Thread
 
 #: Called now and then with (simulated seconds, requests that have ended, requests offered).
 Progress: TypeAlias = Callable[[float, int, int], None]
 #: Requests between two calls of progress.
 _PROGRESS_EVERY = 512
+#: Added to a key: what happens after everything else that arrives at the same instant.
+_LAST = 1 << 60
 
 
-class Interpreter(EngineVisits):
+class Interpreter(Partings):
     """Runs requests over `engines` and other `servers`, both by index of client.
 
     `entries`: where requests of each workload begin. `stores`: caches by name.
@@ -59,11 +61,11 @@ class Interpreter(EngineVisits):
         stores: Mapping[str, KvStore],
     ) -> None:
         super().__init__(offered, kernel, recorder, load, transfer)
-        self.servers: dict[int, Server] = {}
         self.entries: list[Onward] = []
         self._progress = progress
         self._stores = stores
-        self._keys = len(offered)
+        #: Until when KV of a thread waits for the stage that it is in, where that has a limit.
+        self._deadlines: dict[int, float] = {}
         #: When a thread last went on.
         self._walked = 0.0
         #: The thread that a request left behind, where another follows it.
@@ -78,18 +80,18 @@ class Interpreter(EngineVisits):
         """Process events up to time `until`.
 
         When nothing can happen any more though requests wait for KV memory, KV that is kept for
-        later stages is given up, the latest first, one client after the other.
+        later stages is given up, the latest first, one client after the other, by their names.
         """
+        engines = sorted(self.engines.values(), key=lambda engine: engine.key)
         while True:
             self._kernel.run(until)
-            engines = self.engines.values()
             if self._kernel.pending > sum(engine.stale for engine in engines):
                 return
             # The clock may stand later: at the end of a run that was planned and ended before.
             now = max((engine.idle_since for engine in engines), default=0.0)
             now = max(now, self._walked)
             stuck = [engine for engine in engines if engine.waiting]
-            others = engines if stuck else ()
+            others = engines if stuck else []
             if not any(engine.give_up(now) for engine in (*stuck, *others)):
                 return
 
@@ -146,6 +148,8 @@ class Interpreter(EngineVisits):
     def _go(self, thread: Thread, onward: Onward, turn: int, now: float) -> None:
         """Walk on until something takes time."""
         self._walked = now
+        if self._deadlines:
+            self._leave_stage(thread)
         while True:
             targets = onward.targets or onward.decide(thread, turn)
             if len(targets) > 1:
@@ -158,8 +162,12 @@ class Interpreter(EngineVisits):
                 self._show_all(thread, now)
             if isinstance(node, EngineVisit):
                 if not self._enter_engine(thread, node, now):
+                    if node.hold is not None:
+                        self._wait_with_kv(thread, node.hold, now)
                     return
             elif isinstance(node, ServerVisit):
+                if node.hold is not None:
+                    self._wait_with_kv(thread, node.hold, now)
                 self._enter_server(thread, node, now)
                 return
             elif isinstance(node, End):
@@ -176,6 +184,9 @@ class Interpreter(EngineVisits):
                 if joined is None:
                     return
                 thread = joined
+            elif isinstance(node, Pick):
+                onward, turn = node.pick(thread), 0
+                continue
             elif isinstance(node, Again) and self._repeats(thread, node):
                 onward, turn = node.back, 0
                 continue
@@ -188,7 +199,7 @@ class Interpreter(EngineVisits):
         node.count(thread)
         done = node.done[request] = node.done.get(request, 0) + 1
         assert node.turns is not None
-        if node.repeat.again(request, done, node.turns[request]):
+        if node.repeat.again(thread, done, node.turns[request]):
             return True
         del node.done[request]
         return False
@@ -201,11 +212,25 @@ class Interpreter(EngineVisits):
             hold = holds.pop(model)
             hold.engine.release(hold, now)
 
-    def _drop_all(self, thread: Thread, now: float) -> None:
-        if thread.holds:
-            for hold in thread.holds.values():
-                hold.engine.release(hold, now)
-            thread.holds = None
+    def _wait_with_kv(self, thread: Thread, seconds: float, now: float) -> None:
+        """Keep a thread's KV for so long while it is in the stage that it enters now."""
+        if thread.key not in self._deadlines:
+            self._deadlines[thread.key] = end = now + seconds
+            self._kernel.at(end, DELIVERY, _LAST + thread.key, self._give_up_kv, thread.key)
+
+    def _leave_stage(self, thread: Thread) -> None:
+        node = thread.node
+        if not (isinstance(node, EngineVisit) and node.opens):
+            self._deadlines.pop(thread.key, None)
+
+    def _give_up_kv(self, now: float, key: int) -> None:
+        """KV has waited long enough, if its thread is still in the stage: it is read again."""
+        if self._deadlines.get(key) != now:
+            return
+        del self._deadlines[key]
+        thread = self._live.get(key)
+        if thread is not None:
+            self._drop_all(thread, now)
 
     def _show_all(self, thread: Thread, now: float) -> None:
         """The user sees at once what was held back."""
@@ -262,142 +287,6 @@ class Interpreter(EngineVisits):
         self._kernel.at(now + seconds, DELIVERY, thread.key, self._go_on, thread.key)
         return True
 
-    # --- forks and joins -----------------------------------------------------------------------
-
-    def _child(self, thread: Thread, scope: Scope) -> Thread:
-        self._keys += 1
-        child = thread.child(self._keys)
-        child.scope = scope
-        child.rows = []
-        scope.threads[child] = None
-        self._live[child.key] = child
-        return child
-
-    def _sample(self, thread: Thread, count: int) -> None:
-        """`count` threads go on from one read prompt: each has a first token of its own."""
-        if thread.primed:
-            recorder, request = self._recorder, thread.request
-            recorder.generated[request] += count - 1
-            recorder.due[request] += count - 1
-            recorder.samples += count - 1
-
-    def _fork(self, thread: Thread, targets: tuple[Node, ...], now: float) -> None:
-        """All of `targets` at once, until a join."""
-        scope = thread.scope
-        if scope is None:
-            scope = Scope(None, 0)
-        else:
-            del scope.threads[thread]
-        self._sample(thread, len(targets))
-        children = []
-        for _ in targets:
-            child = self._child(thread, scope)
-            child.parts = dict(thread.parts) if thread.parts is not None else {}
-            child.base = (
-                thread.base if thread.parts is not None else (thread.context, thread.documents)
-            )
-            children.append(child)
-        # What is held back goes where it may still be superseded.
-        heir = next((c for c, t in zip(children, targets, strict=True) if t.writes), children[0])
-        heir.withheld, heir.secret = thread.withheld, thread.secret
-        scope.rows += thread.rows or []
-        del self._live[thread.key]
-        self._drop_all(thread, now)
-        for child, target in zip(children, targets, strict=True):
-            if not child.over:
-                self._go(child, Onward((target,)), 0, now)
-
-    def _join(self, thread: Thread, node: Wait, now: float) -> Thread | None:
-        """Wait for the other threads; the last to come goes on as all of them."""
-        scope = thread.scope
-        assert scope is not None
-        arrived = scope.arrived.setdefault(node, [])
-        if len(arrived) + 1 < node.count_in:
-            arrived.append(thread)
-            return None
-        del scope.arrived[node]
-        ledger.merge(thread, arrived)
-        for other in arrived:
-            self._take_holds(thread, other, now)
-            self._flush(other, 0.0)
-            del self._live[other.key]
-            del scope.threads[other]
-        thread.rename(thread.base[0], -self._part())
-        for model, hold in (thread.holds or {}).items():
-            if hold.tokens == thread.context:
-                thread.primed = model
-        if len(scope.threads) == 1:
-            thread.parts = None
-            thread.rows = [*scope.rows, *(thread.rows or [])]
-            scope.rows = []
-            if scope.gather is None:
-                thread.scope = None
-                self._flush(thread, 1.0)
-        return thread
-
-    def _take_holds(self, thread: Thread, other: Thread, now: float) -> None:
-        """Of each model, the KV with most tokens."""
-        for model, hold in (other.holds or {}).items():
-            if thread.holds is None:
-                thread.holds = {}
-            mine = thread.holds.get(model)
-            if mine is None or hold.tokens > mine.tokens:
-                thread.holds[model], hold = hold, mine  # type: ignore[assignment]
-            if hold is not None:
-                hold.engine.release(hold, now)
-        other.holds = None
-
-    def _replicate(self, thread: Thread, node: Replicas, now: float) -> None:
-        """A thread for each replica; this one waits for them."""
-        node.count(thread)
-        turn = node.turn(thread)
-        thread.node = node
-        gather = thread.gather = Gather(thread, node.join, turn, [], [])
-        self._sample(thread, len(node.entries))
-        children = []
-        for index in range(len(node.entries)):
-            scope = Scope(gather, index)
-            gather.scopes.append(scope)
-            children.append(self._child(thread, scope))
-        for child, entry in zip(children, node.entries, strict=True):
-            if not child.over:
-                self._go(child, entry, turn, now)
-
-    def _come_back(self, thread: Thread, node: ReplicaEnd, now: float) -> None:
-        """A replica is done; with enough of them, what waits goes on and the others are over."""
-        scope = thread.scope
-        assert scope is not None
-        gather = scope.gather
-        assert gather is not None
-        thread.rows = [*scope.rows, *(thread.rows or [])]
-        thread.node = None
-        gather.done.append((scope.index, thread))
-        replicas, request = node.replicas, thread.request
-        first = gather.turn * len(gather.scopes)
-        chosen = gather.result(lambda index: replicas.scores(request, first + index))
-        if chosen is None:
-            return
-        parent = gather.parent
-        ledger.outcome(parent, *chosen, self._part())
-        self._drop_all(parent, now)
-        best = chosen[1]
-        parent.holds, best.holds = best.holds, None
-        parent.breaks = best.breaks
-        parent.rename(best.context, -self._part())
-        for row in thread.rows:
-            self._write(parent, row)
-        thread.rows = []
-        for other in gather.scopes:
-            for loser in list(other.threads):
-                self._cancel(loser, now)
-        parent.gather = None
-        self._go(parent, replicas.onward, gather.turn, now)
-
-    def _flush(self, thread: Thread, critical: float) -> None:
-        for row in thread.rows or ():
-            self._recorder.visits.extend((*row, critical))
-        thread.rows = None
-
     # --- ends --------------------------------------------------------------------------------
 
     def _end(self, thread: Thread, node: End, now: float) -> None:
@@ -443,23 +332,3 @@ class Interpreter(EngineVisits):
             time = now + offered.delays[following]
             if time < offered.until:
                 self._kernel.at(time, DELIVERY, following, self._follow_up, following)
-
-    def _cancel(self, thread: Thread, now: float) -> None:
-        """A thread is over: it leaves its client and frees its KV, as do all below it."""
-        if thread.over:
-            return
-        thread.over = True
-        self._live.pop(thread.key, None)
-        if thread.scope is not None:
-            thread.scope.threads.pop(thread, None)
-        if thread.gather is not None:
-            for scope in thread.gather.scopes:
-                for inner in list(scope.threads):
-                    self._cancel(inner, now)
-        if thread.sequence is not None:
-            self._withdraw(thread, now)
-        elif thread.client >= 0:
-            self.servers[thread.client].cancel(thread)
-            self._discharge(thread)
-        self._drop_all(thread, now)
-        self._flush(thread, 0.0)

@@ -8,9 +8,9 @@ the id of their text, and shared by everybody with that text. No clock, no polic
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Ordered
-from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class KnownBlocks:
     def __init__(self) -> None:
         #: How many use a block; blocks used by nobody, the next to leave first.
         self.users: dict[int, int] = {}
-        self.idle: dict[int, None] = {}
+        self.idle: OrderedDict[int, None] = OrderedDict()
 
     def match(self, chain: Ordered[int], low: int, high: int) -> int:
         """How many of the first `high` blocks of a chain are here, of which `low` surely are."""
@@ -81,8 +81,8 @@ class KnownBlocks:
     def trim(self, room: int) -> None:
         """Forget unused blocks until at most `room` are left: those let go first."""
         idle = self.idle
-        for block in list(islice(idle, max(len(idle) - room, 0))):
-            del idle[block]
+        while len(idle) > room:
+            idle.popitem(last=False)
 
 
 class KvBlocks:

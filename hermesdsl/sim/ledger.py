@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from hermesdsl.sim.branch import FAIL, PASS
+from hermesdsl.graph.types import Guard
+from hermesdsl.sim.condition import FAIL, PASS, Test, condition
 from hermesdsl.sim.formula import Amount
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def reads(stage: StageNode, thread: Thread, prompt: int) -> int:
 class Leaves:
     """What a stage outside the LLM does to the ledger when it is over."""
 
-    __slots__ = ("_appends", "_pass", "_prompts", "_stage", "_verdicts")
+    __slots__ = ("_appends", "_pass", "_prompts", "_stage", "_test", "_verdicts")
 
     def __init__(
         self, stage: StageNode, offered: Offered, appends: Callable[[Thread, int], int] | None,
@@ -81,6 +82,7 @@ class Leaves:
         self._prompts = offered.prompts
         self._appends = appends
         share = stage.options.get("pass", 1.0)
+        self._test: Test | None = condition(share, offered) if isinstance(share, Guard) else None
         self._pass = float(share) if isinstance(share, int | float) else 1.0
         self._verdicts = verdicts
 
@@ -89,8 +91,8 @@ class Leaves:
         stage = self._stage
         kind = stage.type_name
         if kind in JUDGES:
-            good = self._pass >= 1
-            if not good and self._verdicts is not None:
+            good = self._pass >= 1 if self._test is None else self._test(thread)
+            if not good and self._test is None and self._verdicts is not None:
                 good = self._verdicts(thread.request, turn) < self._pass
             thread.verdict = PASS if good else FAIL
         tokens = self._appends(thread, turn) if self._appends is not None else 0
@@ -145,7 +147,7 @@ def outcome(parent: Thread, kept: list[Thread], best: Thread, part: int) -> None
     append(parent, added, part, found)
     if parent.context == best.context:
         parent.primed = best.primed
-    parent.verdict = best.verdict
+    parent.verdict, parent.model = best.verdict, best.model
     parent.text = best.text
     if best.withheld:
         parent.withheld, parent.secret = best.withheld, best.secret

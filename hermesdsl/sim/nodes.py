@@ -133,10 +133,11 @@ class Visit(Node):
     """A stay at a client of a pool, of one stage, or two that follow each other on one engine.
 
     `members` are the clients' indices; `fixed` the one of them a replica must go to. `columns`
-    are the numbers of the stages it is recorded as, `lane` that of the replica it is in.
+    are the numbers of the stages it is recorded as, `lane` that of the replica it is in. `hold`:
+    seconds that a request's KV waits at most for it to leave, None without limit.
     """
 
-    __slots__ = ("columns", "fixed", "lane", "leaves", "members", "pool", "router", "stage")
+    __slots__ = ("columns", "fixed", "hold", "lane", "leaves", "members", "pool", "router", "stage")
 
     def __init__(
         self, onward: Onward, stage: StageNode, pool: str, members: tuple[int, ...],
@@ -151,10 +152,49 @@ class Visit(Node):
         self.leaves: Leaves | None = None
         self.columns: tuple[int, ...] = ()
         self.lane = 0
+        self.hold: float | None = None
 
     def draw(self, turn: int) -> int:
         """The number of a router's draw for this visit: replicas have their own."""
         return turn + (self.lane << 32)
+
+
+class Pick(Node):
+    """The choice of one client among those of a pool that are not alike.
+
+    `sides`: the visit to each client, by index; their passes are counted together, in `turns`.
+    A thread goes where KV is that it can use there, the most of it, or else where `router` says;
+    `lane` is that of visits.
+    """
+
+    __slots__ = ("lane", "router", "sides")
+
+    def __init__(self, router: Router, lane: int) -> None:
+        super().__init__(Onward())
+        self.router = router
+        self.lane = lane
+        self.sides: dict[int, Onward] = {}
+
+    def pick(self, thread: Thread) -> Onward:
+        """The visit for a thread that comes now."""
+        best = None
+        for hold in (thread.holds or {}).values():
+            onward = self.sides.get(hold.engine.index)
+            if onward is None or hold.lost or hold.tokens > thread.context:
+                continue
+            visit = onward.targets[0]
+            if isinstance(visit, EngineVisit) and not visit.judges and (
+                best is None or hold.tokens > best.tokens
+            ):  # fmt: skip
+                best = hold
+        if best is not None:
+            return self.sides[best.engine.index]
+        turn = self.turns.get(thread.request, 0) if self.turns is not None else 0
+        return self.sides[self.router.pick(thread.request, turn + (self.lane << 32))]
+
+    def following(self) -> list[Node]:
+        """See `Node`."""
+        return [node for onward in self.sides.values() for node in onward.targets]
 
 
 class EngineVisit(Visit):
@@ -217,5 +257,5 @@ class Fetch(Node):
         self.cache = str(stage.options.get("cache"))
 
 
-__all__ = ["Again", "End", "EngineVisit", "Fetch", "Node", "ReplicaEnd", "Replicas", "ServerVisit",
-           "Visit", "Wait"]  # fmt: skip
+__all__ = ["Again", "End", "EngineVisit", "Fetch", "Node", "Pick", "ReplicaEnd", "Replicas",
+           "ServerVisit", "Visit", "Wait"]  # fmt: skip

@@ -86,18 +86,19 @@ class Recorder:
         self.visible[request] += tokens
         self.shown.extend((request, tokens, now))
 
-    def decoded(self, client: int, run: DecodeRun, start: float, steps: int, used: int) -> float:
-        """The first `steps` steps of a run begun at `start`, with `used` KV blocks at their end.
+    def decoded(
+        self, client: int, run: DecodeRun, start: float, last: float, steps: int, used: int
+    ) -> None:
+        """The first `steps` steps of a run, from `start` to `last`, with `used` KV blocks then.
 
-        A row per piece of its step times that it has passed. Returns when the last step ended.
+        A row per piece of its step times that it has passed.
         """
-        last = start + run.seconds(steps)
         batch, context, pieces = run.decodes, run.context, run.pieces
         extend = self.steps.extend
         if len(pieces) == 1:
             first = pieces[0].a + pieces[0].b * context
             extend((client, start, last, steps, batch, steps * batch, 0, used, first))
-            return last
+            return
         done = 0
         begin = start
         for index, piece in enumerate(pieces):
@@ -113,7 +114,6 @@ class Recorder:
                 done, begin = upto, end
             if done == steps:
                 break
-        return last
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ class SteppedEngine(Engine):
         self._done += 1
         finished = self.decoding.finished()
         if finished or self._stop or self.decoding.need(1) > self.kv.free:
-            self._record_run(self._done)
+            self._record_run(self._done, now)
             self._end_sequences(finished, now)
             self._next(now)
         else:
@@ -158,4 +158,4 @@ class SteppedEngine(Engine):
 
     def _settle_run(self, until: float) -> None:
         if self._done:
-            self._record_run(self._done)
+            self._record_run(self._done, self._run_start + self._run.seconds(self._done))

@@ -6,6 +6,7 @@ step, cost, pipeline or other engine.
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Ordered
 from typing import TYPE_CHECKING, TypeAlias
 
 from hermesdsl.sim.decoding import (
@@ -17,7 +18,7 @@ from hermesdsl.sim.decoding import (
     Decoding,
     Sequence,
 )
-from hermesdsl.sim.kv import KvBlocks
+from hermesdsl.sim.kv import Hold, KvBlocks
 from hermesdsl.sim.order import SWAPPED, Rank, WaitingQueue
 from hermesdsl.sim.reuse import ChainOf, Found, Reuse
 
@@ -207,6 +208,14 @@ class Residents:
         read = [s for s, _ in self._slices if not (waiting and s is waiting.head)]
         return [*waiting, *read]
 
+    def reusable(self, chain: Ordered[int]) -> int:
+        """Tokens of a text whose KV a prompt that began with it would find here now.
+
+        `chain`: ids of its full blocks of this engine's size (`Identities.chain`). Uses nothing;
+        0 without a prefix cache.
+        """
+        return self.reuse.reusable(chain) if self.reuse is not None else 0
+
     # --- coming and going -------------------------------------------------------------------------
 
     def _start(self, sequence: Sequence, now: float) -> None:
@@ -237,16 +246,19 @@ class Residents:
                 self._join(sequence)
         self._ready.clear()
 
+    def resume(self, sequence: Sequence, hold: Hold) -> None:
+        """Let a sequence that is not yet here go on from kept KV: its own, or shared from now on.
+
+        The caller's reference passes to the sequence.
+        """
+        self.kv.resume(sequence, hold)
+
     def _discard(self, sequence: Sequence) -> None:
         """Forget a cancelled sequence that is not decoding: what it has not read it never will."""
         self.accepted -= sequence.left
         sequence.left = 0
         sequence.place = GONE
-        if sequence.swapped:
-            assert self.host is not None
-            self.host.held -= sequence.swapped
-            self.host.back += sequence.swapped
-            sequence.swapped = 0
+        self._forget_copy(sequence)
         self.kv.release(sequence)
         self._prune()
 
@@ -289,6 +301,14 @@ class Residents:
     def _bring(self, sequence: Sequence, now: float) -> None:
         """Begin to move KV, for which blocks were just taken, from wherever it is."""
         raise NotImplementedError
+
+    def _forget_copy(self, sequence: Sequence) -> None:
+        """KV in host memory that nobody will want back."""
+        if sequence.swapped:
+            assert self.host is not None
+            self.host.held -= sequence.swapped
+            self.host.back += sequence.swapped
+            sequence.swapped = 0
 
     # --- giving way -------------------------------------------------------------------------------
 
@@ -360,6 +380,7 @@ class Residents:
 
     def _lose(self, sequence: Sequence) -> None:
         """Its own KV is given up: all but what it shares has to be read again."""
+        self._forget_copy(sequence)
         self.kv.release_own(sequence)
         whole = sequence.prompt - sequence.below
         sequence.lost = whole - sequence.left

@@ -12,16 +12,18 @@ from types import MappingProxyType
 
 from hermesdsl.cost.types import EngineCost, ServiceCost
 from hermesdsl.diagnostics import SpecError, error, nearest
+from hermesdsl.graph.roles import by_role
 from hermesdsl.graph.types import Client, CompiledSystem, Experiment
 from hermesdsl.sim import conservation
 from hermesdsl.sim.batch_engine import BatchEngine
+from hermesdsl.sim.binding import Point
 from hermesdsl.sim.engine import Engine, block_size
 from hermesdsl.sim.identity import Identities
 from hermesdsl.sim.interpreter import Interpreter, Progress
 from hermesdsl.sim.kernel import Kernel
 from hermesdsl.sim.load import merge
 from hermesdsl.sim.order import ORDERS, OrderContext
-from hermesdsl.sim.plan import Planner, Point, stages_of
+from hermesdsl.sim.plan import Planner, stages_of
 from hermesdsl.sim.record import Recorder, Run
 from hermesdsl.sim.reference import SteppedEngine
 from hermesdsl.sim.requests import RequestBatch
@@ -57,6 +59,7 @@ def simulate(
     `progress(simulated s, requests ended, offered)` is called now and then. Raises `SpecError` for
     what cannot be executed or offered.
     """
+    system = by_role(system)
     chosen = _experiment(system, experiment)
     raise_unless_supported(system, chosen, services=services, stores=stores)
     offered = merge(_in_order(load, chosen), chosen.duration)

@@ -8,6 +8,8 @@ from types import MappingProxyType
 
 from hermesdsl.cost.types import ServiceCost
 from hermesdsl.diagnostics import Diagnostic, SpecError, error, nearest
+from hermesdsl.graph.ledger import sharded
+from hermesdsl.graph.roles import parts_of, unserved
 from hermesdsl.graph.types import (
     Choice,
     Client,
@@ -21,13 +23,12 @@ from hermesdsl.graph.types import (
     Value,
 )
 from hermesdsl.schema import BUILTINS
-from hermesdsl.sim.branch import names_read
+from hermesdsl.sim.condition import ATTRIBUTES, names_read
 from hermesdsl.sim.fork import JOINS
-from hermesdsl.sim.formula import ATTRIBUTES
 from hermesdsl.sim.formula import check as check_amount
 from hermesdsl.sim.ledger import JUDGES, LLM_STAGES
 from hermesdsl.sim.plan import fused, stages_of
-from hermesdsl.sim.repeat import REPEATS
+from hermesdsl.sim.repeat import REPEATS, endless
 from hermesdsl.sim.store import KvStore
 
 _PLAIN: Mapping[str, Value] = MappingProxyType({"join": "all", "spread": "routed"})
@@ -36,18 +37,20 @@ _HAND_OVER: Mapping[str, Value] = MappingProxyType({"transfer": "full", "pairing
 #: Options that are acted on, by built-in stage type; any other type is a `Step`.
 _ACTED_ON: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        "Prefill": frozenset(),
-        "Decode": frozenset({"tokens", "hidden"}),
-        "Generate": frozenset({"tokens", "hidden", "prefill", "transfer", "pairing"}),
+        "Prefill": frozenset({"hold"}),
+        "Decode": frozenset({"hold", "tokens", "hidden"}),
+        "Generate": frozenset({"hold", "tokens", "hidden", "prefill", "transfer", "pairing"}),
         "KvFetch": frozenset({"cache"}),
-        "Retrieve": frozenset({"service", "appends", "index", "top_k", "chunk"}),
-        "Rerank": frozenset({"service", "appends", "keep", "chunk"}),
-        "Pad": frozenset({"service", "appends", "length"}),
-        "Truncate": frozenset({"service", "appends", "length"}),
-        **{kind: frozenset({"service", "appends", "pass"}) for kind in JUDGES},
+        "Retrieve": frozenset({"hold", "service", "appends", "index", "top_k", "chunk"}),
+        "Rerank": frozenset({"hold", "service", "appends", "keep", "chunk"}),
+        "Pad": frozenset({"hold", "service", "appends", "length"}),
+        "Truncate": frozenset({"hold", "service", "appends", "length"}),
+        **{kind: frozenset({"hold", "service", "appends", "pass"}) for kind in JUDGES},
     }
 )
-_STEP = frozenset({"service", "appends"})
+#: Stages outside the LLM that an engine's model does: one sequence, whose answer is one token.
+_BY_ENGINE = JUDGES - {"Filter"} | {"Embed"}
+_STEP = frozenset({"service", "appends", "hold"})
 
 
 def _acts_on(type_name: str) -> frozenset[str]:
@@ -158,7 +161,7 @@ class Unsupported:
 
     # --- graphs and stages ---------------------------------------------------------------------
 
-    def _graph(self, pipeline: PipelineGraph, name: str) -> Iterator[Diagnostic]:
+    def _graph(self, pipeline: PipelineGraph, name: str, each: int = 0) -> Iterator[Diagnostic]:
         for node, data in pipeline.nodes(data=True):
             after = list(pipeline.successors(node))
             if not after and node not in ("output", "refused"):
@@ -166,22 +169,25 @@ class Unsupported:
                 yield error("HMS501", message)
             for other in after:
                 choice: Choice | None = pipeline.edges[node, other].get("choice")
-                if choice is not None and choice.guard is not None:
-                    yield from self._guard(choice.guard, node)
+                if choice is not None:
+                    yield from self._guards(choice.guard, f"the branch `{node}`")
             stage: StageNode | None = data.get("stage")
             if stage is not None:
-                yield from self._stage(stage)
+                yield from self._stage(stage, sharded(stage, each))
 
-    def _guard(self, guard: Guard, node: str) -> Iterator[Diagnostic]:
-        for name in sorted(names_read(guard) - set(ATTRIBUTES)):
-            yield not_yet(f"a condition on `{name}` at the branch `{node}`")
+    @staticmethod
+    def _guards(guard: Value, where: str) -> Iterator[Diagnostic]:
+        if isinstance(guard, Guard):
+            for name in sorted(names_read(guard) - set(ATTRIBUTES)):
+                yield not_yet(f"a condition on `{name}` at {where}")
 
-    def _stage(self, stage: StageNode) -> Iterator[Diagnostic]:
+    def _stage(self, stage: StageNode, each: int) -> Iterator[Diagnostic]:
+        """`each`: as many replicas, of it or around it, run each on a member of its own."""
         where = f"stage `{stage.path}`"
         yield from self._times(stage, where)
         if stage.inner is not None:
             yield from plain(where, stage.options, _PLAIN, frozenset(_HAND_OVER))
-            yield from self._graph(stage.inner, stage.path)
+            yield from self._graph(stage.inner, stage.path, each)
             return
         acted_on = _acts_on(stage.type_name)
         yield from plain(where, stage.options, {**_PLAIN, **_HAND_OVER}, acted_on)
@@ -189,8 +195,8 @@ class Unsupported:
             try:
                 check_amount(stage.options.get(key))
             except SpecError as problem:
-                for each in problem.diagnostics:
-                    yield replace(each, message=f"`{key}` of {where}: {each.message}")
+                for found in problem.diagnostics:
+                    yield replace(found, message=f"`{key}` of {where}: {found.message}")
         if stage.type_name == "KvFetch":
             cache = str(stage.options.get("cache"))
             if self.stores is None or cache not in self.stores:
@@ -199,17 +205,22 @@ class Unsupported:
             yield error("HMS505", f"{where} says on no client where it runs")
         else:
             yield from self._client(stage, where)
+            count = len(self.system.placement.graph["pools"][stage.pool].members)
+            if each and count != each:
+                message = f"{where} puts replica i on member i: {each} replicas"
+                yield error("HMS505", f"{message}, and {stage.pool} has {count}")
 
     def _times(self, stage: StageNode, where: str) -> Iterator[Diagnostic]:
         """How often it runs, one after the other and side by side."""
         repeat, join = stage.repeat, stage.join
         if repeat is not None and repeat.name not in REPEATS:
             yield not_yet(f"`repeat = {repeat}` of {where}")
-        elif repeat is not None and repeat.name == "while":
-            p = repeat.args.get("p")
-            if isinstance(p, int | float) and p >= 1 and repeat.args.get("max") is None:
-                yield error("HMS601", f"`repeat = {repeat}` of {where} never ends",
-                            notes=("help: give it a `max`",))  # fmt: skip
+        elif repeat is not None:
+            problem = endless(repeat, where)
+            if problem is not None:
+                yield problem
+            yield from self._guards(repeat.args.get("p"), f"`repeat` of {where}")
+        yield from self._guards(stage.options.get("pass"), f"`pass` of {where}")
         if stage.replicas == 1:
             return
         if join.name not in JOINS:
@@ -218,39 +229,50 @@ class Unsupported:
         if isinstance(k, int | float) and k > stage.replicas:
             message = f"`join = {join}` of {where}, which has {stage.replicas} replicas"
             yield error("HMS505", message)
-        if stage.spread == "each" and stage.inner is not None:
-            yield not_yet(f"`spread = each` of {where}, a pipeline,")
-        elif stage.spread == "each" and stage.pool is not None:
-            members = self.system.placement.graph["pools"][stage.pool].members
-            if len(members) != stage.replicas:
-                message = f"{where} puts replica i on member i: {stage.replicas} replicas"
-                yield error("HMS505", f"{message}, and {stage.pool} has {len(members)}")
 
     def _client(self, stage: StageNode, where: str) -> Iterator[Diagnostic]:
         """What a stage runs on can do it, and how long it takes is known."""
         members = self.system.placement.graph["pools"][stage.pool].members
         clients: list[Client] = [self.system.placement.nodes[m]["client"] for m in members]
         kinds = {client.type_name for client in clients}
-        if len(kinds) > 1 and "LlmEngine" in kinds:
-            yield not_yet(f"{where} on engines and other clients at once")
-            return
+        pools: Mapping[str, Pool] = self.system.placement.graph["pools"]
+        asked = [path for pool, _ in parts_of(stage) for path in pools[pool].members]
+        fault = unserved(
+            stage, pools, {path: self.system.placement.nodes[path]["client"] for path in asked}
+        )
+        if fault is not None:
+            yield error("HMS505", f"{where}: no member of {fault[0]} serves {fault[1]}")
         if stage.type_name in LLM_STAGES:
             if kinds != {"LlmEngine"} and kinds:
                 kind = min(kinds - {"LlmEngine"})
                 yield error("HMS505", f"{where} is a {stage.type_name} and cannot run on a {kind}")
             return
-        if kinds == {"LlmEngine"}:
-            if stage.options.get("service") is not None:
-                yield not_yet(f"a `service` time of {where} on an LlmEngine")
-            return
+        if "LlmEngine" in kinds:
+            yield from self._check_by_engine(stage, where)
         if self.services is None or stage.options.get("service") is not None:
             return
         for client in clients:
-            known = client.type_name == "Delay" or (stage.path, client.path) in self.services
+            known = (
+                client.type_name in ("Delay", "LlmEngine")
+                or (stage.path, client.path) in self.services
+            )
             if not known:
                 yield error("HMS505", f"{where} has no `service` time on {client.path}",
                             notes=("help: give the stage a `service` time",))  # fmt: skip
                 return
+
+    def _check_by_engine(self, stage: StageNode, where: str) -> Iterator[Diagnostic]:
+        """An engine judges a text by reading it, and answers with one token."""
+        if stage.type_name == "Rerank":
+            yield not_yet(f"{where} of type `Rerank` on an LlmEngine",
+                          "help: run it on a BatchEngine")  # fmt: skip
+        elif stage.type_name not in _BY_ENGINE:
+            known = ", ".join(sorted(_BY_ENGINE))
+            yield error("HMS505", f"{where} is a {stage.type_name} and cannot run on an LlmEngine",
+                        notes=(f"help: an engine takes {known} beside LLM stages",))  # fmt: skip
+        elif stage.options.get("service") is not None:
+            yield error("HMS505", f"{where} runs an LlmEngine's model and has a `service` time",
+                        notes=("help: leave out the time, or run it on a WorkerPool",))  # fmt: skip
 
     # --- KV on its way -------------------------------------------------------------------------
 
@@ -258,6 +280,13 @@ class Unsupported:
         hands = hand_overs(graph, known)
         for hand in hands:
             yield from self._conversion(hand, known[hand.target])
+            models = self._models(known[hand.target])
+            if len(models) > 1:
+                yield not_yet(
+                    f"handing KV of {' or '.join(models)} over to pool `{hand.target}` at stage "
+                    f"`{hand.stage}`",
+                    "help: one pool for each model",
+                )
         if not hands:
             yield from self._nothing_handed_over(graph)
         if self.experiment.contention != "none" and self._may_move(graph, known):
@@ -274,12 +303,15 @@ class Unsupported:
             if stage.type_name not in LLM_STAGES:
                 continue
             for pool in (stage.options.get("prefill"), stage.pool):
-                members = known[str(pool)].members if pool is not None else ()
-                if members:
-                    client: Client = self.system.placement.nodes[members[0]]["client"]
-                    model = client.model.name if client.model is not None else ""
-                    places.setdefault(model, set()).add(members)
+                if pool is not None:
+                    for model in self._models(known[str(pool)]):
+                        places.setdefault(model, set()).add(known[str(pool)].members)
         return any(len(found) > 1 for found in places.values())
+
+    def _models(self, pool: Pool) -> list[str]:
+        """Names of the models that the members of a pool serve."""
+        clients: list[Client] = [self.system.placement.nodes[m]["client"] for m in pool.members]
+        return sorted({c.model.name if c.model is not None else "" for c in clients})
 
     def _conversion(self, hand: HandOver, pool: Pool) -> Iterator[Diagnostic]:
         """Roles change between one prefill pool and one decode pool."""

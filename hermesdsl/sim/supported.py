@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from hermesdsl.cost.types import ServiceCost
 from hermesdsl.diagnostics import Diagnostic, SpecError, error
+from hermesdsl.graph.roles import DECODE, by_role, role_of
 from hermesdsl.graph.types import Client, CompiledSystem, Experiment, Pool, Spec, Value, Workload
 from hermesdsl.sim.batching import POLICIES
 from hermesdsl.sim.order import ORDERS
@@ -24,7 +25,7 @@ from hermesdsl.sim.swap import host_path, swaps
 _ENGINE_ACTED_ON = frozenset(
     {"model", "tp", "pp", "ep", "attention", "experts", "batching", "max_batch", "max_tokens",
      "block_size", "memory_rule", "dtype", "kv_dtype", "profile", "route", "share", "spare", "span",
-     "order", "preemption", "prefix_cache"}
+     "order", "preemption", "prefix_cache", "role"}
 )  # fmt: skip
 _SHARED = frozenset({"route", "share", "spare", "span", "order"})
 _SERVER_ACTED_ON: Mapping[str, frozenset[str]] = MappingProxyType(
@@ -36,7 +37,7 @@ _SERVER_ACTED_ON: Mapping[str, frozenset[str]] = MappingProxyType(
     }
 )
 #: The one value of an option that asks for nothing special; absent, None and False ask for nothing.
-_ENGINE_PLAIN: Mapping[str, Value] = MappingProxyType({"role": "both", "speculate": "off", "dp": 1})
+_ENGINE_PLAIN: Mapping[str, Value] = MappingProxyType({"speculate": "off", "dp": 1})
 _POOL_PLAIN: Mapping[str, Value] = MappingProxyType({"admission": "always"})
 _WORKLOAD_ACTED_ON = frozenset({"turns", "think_time", "prefix"})
 
@@ -54,6 +55,7 @@ def check(
 
     `services`, `stores`: what a run will have; None leaves open whether something is missing.
     """
+    system = by_role(system)
     found = list(_experiment(experiment))
     pools: dict[str, None] = {}
     for name in experiment.workloads:
@@ -136,6 +138,11 @@ def _lending(
         if spec is None:
             continue
         what = f"`convert = {spec}` of pool `{name}`"
+        for path in known[name].members:
+            if role_of(system.placement.nodes[path]["client"]) == DECODE:
+                yield error("HMS505", f"{what} would lend `{path}`, which has `role = decode`",
+                            notes=("help: leave its `role` at `both`",))  # fmt: skip
+                break
         sources = handing.get(name, set())
         if not sources:
             help_ = "help: put it on a pool that answers what another pool has read"

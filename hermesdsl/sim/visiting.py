@@ -165,10 +165,11 @@ class EngineVisits(HandOvers):
             assert node.leaves is not None
             node.leaves(thread, node.turn(thread), self._part())
         elif node.produce is None:
-            thread.primed = node.model
+            thread.primed = thread.model = node.model
             if sequence.keeps:
                 self._keep(thread, node, engine, sequence, thread.context)
         else:
+            thread.model = node.model
             self._produced(thread, node, now)
             if sequence.keeps:
                 self._keep(thread, node, engine, sequence, thread.context - 1)

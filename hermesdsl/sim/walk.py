@@ -24,7 +24,8 @@ class Thread:
 
     `context` tokens so far, `cached` of them found in a cache; `holds`: KV by model name; `primed`:
     the model that has read all of the context and sampled the next token, "" if none; `text`:
-    tokens that the last decode produced; `documents` found; `verdict` of the last check.
+    tokens that the last decode produced; `documents` found; `verdict` of the last check; `model`
+    that served its last Prefill, Decode or Generate.
     `withheld`: tokens of the last decode that the user has not seen; `secret`: it was `hidden`.
 
     At a client: `node` it visits there, the client's index `client` (-1: none), when it came
@@ -41,9 +42,9 @@ class Thread:
 
     __slots__ = (
         "ahead", "base", "breaks", "cached", "charges", "client", "context", "documents", "enter",
-        "gather", "holds", "key", "moved", "node", "opened", "over", "owed", "parts", "primed",
-        "produces", "request", "rows", "scope", "secret", "sequence", "start", "text", "verdict",
-        "withheld",
+        "gather", "holds", "key", "model", "moved", "node", "opened", "over", "owed", "parts",
+        "primed", "produces", "request", "rows", "scope", "secret", "sequence", "start", "text",
+        "verdict", "withheld",
     )  # fmt: skip
 
     def __init__(self, request: int, key: int, context: int) -> None:
@@ -56,6 +57,7 @@ class Thread:
         self.text = 0
         self.documents = 0
         self.verdict = ""
+        self.model = ""
         self.withheld = 0
         self.secret = False
         self.node: Node | None = None
@@ -92,7 +94,7 @@ class Thread:
         """
         made = Thread(self.request, key, self.context)
         made.cached, made.primed, made.text = self.cached, self.primed, self.text
-        made.documents, made.verdict = self.documents, self.verdict
+        made.documents, made.verdict, made.model = self.documents, self.verdict, self.model
         made.breaks = self.breaks
         made.rename(self.context, key)
         if self.holds:

@@ -13,9 +13,9 @@ from collections.abc import Sequence as Ordered
 import numpy as np
 
 from hermesdsl.graph.types import Experiment
+from hermesdsl.sim.binding import Point
 from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.load import Offered
-from hermesdsl.sim.plan import Point
 from hermesdsl.sim.record import (
     COMPLETED,
     REFUSED,

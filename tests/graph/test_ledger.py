@@ -236,7 +236,61 @@ def test_what_another_model_wrote_has_to_be_read_again() -> None:
     assert kv(pipeline(PREFILL, small, again, DECODE), models=True) == []
 
 
-def test_a_pool_of_two_models_reads_only_what_both_have() -> None:
-    assert kv(pipeline(PREFILL, StageNode("w", "Decode", "mixed")), models=True) == [
-        "w decodes with Big and Small, and the KV that reaches it is of Big"
+def test_of_two_models_in_a_pool_the_one_that_has_read_goes_on() -> None:
+    reads, writes = StageNode("r", "Prefill", "mixed"), StageNode("w", "Decode", "mixed")
+    assert kv(pipeline(reads, STEP, writes), models=True) == []
+    assert kv(pipeline(PREFILL, writes), models=True) == [
+        "w decodes with Big or Small of mixed, and the KV that reaches it is of Big"
     ]
+    assert kv(pipeline(reads, DECODE), models=True) == [
+        "write decodes with Big, and the KV that reaches it is of Big or Small of mixed"
+    ]
+
+
+@pytest.mark.parametrize(("replicas", "found"), [(2, []), (3, ["3 replicas, and pair has 2"])])
+def test_each_replica_of_a_pipeline_has_its_own_members(replicas: int, found: list[str]) -> None:
+    inner = pipeline(StageNode("P.s.find", "Retrieve", "pair"), path="P.s")
+    pools = {**POOLS, "pair": Pool("pair", ("cpu", "web"))}
+    outer = pipeline(StageNode("P.s", "Shard", inner=inner, replicas=replicas, spread="each"))
+    expected = [f"P.s.find puts replica i on member i: {what}" for what in found]
+    assert [item.message for item in check_clients(outer, pools, CLIENTS)] == expected
+
+
+READS, WRITES = "s reads a prompt on", "s produces tokens on"
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        (
+            StageNode("s", "Prefill", "writers"),
+            f"{READS} writers, whose engines have `role = decode`",
+        ),
+        (
+            StageNode("s", "Decode", "readers"),
+            f"{WRITES} readers, whose engines have `role = prefill`",
+        ),
+        (
+            StageNode("s", "Generate", "writers"),
+            f"{READS} writers, whose engines have `role = decode`",
+        ),
+        (
+            StageNode("s", "Guard", "writers"),
+            f"{READS} writers, whose engines have `role = decode`",
+        ),
+        (StageNode("s", "Generate", "writers", {"prefill": "readers"}), None),
+        (StageNode("s", "Generate", "split"), None),
+        (StageNode("s", "Guard", "readers"), None),
+    ],
+)
+def test_roles(stage: StageNode, message: str | None) -> None:
+    clients = {
+        name: Client(name, "LlmEngine", None, model("Big"), options={"role": name})
+        for name in ("prefill", "decode")
+    }
+    pools = {
+        "readers": Pool("readers", ("prefill",)), "writers": Pool("writers", ("decode",)),
+        "split": Pool("split", ("prefill", "decode")),
+    }  # fmt: skip
+    found = check_clients(pipeline(stage), pools, clients)
+    assert [item.message for item in found] == ([] if message is None else [message])

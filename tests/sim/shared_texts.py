@@ -12,9 +12,10 @@ from hermesdsl.sim.requests import Blocks, RequestBatch
 
 
 def with_prefixes(load: RequestBatch, tokens: int, many: int) -> RequestBatch:
-    """Request r has the r modulo `many`-th of the prefixes, all of `tokens` tokens, in front."""
+    """Request (or session) r has prefix r modulo `many` of `tokens` tokens in front."""
     n = len(load)
-    return replace(load, prefix=np.arange(n) % many, prefix_tokens=np.full(n, tokens))
+    owner = np.where(load.session < 0, np.arange(n), load.session)
+    return replace(load, prefix=owner % many, prefix_tokens=np.full(n, tokens))
 
 
 def with_sessions(load: RequestBatch, turns: int, delay: float = 0.0) -> RequestBatch:

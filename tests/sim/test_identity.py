@@ -67,3 +67,24 @@ def test_turns_of_a_session_share_their_history_and_others_only_the_prefix() -> 
 def test_requests_without_a_session_share_nothing() -> None:
     texts = Identities(merge([batch("p", [64, 64])], None))
     assert not set(texts.chain(0, 64, 16)) & set(texts.chain(1, 64, 16))
+
+
+def test_from_a_break_on_blocks_have_its_name() -> None:
+    texts = Identities(merge([batch("p", [100, 100])], None))
+    plain, branch = texts.chain(0, 100, 16), texts.chain(0, 100, 16, ((40, 7),))
+    # 40 tokens are two full blocks; the third begins as the request's own text and ends as another.
+    assert branch[:2] == plain[:2]
+    assert len(branch) == len(plain) == 6
+    assert not set(branch[2:]) & set(plain)
+    other = texts.chain(0, 100, 16, ((40, 8),))
+    assert not set(branch[2:]) & set(other[2:])
+    assert texts.chain(0, 60, 16, ((40, 7),)) == branch[:3]
+
+
+def test_of_several_breaks_in_a_block_the_last_names_it() -> None:
+    texts = Identities(merge([batch("p", [100])], None))
+    named = texts.chain(0, 96, 16, ((20, 1), (36, 2), (46, 3), (64, 4)))
+    by = [texts.chain(0, 96, 16, ((0, name),)) for name in (1, 2, 3, 4)]
+    assert named[0] == texts.chain(0, 16, 16)[0]
+    assert [named[1], named[2], named[3], *named[4:]] == [by[0][1], by[2][2], by[2][3], *by[3][4:]]
+    assert not any(named[place] == by[1][place] for place in range(6))

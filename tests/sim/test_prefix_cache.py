@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
+import networkx as nx
 import numpy as np
 import pytest
 from built_graphs import TICK, clients, graph, simulated, site, stage
 from hand_built import AffineCost, batch, chat, reading, run, system, wires
+from hosts import hosted
 from shared_texts import with_blocks, with_prefixes, with_sessions
 
-from hermesdsl.graph.types import Spec
+import hermesdsl
+from hermesdsl.graph.types import Client, Spec
 from hermesdsl.sim.conservation import ConservationError
+from hermesdsl.sim.engine import Engine
+from hermesdsl.sim.identity import Identities
 from hermesdsl.sim.interpreter import Interpreter
+from hermesdsl.sim.kernel import Kernel
 from hermesdsl.sim.kv import KnownBlocks
-from hermesdsl.sim.record import REFUSED
+from hermesdsl.sim.load import merge
+from hermesdsl.sim.record import REFUSED, Recorder
 
 #: Every step takes a second, and a second per 1000 tokens and per million pairs.
 COST = AffineCost(base=1.0, per_token=1e-3, per_pair=1e-6)
@@ -167,10 +175,10 @@ def test_prefill_clients_find_prompts_and_still_move_all_of_the_kv():
     assert [(engine.asked, engine.hits) for engine in done.engines] == [(148, 64), (0, 0)]
 
 
-def replicas(count: int, **more: Any) -> Any:
+def replicas(count: int, join: Spec = Spec("all"), **more: Any) -> Any:  # noqa: B008
     inner = graph("w.p[0]", [stage("w.p[0].g", "Generate", "llm")],
                   ("input", "w.p[0].g", "output"))  # fmt: skip
-    made = graph("w", [stage("w.p", "Sub", inner=inner, replicas=count, join=Spec("all"))],
+    made = graph("w", [stage("w.p", "Sub", inner=inner, replicas=count, join=join)],
                  ("input", "w.p", "output"))  # fmt: skip
     return site(made, clients(llm=("LlmEngine", 1, caching(**more))))
 
@@ -181,6 +189,16 @@ def test_replicas_share_the_prompt_and_not_what_they_write():
     done = simulated(replicas(3, max_batch=1), COST, batch([0.0], 40, 30))
     assert cached(done) == [64]
     assert done.steps["prefill_tokens"].sum() == 40 + 8 + 8
+
+
+def test_the_next_turn_finds_what_the_winner_wrote():
+    # 40 tokens of prompt and 30 of the best of two answers leave KV of 69, four full blocks; the
+    # next turn reads 70 + 30 - 64 in its first replica, and 4 of its last block in the second.
+    load = with_sessions(batch([0.0, 0.0], [40, 30], [30, 1]), 2, delay=3.0)
+    done = simulated(replicas(2, Spec("best", {"k": 1}), max_batch=1), COST, load)
+    assert cached(done) == [32, 64 + 96]
+    read = done.steps["prefill_tokens"]
+    assert read[read > 0].tolist() == [40, 8, 36, 4]
 
 
 def test_a_text_that_was_cut_is_not_found_as_what_it_was():
@@ -294,3 +312,80 @@ def test_known_blocks_by_hand():
     assert (known.users, known.idle) == ({1: 2, 2: 1}, {})
     with pytest.raises(KeyError):
         known.let_go([7])
+
+
+SESSIONS = """
+from std.nvidia.hopper import H100
+from std.models.llama import Llama3_1_8B
+gpu: H100
+llm: LlmEngine on gpu { model = Llama3_1_8B; prefix_cache = true }
+chat: Chat { llm = llm }
+workload talk {
+    pipeline = chat
+    arrivals = constant(6 req/min)
+    prompt = 100 tok; output = 50 tok
+    turns = 3; think_time = 1 s
+    prefix = reuse(length = 500 tok, over = zipf(1, s = 1.0))
+}
+experiment talks { workload = [talk]; duration = 30 s }
+"""
+
+
+def test_sessions_behind_one_system_prompt_written_as_a_program():
+    # Full blocks of 16 of: the prefix of 500; 600 + 49 tokens after a turn; 750 + 49 after two.
+    done = hermesdsl.run(hermesdsl.compile(SESSIONS))
+    turns = done.requests["cached_tokens"].to_numpy().reshape(3, 3)
+    assert turns.tolist() == [[0, 640, 784], [496, 640, 784], [496, 640, 784]]
+
+
+def engine_after(monkeypatch: pytest.MonkeyPatch, load: Any, options: dict[str, Any]) -> Engine:
+    """The engine as it is when the run is over."""
+    found: list[Engine] = []
+    monkeypatch.setattr(
+        "hermesdsl.sim.run.conservation.check", lambda run, engines, recorder: found.extend(engines)
+    )
+    run(system(chat(), options=options), COST, load)
+    return found[0]
+
+
+def test_what_a_router_can_ask(monkeypatch: pytest.MonkeyPatch):
+    # 40 tokens of prompt and 9 of the answer: three full blocks, of a text of six.
+    load = batch([0.0], 40, 10)
+    text = Identities(merge([load], None)).chain(0, 100, 16)
+    engine = engine_after(monkeypatch, load, caching())
+    assert engine.reusable(text) == engine.reusable(text) == 48
+    assert engine.reusable(text[:2]) == 32
+    assert engine.reusable([]) == 0
+    assert engine.reusable(text[3:]) == 0
+    assert (engine.kv.used, len(engine.kv.known.idle)) == (0, 3)
+
+
+def test_without_a_prefix_cache_nothing_is_reusable(monkeypatch: pytest.MonkeyPatch):
+    load = batch([0.0], 40, 10)
+    text = Identities(merge([load], None)).chain(0, 100, 16)
+    engine = engine_after(monkeypatch, load, {})
+    assert engine.reusable(text) == 0
+    assert not engine.kv.known.idle
+
+
+@pytest.mark.parametrize(("room", "blocks"), [(None, 10), (64, 4), (0, 0)])
+def test_memory_that_something_else_takes_is_not_for_kv(room: int | None, blocks: int):
+    client = Client("e", "LlmEngine", None, None, None, options={})
+    engine = Engine(
+        0, client, AffineCost(kv_tokens=160), Kernel(), Recorder(array("d")),
+        rank=lambda _: (), reading=lambda *_: None, leave=lambda *_: None, fetch=lambda *_: None,
+        kv_tokens=room,
+    )  # fmt: skip
+    assert engine.kv.capacity == blocks
+
+
+def test_swapped_kv_comes_back_and_is_known_again():
+    # As in `test_swap`: the second's KV is copied out. What it left behind is known, and so is the
+    # copy when it has come back.
+    hardware = hosted(nx.MultiDiGraph(), ["llm[0].gpu"], capacity=1e9, bandwidth=1e3, latency=0.0)
+    options = caching(block_size=1, preemption="swap")
+    built = system(chat(), options=options, hardware=hardware, contention="none")
+    done = run(built, AffineCost(base=1.0, kv_tokens=10), batch([0.0, 0.0], 3, 5))
+    engine = done.engines[0]
+    assert (engine.preemptions, engine.swapped, engine.recomputed) == (1, 5, 0)
+    assert done.counts["completed"] == 2

@@ -9,13 +9,13 @@ from typing import Any
 import networkx as nx
 import numpy as np
 from built_graphs import TICK, Branch, PerItem, clients, graph, simulated, site, stage
-from hand_built import AffineCost, batch
+from hand_built import MODEL, AffineCost, batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shared_texts import shared
 from test_reference import assert_same
 
-from hermesdsl.graph.types import Guard, Spec
+from hermesdsl.graph.types import Guard, Pool, Spec
 from hermesdsl.sim.tokens import token_gaps
 
 ticks = st.integers(0, 12).map(lambda n: n * TICK)
@@ -28,12 +28,16 @@ services = st.one_of(
 lengths = st.sampled_from([None, 3, Spec("uniform", {"low": 1, "high": 9})])
 repeats = st.sampled_from(
     [None, None, None, Spec("times", {"n": 2}), Spec("geometric", {"mean": 2, "max": 4}),
-     Spec("while", {"p": 0.5, "max": 3})]
+     Spec("while", {"p": 0.5, "max": 3}),
+     Spec("while", {"p": Guard("<", ("context", 40.0)), "max": 3})]
 )  # fmt: skip
 joins = st.sampled_from(
     [Spec("all"), Spec("first", {"k": 1, "which": "any"}), Spec("first", {"k": 2, "which": "any"}),
      Spec("first", {"k": 1, "which": "pass"}), Spec("best", {"k": 1}), Spec("majority")]
 )  # fmt: skip
+#: Mostly none: how long KV waits for a request that is in the stage.
+holds = st.sampled_from([None, None, 2 * TICK, 9 * TICK])
+passes = st.sampled_from([1.0, 0.5, Guard(">", ("context", 25.0))])
 conditions = st.sampled_from(
     [
         0.3,
@@ -41,6 +45,7 @@ conditions = st.sampled_from(
         Guard(">", ("prompt", 8.0)),
         Guard("is", ("verdict",)),
         Guard("<", ("context", 20.0)),
+        Guard("==", ("model", "=small")),
     ]
 )
 
@@ -59,23 +64,28 @@ class Shapes:
         )
         repeat = draw(repeats)
         if kind in ("Prefill", "Decode", "Generate"):
-            pool = draw(st.sampled_from(["llm", "llm", "other"]))
+            pools = ["llm", "llm", "other", "roles"]
+            pool = draw(st.sampled_from(pools if kind == "Decode" else [*pools, "models"]))
             options: dict[str, Any] = {"hidden": draw(st.booleans())} if kind != "Prefill" else {}
             if kind != "Prefill":
                 options["tokens"] = draw(lengths)
-            if kind == "Generate" and draw(st.booleans()):
+            if kind == "Generate" and pool == "roles":
+                options["transfer"] = draw(st.sampled_from(["full", "layerwise"]))
+            if kind == "Generate" and pool in ("llm", "other") and draw(st.booleans()):
                 options["prefill"] = "other" if pool == "llm" else "llm"
                 options["transfer"] = draw(st.sampled_from(["full", "layerwise"]))
             return stage(path, kind, pool, repeat=repeat, **options)
         if kind == "Tool":
             appends = draw(st.sampled_from([None, 5, Spec("uniform", {"low": 0, "high": 20})]))
-            pool = draw(st.sampled_from(["work", "web"]))
-            return stage(path, kind, pool, repeat=repeat, service=draw(services), appends=appends)
-        pool = draw(st.sampled_from(["work", "judge"]))
+            pool = draw(st.sampled_from(["work", "web", "webs"]))
+            return stage(path, kind, pool, repeat=repeat, service=draw(services), appends=appends,
+                         hold=draw(holds))  # fmt: skip
+        pool = draw(st.sampled_from(["work", "judge", "any"]))
         service = draw(services) if pool == "work" else draw(st.sampled_from([None, 2 * TICK]))
-        return stage(
-            path, kind, pool, service=service, **{"pass": draw(st.sampled_from([1.0, 0.5]))}
-        )
+        if pool == "any":
+            service = None
+        options = {"pass": draw(passes), "hold": draw(holds)}
+        return stage(path, kind, pool, service=service, **options)
 
     def element(self, prefix: str, depth: int) -> Any:
         if depth == 0 or self.draw(st.integers(0, 2)):
@@ -144,7 +154,17 @@ def systems(draw: st.DrawFn) -> Any:
                {"max_batch": 3, "max_tokens": 60, "max_wait": draw(ticks),
                 "route": Spec("random")}),
         web=("Delay", 1, {"latency": Spec("uniform", {"low": 0.0, "high": 9 * TICK})}),
+        far=("Delay", 1, {"latency": 5 * TICK}),
+        small=("LlmEngine", 1, engine | {"model": replace(MODEL, name="small")}),
+        reader=("LlmEngine", 1, engine | {"role": "prefill"}),
+        writer=("LlmEngine", 1, engine | {"role": "decode"}),
     )  # fmt: skip
+    unlike = {
+        "models": ("small[0]", "llm[0]"), "roles": ("reader[0]", "writer[0]", "other[0]"),
+        "any": ("work[0]", "judge[0]", "small[0]", "far[0]"), "webs": ("web[0]", "far[0]"),
+    }  # fmt: skip
+    for name, members in unlike.items():
+        placement.graph["pools"][name] = Pool(name, members, Spec("jsq"))
     horizon = draw(st.sampled_from([{}, {}, {"horizon": "cut", "duration": 60 * TICK}]))
     return site(made, placement, **horizon)
 
@@ -174,6 +194,28 @@ def test_both_forms_agree_and_all_is_conserved(
     assert (visits["end_s"] >= visits["start_s"])[ended].all()
     _, weights = token_gaps(fast)
     assert (weights >= 0).all()
+    assert_first_come_first_served(fast, "work[0]", "judge[0]", "judge[1]")
+
+
+def assert_first_come_first_served(run: Any, *paths: str) -> None:
+    """At clients in order `fcfs`, nobody who came later was served earlier."""
+    visits = run.visits
+    for path in set(paths) & set(run.clients):
+        mine = (visits["client"] == run.clients.index(path)) & ~np.isnan(visits["start_s"])
+        enter, start = visits["enter_s"][mine], visits["start_s"][mine]
+        assert (np.diff(start[np.lexsort((start, enter))]) >= 0).all()
+
+
+@given(offers, costs, st.sampled_from(["chunked", "continuous", "mixed", "static"]),
+       st.sampled_from([64, 400]))  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_prompts_are_begun_as_they_came(offer: Any, cost: Any, batching: str, memory: int):
+    arrival, prompt, output = zip(*sorted(offer), strict=True)
+    made = graph("w", [stage("w.a", "Generate", "llm")], ("input", "w.a", "output"))
+    placement = clients(llm=("LlmEngine", 1, {"batching": Spec(batching), "block_size": 4}))
+    cost = type(cost)(**{**vars(cost), "kv_tokens": memory})
+    run = simulated(site(made, placement), cost, batch(np.array(arrival) * TICK, prompt, output))
+    assert_first_come_first_served(run, "llm[0]")
 
 
 def reordered(made: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 import pytest
+from built_graphs import clients, graph, simulated, site, stage
 from hand_built import AffineCost, batch, chat, run, system
 from hosts import hosted
 
@@ -95,6 +96,26 @@ def test_engines_divide_the_memory_that_they_swap_to():
     found = host_memories(hardware, {"one": (one, 4), "two": (two, 4)})
     assert {name: host.capacity for name, host in found.items()} == {"one": 15, "two": 15}
     assert host_memories(hardware, {"two": (two, 4)})["two"].capacity == 30
+
+
+def test_kv_on_top_of_other_kv_is_read_again_if_it_can_never_come_back():
+    # 12 blocks of 4. The prompt of 21 is kept in 6 blocks, of which the branch shares 5; its answer
+    # makes it 33 tokens, and the next one is to make it 46. At 44 the branch has 6 blocks beside
+    # those 6, and is swapped out. It can only go on alone: it lets go of the prompt's KV, forgets
+    # the copy, and reads 45 tokens again.
+    made = graph(
+        "w",
+        [stage("p", "Prefill", "llm"), stage("a", "Decode", "llm"), stage("b", "Prefill", "llm"),
+         stage("z", "Decode", "llm")],
+        ("input", "p", ("a", "b"), "z", "output"),
+    )  # fmt: skip
+    engine = {"batching": Spec("continuous"), "block_size": 4, "preemption": "swap"}
+    built = site(made, clients(llm=("LlmEngine", 1, engine)))
+    built = replace(built, hardware=hosted(built.hardware, ["llm[0].gpu"]))
+    done = simulated(built, AffineCost(base=1.0, kv_tokens=48), batch([0.0], 21, 13))
+    found = done.engines[0]
+    assert (found.preemptions, found.swapped, found.recomputed) == (2, 6, 45)
+    assert done.counts["completed"] == 1
 
 
 def test_swapping_needs_a_host_memory():

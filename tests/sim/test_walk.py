@@ -180,6 +180,22 @@ def test_the_first_to_pass_wins_and_the_others_leave_at_the_next_step():
     assert done.requests["generated"][0] > 2
 
 
+def test_the_losers_blocks_are_free_from_the_next_step_on():
+    lengths = Spec("uniform", {"low": 2, "high": 60})
+    done = work(tries(Spec("first", {"k": 1, "which": "pass"}), 1.0, lengths), batch([0.0], 10, 2))
+    # The prompt's step brings the first token at 1 s, so an answer of n tokens is there at n s.
+    (n,) = seen(done, "w.t[0].think.end_s")
+    # Passed at n + 0.25: the losers' step runs to n + 1, and the next two have the answer alone: it
+    # has KV of 10 + n - 1 tokens, and adds the last of them and its own first. Below lie the
+    # prompt's blocks, the last of which is filled in part and was copied.
+    rows = done.steps
+    (place,) = np.flatnonzero(rows["start_s"] == n + 1)
+    assert (rows["steps"][place], rows["batch"][place]) == (2, 1)
+    assert rows["kv_blocks"][place] == -(-(10 + n + 1) // 4) + 1
+    assert rows["kv_blocks"][place - 1] > rows["kv_blocks"][place]
+    assert rows["batch"][place - 1] == 2
+
+
 def test_nothing_passes_so_the_best_score_goes_on():
     done = work(tries(Spec("first", {"k": 1, "which": "pass"}), 0.0, fixed(3)), batch([0.0], 10, 2))
     # All three come back at 3.25; the answer goes on from one of them without reading anything.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hermesdsl.diagnostics import error
 from hermesdsl.model.instance import Definition, Instance, Selection, Vector
 from hermesdsl.model.values import ComputedValue, Fail, Formula, SourcedText, text
-from hermesdsl.schema.values import Spec, Value
+from hermesdsl.schema.values import Guard, Spec, Value
 from hermesdsl.source import Span
 from hermesdsl.units.quantity import Quantity
 
@@ -44,7 +44,7 @@ def plain(builder: Builder, value: Any) -> Value:
         return tuple(plain(builder, v) for v in value)
     if isinstance(value, dict):
         return {str(k): plain(builder, v) for k, v in value.items()}
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool | int | float | str | Guard):
         return value
     return str(value)
 
