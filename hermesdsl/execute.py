@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hermesdsl.api import Progress, System
     from hermesdsl.graph.types import CompiledSystem, Experiment, Pool, Workload
     from hermesdsl.results import Result
+    from hermesdsl.results.places import Places
     from hermesdsl.sim.workload import Load
 
 _DEFAULT_BATCH, _DEFAULT_TOKENS = 256, 2048
@@ -67,6 +68,7 @@ def execute(
         wall_s=time.perf_counter() - started,
         provenance={"measured": 0.0, "calibrated": 0.0, "datasheet": 1.0},
         notes=[*notes, *_reuse(compiled, experiment, loads), *_assumptions(system, experiment)],
+        places=_places(system),
         meter=meter(compiled, record, costs=costs, services=services, reserve=reserve),
         bill=bill(compiled, record, reserve),
     )
@@ -92,6 +94,17 @@ def _reuse(
             for cache in dict.fromkeys(fetch.cache for fetch in fetch_stages(graph)):
                 if compiled.caches[cache].tiers:
                     yield f"`{cache}` can never hit: nothing `{batch.workload}` offers is shared"
+
+
+def _places(system: System) -> Places:
+    """On which devices clients run, and which clients pools have."""
+    from hermesdsl.results.places import Places
+
+    graph = system.placement
+    groups = {path: data["client"].group for path, data in graph.nodes(data=True)
+              if "client" in data}  # fmt: skip
+    devices = {path: group.devices for path, group in groups.items() if group is not None}
+    return Places(devices, {name: pool.members for name, pool in graph.graph["pools"].items()})
 
 
 def _assumptions(system: System, experiment: Experiment) -> Iterable[str]:

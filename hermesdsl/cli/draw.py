@@ -20,7 +20,7 @@ _RENDERERS = ("auto", "system", "embedded")
     "--view", default="hardware", show_default=True, metavar="NAME",
     help="hardware, pipeline, placement, or the name of a view or pipeline.",
 )  # fmt: skip
-@click.option("--results", metavar="DIR", help="Colour by the results of a run.")
+@click.option("--results", metavar="DIR", help="Colour by utilisation, from the results of a run.")
 @click.option(
     "-o", "--output", "target", metavar="FILE",
     help="A .svg (default), .png, .pdf, .dot, .json or .graphml.",
@@ -52,26 +52,28 @@ def command(
 
     output = Output(quiet=quiet)
     path = Path(target) if target is not None else Path(f"{Path(spec).stem}-{view}.svg")
-    _refuse(results, path)
+    _refuse(path)
     system = api.compile(
         Path(spec), set=options.assigned(assignments), path=options.existing(folders), case=case
     )
     output.report(system.diagnostics)
-    drawing = api.draw(system, view)
+    overlay = None
+    if results is not None:
+        from hermesdsl.cli.heat import marks
+
+        overlay = marks(system, results)
+    drawing = api.draw(system, view, overlay=overlay)
     named = system.compiled.views.get(view)
-    if named is not None and named.color == "utilisation":
+    if overlay is None and named is not None and named.color == "utilisation":
         output.note("colours show kinds: utilisation needs `--results`")
     written = drawing.write(path, renderer=renderer)  # type: ignore[arg-type]  # checked by click
     output.note(str(written), label="wrote")
     return 0
 
 
-def _refuse(results: str | None, path: Path) -> None:
+def _refuse(path: Path) -> None:
     """Raise `SpecError` for arguments that cannot be honoured, before any work."""
-    problems: list[Diagnostic] = []
-    if results is not None:
-        problems.append(error("HMS506", "`--results` cannot be executed yet"))
-    problems += _target(path)
+    problems = _target(path)
     if problems:
         raise SpecError(problems)
 

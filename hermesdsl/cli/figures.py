@@ -67,6 +67,13 @@ def duration(seconds: float) -> str:
     return f"{scale.text(seconds)} {scale.unit}"
 
 
+def time(seconds: float | None) -> str:
+    """A length of time on its own: `duration`, ``0`` for none and a dash where undefined."""
+    if seconds is None:
+        return NOTHING
+    return duration(seconds) if seconds else "0"
+
+
 def quantity(value: float | None, unit: str, scale: float) -> str:
     """A value in SI units as the user wrote its bound: divided by `scale`, in `unit`.
 

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Let --out add to a folder that holds other files.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if a requirement was missed.")
 @click.option(
-    "--explain", "explained", type=click.Choice(("p50", "p99")), help="Where a request's time went."
-)
+    "--explain", "explained", type=click.Choice(("p50", "p90", "p99", "max")),
+    help="Where the time of the slowest requests went, from this percentile on.",
+)  # fmt: skip
 def command(
     spec: str,
     assignments: tuple[str, ...],
@@ -54,24 +55,24 @@ def command(
     from hermesdsl.cli.progress import Bar
 
     output = Output(quiet=quiet)
-    _refuse(plugins, out, force, explained)
+    _refuse(plugins, out, force)
     system = api.compile(
         Path(spec), set=options.assigned(assignments), path=options.existing(folders), case=case
     )
     output.report([*system.diagnostics, *_warnings(system, experiment)])
     with Bar(output.console, shown=not quiet) as progress:
         result = api.run(system, experiment=experiment, seed=seed, progress=progress)
+    if explained is not None:
+        result = result.explain(explained)
     if out is not None:
         result = _stored(result, out, force)
-    _print(result, output, as_json=as_json)
+    _print(result, output, as_json=as_json, explained=explained)
     return 1 if strict and not result.met else 0
 
 
-def _refuse(plugins: tuple[str, ...], out: str | None, force: bool, explained: str | None) -> None:
+def _refuse(plugins: tuple[str, ...], out: str | None, force: bool) -> None:
     """Raise `SpecError` for arguments that cannot be honoured, before any work."""
     problems: list[Diagnostic] = []
-    if explained is not None:
-        problems.append(error("HMS506", "`--explain` cannot be executed yet"))
     if plugins:
         problems.append(error("HMS506", f"`--plugin {plugins[0]}` cannot be executed yet"))
     if force and out is None:
@@ -99,7 +100,7 @@ def _stored(result: Result, folder: str, force: bool) -> Result:
     return write(result, folder, force=force)
 
 
-def _print(result: Result, output: Output, *, as_json: bool) -> None:
+def _print(result: Result, output: Output, *, as_json: bool, explained: str | None) -> None:
     if as_json:
         from hermesdsl.results.write import to_json
 
@@ -108,6 +109,10 @@ def _print(result: Result, output: Output, *, as_json: bool) -> None:
         from hermesdsl.cli.table import blocks
 
         output.show(*blocks(result, output.width, definitions=not output.quiet))
+        if explained is not None:
+            from hermesdsl.cli.tail import blocks as tail
+
+            output.show("", *tail(result, explained))
         output.gap()
     for text in result.notes:
         output.note(text)

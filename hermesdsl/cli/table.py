@@ -6,6 +6,7 @@ columns and blocks, so that the same text reads well in a pipe.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,8 @@ _RATES = (
     ("attainment", "attainment", "of offered"),
 )
 _OF_BOUNDS = ("goodput", "attainment")
+#: A pipeline of no more than prompt and answer says nothing by stage.
+_PLAIN_STAGES = 2
 _RUNGS = {"measured": "measured", "calibrated": "calibrated", "datasheet": "from data sheets"}
 
 _VERDICTS = {
@@ -61,6 +64,11 @@ def blocks(result: Result, width: int, *, definitions: bool = True) -> Iterator[
     yield ""
     yield _rates(data["metrics"], groups, rates)
     yield ""
+    if len(data["stages"]) > _PLAIN_STAGES:
+        yield _stages(data["stages"])
+        yield ""
+        yield _clients(data["clients"])
+        yield ""
     yield _facts(data)
     if result.requirements:
         yield ""
@@ -152,6 +160,51 @@ def _rates(
             for name, _, _ in rates
         ]
         table.add_row(Text(title, style="bold" if of is metrics else ""), *cells)
+    return table
+
+
+# --- stages and clients ------------------------------------------------------------------------
+
+
+def _stages(stages: Mapping[str, Any]) -> Table:
+    """Mean and 99th percentile of the times at each stage."""
+    table = _grid(heading=True)
+    _name_column(table, "stage")
+    for heading in ("queue\nmean", "p99", "service\nmean", "p99", "KV moved\nmean", "p99"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("visits", justify="right", style="dim", no_wrap=True)
+    for path, entry in stages.items():
+        cells = [
+            figures.time(entry[name][statistic])
+            for name in ("queue", "service", "moved")
+            for statistic in ("mean", "p99")
+        ]
+        table.add_row(Text(path, style="bold"), *cells, f"{entry['n']:,}")
+    return table
+
+
+def _clients(clients: Mapping[str, Any]) -> Table:
+    """Means over the members of each vector."""
+    table = _grid(heading=True)
+    _name_column(table, "client")
+    table.add_column("busy", justify="right", no_wrap=True)
+    table.add_column("waiting", justify="right", no_wrap=True)
+    table.add_column("present", justify="right", no_wrap=True)
+    table.add_column("", style="dim", no_wrap=True)
+    vectors: dict[str, list[Mapping[str, Any]]] = {}
+    for path, entry in clients.items():
+        vectors.setdefault(re.sub(r"\[\d+\]$", "", path), []).append(entry)
+    for name, members in vectors.items():
+        busy = [each["utilisation"] for each in members if each["utilisation"] is not None]
+        cells = [
+            figures.share(sum(busy) / len(busy)) if busy else figures.NOTHING,
+            *(
+                figures.rate(sum(each[number] for each in members) / len(members))
+                for number in ("waiting", "present")
+            ),
+        ]
+        title = f"{name} x{len(members)}" if len(members) > 1 else name
+        table.add_row(Text(title, style="bold"), *cells, "each" if len(members) > 1 else "")
     return table
 
 

@@ -221,6 +221,8 @@ def _stroke(wire: Wire, across: bool) -> dict[str, str | float | bool]:
     }
     if wire.hue is not None:
         values["color"] = style.wire_colour(wire.hue)
+    if wire.heat is not None:
+        values["color"] = style.wire_heat(wire.heat)
     if across:
         values |= {"tailport": "e", "headport": "w"}
     return values

@@ -244,15 +244,17 @@ class _Drawing:
         times = f"×{count}" if count > 1 else ""
         upwards = self._row(tail) > self._row(head)
         above, below = (head, tail) if upwards else (tail, head)
+        extra, heat = self.overlay.along((each.tail, each.head) for each in bundle)
         return Wire(
             self.folded.groups[above].id,
             self.folded.groups[below].id,
-            lines=labels.wrap([name, speed, times], 28),
+            lines=(*labels.wrap([name, speed, times], 28), *extra),
             count=count,
             bandwidth=cable.link.bandwidth * cable.lanes,
             arrow="none" if cable.both else "back" if upwards else "forward",
             rows=int(self._row(tail) != self._row(head)),
             tooltip=labels.tooltip([f"{cable.tail} – {cable.head}"], cable.link.doc),
+            heat=heat,
         )
 
     def _scope(self, cable: _Cable) -> str:

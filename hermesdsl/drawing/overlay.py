@@ -37,17 +37,33 @@ class Overlay:
 
         Several different labels are shown as ``least … greatest``, coloured by the mean value.
         """
-        found = [self.marks[path] for path in paths if path in self.marks]
+        found = self._found(paths)
         if not found:
             return (), None
-        low = min(found, key=lambda mark: mark.value)
-        high = max(found, key=lambda mark: mark.value)
-        text = low.label if low.label == high.label else f"{low.label} … {high.label}"
+        text = _text(found)
         colours = {mark.colour for mark in found}
         if len(colours) == 1 and (colour := next(iter(colours))) is not None:
             return (text,), colour
+        share = self._mean(found)
+        return (text,), None if share is None else style.heat(share)
+
+    def along(self, wires: Iterable[tuple[str, str]]) -> tuple[tuple[str, ...], float | None]:
+        """(extra label lines, place between cold and hot) of a line that stands for wires.
+
+        A wire has marks at ``one -> other`` and ``other -> one``, of which the greater counts.
+        """
+        found = []
+        for one, other in wires:
+            ways = self._found([f"{one} -> {other}", f"{other} -> {one}"])
+            found += [max(ways, key=lambda mark: mark.value)] if ways else []
+        return ((_text(found),), self._mean(found)) if found else ((), None)
+
+    def _found(self, paths: Iterable[str]) -> list[Mark]:
+        return [self.marks[path] for path in paths if path in self.marks]
+
+    def _mean(self, found: list[Mark]) -> float | None:
         finite = [mark.value for mark in found if isfinite(mark.value)]
-        return (text,), style.heat(self._share(sum(finite) / len(finite))) if finite else None
+        return self._share(sum(finite) / len(finite)) if finite else None
 
     @cached_property
     def _range(self) -> tuple[float, float]:
@@ -59,3 +75,9 @@ class Overlay:
         if low >= 0 and high <= 1:
             return value
         return (value - low) / (high - low) if high > low else 1.0
+
+
+def _text(found: list[Mark]) -> str:
+    low = min(found, key=lambda mark: mark.value)
+    high = max(found, key=lambda mark: mark.value)
+    return low.label if low.label == high.label else f"{low.label} … {high.label}"

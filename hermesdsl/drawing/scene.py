@@ -47,6 +47,7 @@ class Wire:
 
     `count` alike wires are drawn as one; `bandwidth` (byte/s of one of them) sets the width.
     `rows`: how many rows (or columns) further the head stands at least; 0 lets them share one.
+    `heat`: its place between cold (0) and hot (1), None without results.
     """
 
     tail: str
@@ -58,6 +59,7 @@ class Wire:
     hue: int | None = None
     rows: int = 1
     tooltip: str = ""
+    heat: float | None = None
 
 
 @dataclass(frozen=True)

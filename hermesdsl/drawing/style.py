@@ -78,6 +78,9 @@ BOXES: Sequence[tuple[str, str]] = (
 #: Cold and hot end of the overlay scale.
 COLD = (0xF2, 0xF7, 0xFD)
 HOT = (0xFB, 0xA3, 0x63)
+#: The same for lines.
+COLD_WIRE = (0x9F, 0xB6, 0xD4)
+HOT_WIRE = (0xD9, 0x4F, 0x1E)
 
 
 def look(kind: str, hue: int | None = None, fill: str | None = None) -> Look:
@@ -106,6 +109,15 @@ def pen_width(bandwidth: float) -> float:
 
 def heat(share: float) -> str:
     """``#rrggbb`` between the cold (0) and the hot (1) end of the scale."""
+    return _between(COLD, HOT, share)
+
+
+def wire_heat(share: float) -> str:
+    """The same for lines, whose cold end must be seen on white."""
+    return _between(COLD_WIRE, HOT_WIRE, share)
+
+
+def _between(cold: tuple[int, int, int], hot: tuple[int, int, int], share: float) -> str:
     share = min(1.0, max(0.0, share))
-    mixed = (round(c + (h - c) * share) for c, h in zip(COLD, HOT, strict=True))
+    mixed = (round(c + (h - c) * share) for c, h in zip(cold, hot, strict=True))
     return "#" + "".join(f"{part:02x}" for part in mixed)

@@ -136,7 +136,7 @@ def _series(builder: Builder, argument: ast.Argument, of_path: bool, scope: Scop
         if isinstance(value, Instance | Vector):
             return value.path
         if isinstance(value, Selection):
-            return value.text
+            return ", ".join(item.path for item in value.items)
         raise Fail(error("HMS604", f"expected a path, found {kind_of(value)}", argument.span))
     if isinstance(argument.value, ast.Name) and argument.value.name in SERIES:
         return argument.value.name

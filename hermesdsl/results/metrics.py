@@ -6,7 +6,7 @@ in SI units. Knows no goal, file or table layout.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import nan
@@ -17,9 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hermesdsl.graph.types import RequestClass
+from hermesdsl.results.attribution import Attribution, attribute
+from hermesdsl.results.places import Busy, Places, below
 from hermesdsl.results.tokens import longest_gaps, step_means, tokens_between
+from hermesdsl.results.visits import Visits, visits_of
 from hermesdsl.sim.record import COMPLETED, REFUSED, UNFINISHED, Run
-from hermesdsl.sim.tokens import token_gaps
+from hermesdsl.sim.tokens import TokenTimes, token_gaps
 
 if TYPE_CHECKING:
     from hermesdsl.results.bill import Bill
@@ -43,21 +46,27 @@ SERIES: Mapping[str, Definition] = MappingProxyType(
     {
         "ttft": Definition("first visible token - arrival", "s"),
         "tpot": Definition(
-            "(last - first token) / (tokens - 1); undefined for one token, which is left out", "s"
+            "(last - first visible token) / (visible tokens - 1); undefined for one token, which "
+            "is left out",
+            "s",
         ),
-        "itl": Definition("gap between two tokens of a request, stalls included", "s"),
+        "itl": Definition("gap between two visible tokens of a request, stalls included", "s"),
         "tpot_step": Definition(
             "mean length of the decode steps that made a request's tokens; hides stalls", "s"
         ),
         "e2e": Definition("finish - arrival, of completed requests", "s"),
-        "queue": Definition("time before the first step of each stage, summed over stages", "s"),
+        "queue": Definition(
+            "time until first served at each client that a request waited for, less that of KV on "
+            "its way, summed",
+            "s",
+        ),
     }
 )
 
 #: Metrics with one value per run, or per group of requests.
 RATES: Mapping[str, Definition] = MappingProxyType(
     {
-        "output_throughput": Definition("output tokens that came in the window / window", "tok/s"),
+        "output_throughput": Definition("visible tokens that came in the window / window", "tok/s"),
         "request_throughput": Definition("requests completed in the window / window", "req/s"),
         "goodput": Definition(
             "requests completed in the window that met every bound of their class / window",
@@ -74,13 +83,32 @@ RATES: Mapping[str, Definition] = MappingProxyType(
 OTHERS: Mapping[str, Definition] = MappingProxyType(
     {
         "share": Definition("share of measured requests with an outcome", "1"),
-        "utilisation": Definition("share of the window in which a client ran steps", "1"),
+        "utilisation": Definition(
+            "share of the window in which a client worked: ran steps, or the mean share of its "
+            "workers that served; of a device, in which any client on it worked; of a link, of its "
+            "bandwidth over the whole run",
+            "1",
+        ),
+        "hit_rate": Definition(
+            "tokens found in a tier / tokens looked up there, those that an earlier tier had "
+            "left out",
+            "1",
+        ),
         "energy_per_token": Definition(
             "energy of the window, idle time included / output tokens that came in it", "J/tok"
         ),
         "cost_per_token": Definition(
             "price of the window, used or not / output tokens that came in it", "$/tok"
         ),
+    }
+)
+
+#: Series that can be had by stage, with one value per visit, and what they are then.
+BY_STAGE: Mapping[str, str] = MappingProxyType(
+    {
+        "ttft": "from entering the stage to the first token produced there",
+        "queue": "from coming to a client to being first served there, without KV on its way",
+        "e2e": "from entering the stage to its end",
     }
 )
 
@@ -118,9 +146,13 @@ class Series:
             return float(self.values[-1])
         return self._percentile(PERCENTILES[name])
 
+    @cached_property
+    def _upto(self) -> NDArray[np.int64]:
+        return np.cumsum(self.counts)
+
     def _percentile(self, percent: float) -> float:
         """Between the two observations next to place (n - 1) q of the sorted n."""
-        upto = np.cumsum(self.counts)
+        upto = self._upto
         place = (float(upto[-1]) - 1.0) * percent / 100.0
         below = int(place)
         low, high = np.searchsorted(upto, [below, min(below + 1, int(upto[-1]) - 1)], "right")
@@ -139,12 +171,13 @@ class Measures:
     """Metrics of a run. Measured are the requests that arrive in [warmup, duration).
 
     `classes`: bounds by class name. A selection (`where`) is a mapping with any of ``workload``,
-    ``class`` (names) and, for `queue` and `e2e`, ``stage`` (path). `meter`, `bill`: of the same
-    run; without them energy and cost are undefined.
+    ``class`` (names) and, for series of `BY_STAGE`, ``stage`` (path). `places`: devices and pools;
+    `meter`, `bill`: of the same run; without them energy and cost are undefined.
     """
 
     run: Run
     classes: Mapping[str, RequestClass]
+    places: Places = Places()  # noqa: RUF009  # frozen, and nothing in it can change
     meter: Meter | None = None
     bill: Bill | None = None
 
@@ -187,17 +220,12 @@ class Measures:
 
     # --- per request ---------------------------------------------------------------------------
 
-    def column(self, name: str, stage: str | None = None) -> Floats:
+    def column(self, name: str) -> Floats:
         """One value of a series per request, seconds, shape (n,), NaN where undefined.
 
-        For `itl` the longest gap of each request. With a `stage`: from entering it to its start
-        (`queue`) or to its end (`e2e`).
+        For `itl` the longest gap of each request.
         """
         columns = self.run.requests
-        if stage is not None:
-            enter = columns[f"{stage}.enter_s"]
-            until = columns[f"{stage}.{'start_s' if name == 'queue' else 'end_s'}"]
-            return np.asarray(until - enter)
         arrival, first = columns["arrival_s"], columns["first_token_s"]
         if name == "ttft":
             return np.asarray(first - arrival)
@@ -213,20 +241,40 @@ class Measures:
         return self._longest_gaps if name == "itl" else self._step_means
 
     @cached_property
+    def times(self) -> TokenTimes:
+        """When visible tokens came."""
+        return TokenTimes(self.run)
+
+    @cached_property
+    def visits(self) -> Visits:
+        """Every complete visit of a stage."""
+        return visits_of(self.run)
+
+    @cached_property
+    def attribution(self) -> Attribution:
+        """Where the time of every completed request went."""
+        return attribute(self.run)
+
+    @cached_property
+    def busy(self) -> Busy:
+        """How busy things were in the window."""
+        return Busy(self.run, self.places, self.window)
+
+    @cached_property
     def _longest_gaps(self) -> Floats:
-        return longest_gaps(self.run)
+        return longest_gaps(self.times)
 
     @cached_property
     def _step_means(self) -> Floats:
-        return step_means(self.run)
+        return step_means(self.times)
 
     @cached_property
     def _queue(self) -> Floats:
-        total = np.full(len(self.run.requests["id"]), nan)
-        for stage in self.run.stages:
-            wait = self.column("queue", stage)
-            total = np.where(np.isnan(wait), total, np.nan_to_num(total) + np.nan_to_num(wait))
-        return total
+        n = len(self.run.requests["id"])
+        visits = self.visits
+        request = visits.request[visits.critical]
+        total = np.bincount(request, visits.queue[visits.critical], n)
+        return np.where(np.bincount(request, minlength=n) > 0, total, nan)
 
     @cached_property
     def met(self) -> Mask:
@@ -247,13 +295,25 @@ class Measures:
     # --- metrics -------------------------------------------------------------------------------
 
     def series(self, name: str, where: Mapping[str, str] = MappingProxyType({})) -> Series:
-        """The observations of a series among the measured requests, seconds."""
+        """The observations of a series among the measured requests, seconds.
+
+        With a ``stage`` those of every visit of it (see `BY_STAGE`).
+        """
         mask = self.measured & self.chosen(where)
+        if "stage" in where:
+            return _series(self._of_stage(name, where["stage"])[mask[self.visits.request]])
         if name == "itl":
-            values, weights = token_gaps(self.run, mask)
+            values, weights = token_gaps(self.run, mask, self.times)
             order = np.argsort(values, kind="stable")
             return Series(values[order], weights[order])
-        return _series(self.column(name, where.get("stage"))[mask])
+        return _series(self.column(name)[mask])
+
+    def _of_stage(self, name: str, stage: str) -> Floats:
+        """One value per visit, NaN for those of other stages."""
+        visits = self.visits
+        values = {"ttft": visits.ttft, "queue": visits.queue, "e2e": visits.stay}[name]
+        mine = visits.stage == self.run.stages.index(stage)
+        return np.where(mine, values, nan)
 
     def censored(self, name: str, where: Mapping[str, str] = MappingProxyType({})) -> int:
         """Measured requests that were cut off before their value of a series was known."""
@@ -264,35 +324,24 @@ class Measures:
         return int(cut.sum())
 
     def value(self, name: str, where: Mapping[str, str] = MappingProxyType({})) -> float | None:
-        """A metric of `RATES` or `share`; None where nothing defines it."""
-        mask = self.chosen(where)
-        offered = self.measured & mask
-        if name in ("attainment", "share"):
-            hit = self.met if name == "attainment" else self._outcome(where["outcome"])
-            return float((hit & offered).sum() / offered.sum()) if offered.any() else None
+        """A metric of `VALUES`; None where nothing defines it."""
+        return VALUES[name](self, where)
+
+    def per_second(self, count: Callable[[float, float], float]) -> float | None:
+        """`count`(start, end) of the window, over its length; None without a window.
+
+        A window that ends with the last finish contains it.
+        """
         start, end = self.window
         if end <= start:
             return None
-        until = np.nextafter(end, np.inf) if self.run.window[1] is None else end
-        if name == "output_throughput":
-            return float(self._tokens[mask].sum() / (end - start))
+        until = float(np.nextafter(end, np.inf)) if self.run.window[1] is None else end
+        return count(start, until) / (end - start)
+
+    def finished(self, start: float, end: float) -> Mask:
+        """Requests that completed in [start, end) seconds, shape (n,)."""
         finish = self.run.requests["finish_s"]
-        done = mask & (finish >= start) & (finish < until)
-        if name == "goodput":
-            done = done & self.met
-        return float(done.sum() / (end - start))
-
-    @cached_property
-    def _tokens(self) -> NDArray[np.int64]:
-        """Output tokens of each request that came in the window, shape (n,)."""
-        start, end = self.window
-        until = np.nextafter(end, np.inf) if self.run.window[1] is None else end
-        return np.asarray(tokens_between(self.run, start, until))
-
-    @property
-    def window_tokens(self) -> int:
-        """Output tokens that came in the window."""
-        return int(self._tokens.sum())
+        return np.asarray((finish >= start) & (finish < end))
 
     @cached_property
     def energy(self) -> Mapping[str, Any] | None:
@@ -304,27 +353,91 @@ class Measures:
         """Entry ``cost`` of the summary (`Bill.summary`)."""
         return self.bill.summary(self.window, self.window_tokens) if self.bill else None
 
+    @property
+    def window_tokens(self) -> int:
+        """Visible tokens that came in the window."""
+        return int(self._tokens.sum())
+
+    @cached_property
+    def _tokens(self) -> NDArray[np.int64]:
+        """Visible tokens of each request that came in the window, shape (n,)."""
+        start, end = self.window
+        until = float(np.nextafter(end, np.inf)) if self.run.window[1] is None else end
+        return tokens_between(self.times, start, until)
+
+    def output(self, mask: Mask) -> float | None:
+        """Visible tokens per second of some requests; None without a window."""
+        return self.per_second(lambda _start, _end: float(self._tokens[mask].sum()))
+
     def per_token(self, name: str) -> float | None:
         """``energy_per_token`` (J/tok) or ``cost_per_token`` ($/tok); None where undefined."""
         entry = self.energy if name == "energy_per_token" else self.cost
         found = entry.get("per_token") if entry is not None else None
         return None if found is None else float(found)
 
-    def _outcome(self, outcome: str) -> Mask:
-        return np.asarray(self.run.requests["status"] == OUTCOMES[outcome])
+    def utilisation(self, path: str) -> float | None:
+        """Of what a path names (see `places.Busy.of`); None without a window, or for a `Delay`."""
+        return self.busy.of(path)
 
-    def utilisation(self, client: str) -> float | None:
-        """Share of the window in which the clients at or below a path ran steps; None if none."""
-        start, end = self.window
-        paths = self.run.clients
-        chosen = [i for i, path in enumerate(paths) if _below(path, client)]
-        if not chosen or end <= start:
-            return None
-        steps = self.run.steps
-        rows = np.isin(steps["client"], chosen)
-        busy = np.minimum(steps["end_s"][rows], end) - np.maximum(steps["start_s"][rows], start)
-        return float(np.maximum(busy, 0.0).sum() / (end - start) / len(chosen))
+    def lookups(self, tier: str) -> tuple[int, int]:
+        """(tokens asked for, tokens found) in a tier, a cache or the prefix caches of engines.
+
+        A cache is asked once, at its first tier, and has what any of its tiers has.
+        """
+        tiers = [each for each in self.run.tiers if below(each.tier, tier)]
+        if tiers:
+            return max(each.asked for each in tiers), sum(each.hits for each in tiers)
+        engines = [each for each in self.run.engines if below(each.client, tier)]
+        return sum(each.asked for each in engines), sum(each.hits for each in engines)
 
 
-def _below(path: str, prefix: str) -> bool:
-    return path == prefix or path.startswith((f"{prefix}[", f"{prefix}."))
+# --- metrics with one value --------------------------------------------------------------------
+
+Where: TypeAlias = "Mapping[str, str]"
+
+
+def _output(seen: Measures, where: Where) -> float | None:
+    return seen.output(seen.chosen(where))
+
+
+def _completed(seen: Measures, where: Where) -> float | None:
+    mask = seen.chosen(where)
+    return seen.per_second(lambda a, b: float((seen.finished(a, b) & mask).sum()))
+
+
+def _good(seen: Measures, where: Where) -> float | None:
+    mask = seen.chosen(where) & seen.met
+    return seen.per_second(lambda a, b: float((seen.finished(a, b) & mask).sum()))
+
+
+def _attained(seen: Measures, where: Where) -> float | None:
+    return _share(seen, where, seen.met)
+
+
+def _outcome(seen: Measures, where: Where) -> float | None:
+    return _share(seen, where, seen.run.requests["status"] == OUTCOMES[where["outcome"]])
+
+
+def _share(seen: Measures, where: Where, hit: Mask) -> float | None:
+    offered = seen.measured & seen.chosen(where)
+    return float((hit & offered).sum() / offered.sum()) if offered.any() else None
+
+
+def _hit_rate(seen: Measures, where: Where) -> float | None:
+    asked, hits = seen.lookups(where["tier"])
+    return hits / asked if asked else None
+
+
+#: How each metric with one value per run, or per group of requests, is computed.
+VALUES: Mapping[str, Callable[[Measures, Where], float | None]] = MappingProxyType(
+    {
+        "output_throughput": _output,
+        "request_throughput": _completed,
+        "goodput": _good,
+        "attainment": _attained,
+        "share": _outcome,
+        "hit_rate": _hit_rate,
+        "energy_per_token": lambda seen, where: seen.per_token("energy_per_token"),
+        "cost_per_token": lambda seen, where: seen.per_token("cost_per_token"),
+    }
+)

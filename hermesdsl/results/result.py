@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from hermesdsl.diagnostics import SpecError, error
 from hermesdsl.graph.types import Goal, Metric, RequestClass, Requirement
+from hermesdsl.results import breakdown
 from hermesdsl.results.metrics import PERCENTILES, RATES, SERIES, Measures
+from hermesdsl.results.places import Places
 from hermesdsl.results.saturation import verdict
 from hermesdsl.results.slo import Verdict, check, evaluate, measure
 from hermesdsl.results.tables import request_rows
@@ -59,10 +61,12 @@ class Result:
 
         Of a series without observations every statistic is null and `n` 0; a series says
         ``censored`` how many measured requests were cut off before their value was known, if any
-        were. A rate is null without a window. ``attribution``, and ``provenance`` if no cost
-        model told it, are null. ``by`` has one entry per workload and per named class.
-        ``requests`` and ``tokens`` count the whole run; ``metrics`` the measured requests.
-        ``energy`` and ``cost`` are those of `Meter.summary` and `Bill.summary`.
+        were. A rate is null without a window. ``provenance`` is null if no cost model told it,
+        ``attribution`` if no measured request completed. ``by`` has one entry per workload and per
+        named class. ``requests`` and ``tokens`` count the whole run; ``metrics`` and ``stages``
+        the measured requests; ``clients`` and ``devices`` the window; ``links`` and ``tiers`` the
+        whole run. See `results.breakdown`; ``energy`` and ``cost`` are those of `Meter.summary`
+        and `Bill.summary`.
         """
         return dict(self.data)
 
@@ -93,13 +97,23 @@ class Result:
         """
         if self.measures is None:
             raise SpecError([error("HMS607", "a stored result has only what its summary holds")])
-        run = self.measures.run
-        goal = Requirement(f"{metric.name}", _goal(metric))
-        classes = tuple(dict.fromkeys((*self.measures.classes, *filter(None, run.classes))))
-        problems = check([goal], run.workloads, classes, run.stages, run.clients)
+        problems = check([Requirement(metric.name, _goal(metric))], self.measures)
         if problems:
             raise SpecError([replace(problem, notes=problem.notes[:-1]) for problem in problems])
         return measure(metric, self.measures)
+
+    def explain(self, level: str) -> Result:
+        """This result with ``attribution`` for the slowest from `level` on (`breakdown.LEVELS`).
+
+        Raises SpecError HMS607 for a stored result that does not hold it.
+        """
+        known = self.data["attribution"]
+        if known is None or level in known:
+            return self
+        if self.measures is None:
+            raise SpecError([error("HMS607", "a stored result has only what its summary holds")])
+        more = {**known, level: breakdown.tail(self.measures, level)}
+        return replace(self, data={**self.data, "attribution": more})
 
     @classmethod
     def load(cls, folder: str | Path) -> Result:
@@ -127,6 +141,7 @@ def summarise(
     wall_s: float = 0.0,
     provenance: Mapping[str, float] | None = None,
     notes: Iterable[str] = (),
+    places: Places = Places(),  # noqa: B008  # frozen, and nothing in it can change
     meter: Meter | None = None,
     bill: Bill | None = None,
 ) -> Result:
@@ -134,11 +149,13 @@ def summarise(
 
     `spec` is a relative path or a name; `parameters` path → value, unit, origin; `wall_s` real
     seconds the run took; `provenance` the shares of simulated time from measured, calibrated and
-    datasheet figures; `meter` and `bill`: what energy and cost are read from. Raises
-    SpecError (HMS604) for requirements that make no sense.
+    datasheet figures; `places` the devices of clients and the members of pools; `meter` and
+    `bill`: what energy and cost are read from. Raises SpecError (HMS604) for requirements that
+    make no sense.
     """
-    measures = Measures(run, classes, meter, bill)
+    measures = Measures(run, classes, places, meter, bill)
     verdicts = evaluate(requirements, measures)
+    metrics = _metrics(measures, {})
     data: Json = {
         "schema": SCHEMA,
         "spec": spec,
@@ -152,16 +169,25 @@ def summarise(
         "horizon": run.horizon,
         "requests": dict(run.counts),
         "tokens": _tokens(run),
-        "metrics": _metrics(measures, {}),
-        "by": _groups(measures),
+        "metrics": metrics,
+        "by": _groups(measures, metrics),
         "requirements": [_requirement(each) for each in verdicts],
         "energy": measures.energy,
         "cost": measures.cost,
-        "attribution": None,
+        "stages": breakdown.stages(measures),
+        "clients": breakdown.clients(measures),
+        "devices": dict(measures.busy.devices),
+        "links": [
+            {"source": source, "target": target, "bytes": size, "utilisation": share}
+            for source, target, size, share in measures.busy.links()
+        ],
+        "tiers": breakdown.tiers(measures),
+        "attribution": breakdown.attribution(measures),
         "provenance": None if provenance is None else dict(provenance),
         "files": {},
     }
-    return Result(data, verdicts, (*notes, *_censoring(data)), measures)
+    found = (*notes, *_refusals(run), *_parallel(measures), *_censoring(data))
+    return Result(data, verdicts, found, measures)
 
 
 def _goal(metric: Metric) -> Goal:
@@ -187,12 +213,11 @@ def _tokens(run: Run) -> Json:
     """Tokens of all admitted requests: read, found in caches, shown, and generated in all."""
     columns = run.requests
     admitted = columns["status"] != REFUSED
-    generated, visible = (int(columns[name].sum()) for name in ("generated", "visible"))
     return {
         "prompt": int(columns["prompt_tokens"][admitted].sum()),
         "cached": int(columns["cached_tokens"][admitted].sum()),
-        "output": visible,
-        "generated": generated,
+        "output": int(columns["visible"].sum()),
+        "generated": int(columns["generated"].sum()),
     }
 
 
@@ -211,13 +236,17 @@ def _metrics(measures: Measures, where: Mapping[str, str]) -> Json:
     return found
 
 
-def _groups(measures: Measures) -> Json:
+def _groups(measures: Measures, everything: Json) -> Json:
+    """Metrics of each workload and named class; `everything` of one that all requests are in."""
     run = measures.run
     used = np.unique(run.requests["class"])
     groups = {f"workload.{name}": {"workload": name} for name in run.workloads}
     named = [run.classes[index] for index in used if run.classes[index]]
     groups |= {f"class.{name}": {"class": name} for name in named}
-    return {title: _metrics(measures, where) for title, where in groups.items()}
+    return {
+        title: everything if measures.chosen(where).all() else _metrics(measures, where)
+        for title, where in groups.items()
+    }
 
 
 def _requirement(each: Verdict) -> Json:
@@ -231,6 +260,29 @@ def _requirement(each: Verdict) -> Json:
         "bound": finite(each.bound),
         "unit": each.unit,
     }
+
+
+def _refusals(run: Run) -> list[str]:
+    refused = run.requests["status"] == REFUSED
+    if not refused.any():
+        return []
+    counts = np.bincount(run.requests["reason"][refused], minlength=len(run.reasons)).tolist()
+    reasons = [
+        f"{count:,}: {reason}"
+        for reason, count in zip(run.reasons, counts, strict=True)
+        if reason and count
+    ]
+    return [f"refused: {'; '.join(reasons)}"] if reasons else []
+
+
+def _parallel(measures: Measures) -> list[str]:
+    several = int((measures.times.parallel & measures.measured).sum())
+    if not several:
+        return []
+    return [
+        f"{several:,} measured requests show several answers at once: their tokens are no single "
+        "series, so `itl` leaves them out"
+    ]
 
 
 def _censoring(data: Json) -> list[str]:

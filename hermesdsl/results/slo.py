@@ -13,22 +13,22 @@ from types import MappingProxyType
 from hermesdsl.diagnostics import Diagnostic, SpecError, error, nearest
 from hermesdsl.graph.types import Metric, Requirement
 from hermesdsl.results.metrics import (
+    BY_STAGE,
     DEFINITIONS,
     OUTCOMES,
     PERCENTILES,
-    RATES,
     SERIES,
+    VALUES,
     Measures,
 )
+from hermesdsl.results.places import below
 
 __all__ = ["Verdict", "check", "evaluate", "measure", "unit_of"]
 
 _STATISTICS = (*PERCENTILES, "mean", "max")
+#: Metrics of a whole run.
 _PER_TOKEN = ("cost_per_token", "energy_per_token")
-_FUNCTIONS = (*_STATISTICS, *RATES, *_PER_TOKEN, "share", "utilisation")
-#: Metrics of the language that no part of this version measures.
-_LATER = ("hit_rate",)
-_STAGE_SERIES = ("queue", "e2e")
+_FUNCTIONS = (*_STATISTICS, *VALUES, "utilisation")
 
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = MappingProxyType(
     {
@@ -64,15 +64,10 @@ class Verdict:
 def evaluate(requirements: Iterable[Requirement], measures: Measures) -> tuple[Verdict, ...]:
     """A verdict for each requirement. Raises SpecError (HMS604) for goals that make no sense."""
     wanted = tuple(requirements)
-    run = measures.run
-    problems = check(wanted, run.workloads, _classes(measures), run.stages, run.clients)
+    problems = check(wanted, measures)
     if problems:
         raise SpecError(problems)
     return tuple(_verdict(requirement, measures) for requirement in wanted)
-
-
-def _classes(measures: Measures) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*measures.classes, *filter(None, measures.run.classes))))
 
 
 def _verdict(requirement: Requirement, measures: Measures) -> Verdict:
@@ -109,8 +104,6 @@ def measure(metric: Metric, measures: Measures) -> float | None:
         return measures.series(metric.of, metric.where).statistic(metric.name)
     if metric.name == "utilisation":
         return measures.utilisation(metric.of or "")
-    if metric.name in _PER_TOKEN:
-        return measures.per_token(metric.name)
     return measures.value(metric.name, metric.where)
 
 
@@ -123,20 +116,17 @@ def unit_of(metric: Metric) -> str:
 # --- which goals make sense ----------------------------------------------------------------------
 
 
-def check(
-    requirements: Iterable[Requirement],
-    workloads: Sequence[str],
-    classes: Sequence[str],
-    stages: Sequence[str],
-    clients: Sequence[str],
-) -> list[Diagnostic]:
-    """Everything wrong with the metrics of some requirements, before or after a run (HMS604)."""
-    known = {"workload": workloads, "class": classes, "stage": stages, "outcome": tuple(OUTCOMES)}
+def check(requirements: Iterable[Requirement], measures: Measures) -> list[Diagnostic]:
+    """Everything wrong with the metrics of some requirements on a run (HMS604)."""
+    run = measures.run
+    classes = tuple(dict.fromkeys((*measures.classes, *filter(None, run.classes))))
+    known = {"workload": run.workloads, "class": classes, "stage": run.stages,
+             "outcome": tuple(OUTCOMES)}  # fmt: skip
     problems = []
     for requirement in requirements:
         for operand in requirement.goal.operands:
             if isinstance(operand, Metric):
-                found = _problem(operand, known, clients)
+                found = _problem(operand, known, measures)
                 if found is not None:
                     message, notes = found
                     notes = (*notes, f"in `require {requirement.text}`")
@@ -149,10 +139,8 @@ _Problem = tuple[str, tuple[str, ...]]
 
 
 def _problem(
-    metric: Metric, known: Mapping[str, Sequence[str]], clients: Sequence[str]
+    metric: Metric, known: Mapping[str, Sequence[str]], measures: Measures
 ) -> _Problem | None:
-    if metric.name in _LATER:
-        return f"`{metric.name}` is not measured yet", ()
     if metric.name not in _FUNCTIONS:
         return f"unknown metric `{metric.name}`", _hint(metric.name, _FUNCTIONS)
     if metric.name in _STATISTICS and metric.of not in SERIES:
@@ -161,17 +149,37 @@ def _problem(
         )
         return f"{what}it takes one of {', '.join(SERIES)}", _hint(metric.of or "", SERIES)
     if metric.name == "utilisation":
-        path = metric.of or ""
-        if not any(c == path or c.startswith((f"{path}[", f"{path}.")) for c in clients):
-            return f"no client `{path}` ran in this experiment", _hint(path, clients)
+        path, names = metric.of or "", measures.busy.names()
+        if not any(below(name, path) for name in names):
+            return f"nothing at `{path}` was used in this experiment", _hint(path, names)
+    if metric.name == "hit_rate" and "case" not in metric.where:
+        return _cache_problem(metric, measures)
     if metric.name == "share" and "outcome" not in metric.where:
         return "`share` needs `outcome`", (f"one of {', '.join(OUTCOMES)}",)
     return _filter_problem(metric, known)
 
 
+def _cache_problem(metric: Metric, measures: Measures) -> _Problem | None:
+    """Nobody looked into what `hit_rate` is asked of."""
+    run, tier = measures.run, metric.where.get("tier")
+    names = [each.tier for each in run.tiers]
+    names += [each.client for each in run.engines if each.asked]
+    if tier is None:
+        return "`hit_rate` needs `tier`", (f"one of {', '.join(names)}",) if names else ()
+    if measures.lookups(tier)[0]:
+        return None
+    if any(below(each.client, tier) for each in run.engines):
+        note = "help: `prefix_cache = true` lets engines keep what they have read"
+        return f"engines at `{tier}` looked for no prefix in this experiment", (note,)
+    notes = _hint(tier, names) or (
+        "help: a `KvFetch` stage with `cache = ...` looks into a cache before a prompt is read",
+    )
+    return f"nobody looked into `{tier}` in this experiment", notes
+
+
 def _filter_problem(metric: Metric, known: Mapping[str, Sequence[str]]) -> _Problem | None:
     for key, name in metric.where.items():
-        if key == "case":
+        if key == "case" or (key == "tier" and metric.name == "hit_rate"):
             continue
         if key not in known:
             return f"`{metric.name}` has no filter `{key}`", _hint(key, (*known, "case"))
@@ -179,10 +187,10 @@ def _filter_problem(metric: Metric, known: Mapping[str, Sequence[str]]) -> _Prob
             return f"`{metric.name}` is of a whole run: it has no filter `{key}`", ()
         if key == "outcome" and metric.name != "share":
             return f"`{metric.name}` has no filter `outcome`", ("`share` has one",)
-        if key == "stage" and metric.of not in _STAGE_SERIES:
+        if key == "stage" and metric.of not in BY_STAGE:
             return (
                 f"`{metric.of or metric.name}` is not measured by stage",
-                (f"by stage: {', '.join(_STAGE_SERIES)}",),
+                (f"by stage: {', '.join(BY_STAGE)}",),
             )
         if name not in known[key]:
             listed = ", ".join(known[key]) or "none"

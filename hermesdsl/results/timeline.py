@@ -84,18 +84,13 @@ def _slices(run: Run, client: int, together: int) -> list[Event]:
 
 def _counters(run: Run, client: int) -> list[Event]:
     """Requests waiting and running at one engine, at evenly spaced times."""
-    waiting = np.zeros(SAMPLES, dtype=np.int64)
-    running = np.zeros(SAMPLES, dtype=np.int64)
     times = np.linspace(0.0, run.end_s, SAMPLES)
-    for stage in run.stages:
-        mine = run.requests[f"{stage}.client"] == client
-        enter, start, end = (
-            np.sort(_known(run.requests[f"{stage}.{what}"][mine]))
-            for what in ("enter_s", "start_s", "end_s")
-        )
-        begun = np.searchsorted(start, times, "right")
-        waiting += np.searchsorted(enter, times, "right") - begun
-        running += begun - np.searchsorted(end, times, "right")
+    mine = run.visits["client"] == client
+    enter, start, end = (
+        np.searchsorted(np.sort(_known(run.visits[what][mine])), times, "right")
+        for what in ("enter_s", "start_s", "end_s")
+    )
+    waiting, running = enter - start, start - end
     return [
         {
             "ph": "C",

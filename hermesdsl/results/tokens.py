@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hermesdsl.sim.record import Run
-from hermesdsl.sim.tokens import step_ends
+from hermesdsl.sim.tokens import TokenTimes
 
 __all__ = ["longest_gaps", "step_means", "tokens_between"]
 
@@ -25,88 +25,88 @@ class _Stays(NamedTuple):
     """The stays at one client that brought tokens: its decode steps first … last - 1, from 0."""
 
     client: int
-    row: Ints
     request: Ints
+    since: Floats
     first: Ints
     last: Ints
     ends: Floats
 
 
-def _by_client(run: Run) -> Iterator[_Stays]:
-    stays = run.residences
+def _by_client(times: TokenTimes) -> Iterator[_Stays]:
+    stays = times.run.residences
     moved = stays["last_step"] > stays["first_step"]
-    for client in range(len(run.clients)):
+    for client in np.unique(stays["client"][moved]).tolist():
         row = np.flatnonzero(moved & (stays["client"] == client))
-        if len(row):
-            request, first, last = (
-                stays[name][row] for name in ("request", "first_step", "last_step")
-            )
-            yield _Stays(client, row, request, first, last, step_ends(run, client))
+        request, since, first, last = (
+            stays[name][row] for name in ("request", "since_s", "first_step", "last_step")
+        )
+        yield _Stays(client, request, since, first, last, times.ends(client))
 
 
-def longest_gaps(run: Run) -> Floats:
-    """The longest gap between two tokens of each request, seconds, shape (n,); NaN without two."""
-    n = len(run.requests["id"])
-    longest = np.full(n, -np.inf)
-    since = run.residences["since_s"]
-    until = since.copy()
-    for stay in _by_client(run):
-        until[stay.row] = stay.ends[stay.last - 1]
-        np.maximum.at(longest, stay.request, stay.ends[stay.first] - since[stay.row])
+def longest_gaps(times: TokenTimes) -> Floats:
+    """The longest gap between two tokens of each request, seconds, shape (n,).
+
+    NaN without two, and where several answers were shown at once.
+    """
+    longest = np.full(len(times.run.requests["id"]), -np.inf)
+    for stay in _by_client(times):
+        np.maximum.at(longest, stay.request, stay.ends[stay.first] - stay.since)
         inner = stay.last - stay.first > 1
         if inner.any():
-            # Differences first … last - 2 lie within the stay; `reduceat` takes (from, to) pairs,
-            # whose last `to` must exist.
-            steps = np.append(np.diff(stay.ends), -np.inf)
-            pairs = np.stack([stay.first[inner], stay.last[inner] - 1], axis=1).ravel()
-            np.maximum.at(longest, stay.request[inner], np.maximum.reduceat(steps, pairs)[::2])
-    order, again = _later_stays(run)
-    gap = since[order][again + 1] - until[order][again]
-    np.maximum.at(longest, run.residences["request"][order][again], gap)
-    return np.where(np.isinf(longest), np.nan, longest)
+            # Differences first … last - 2 lie within the stay.
+            most = _range_maxima(np.diff(stay.ends), stay.first[inner], stay.last[inner] - 1)
+            np.maximum.at(longest, stay.request[inner], most)
+    request, pause = times.pauses
+    np.maximum.at(longest, request, pause)
+    shown = times.run.shown
+    np.maximum.at(longest, shown["request"][shown["tokens"] > 1], 0.0)
+    return np.where(np.isinf(longest) | times.parallel, np.nan, longest)
 
 
-def step_means(run: Run) -> Floats:
+def step_means(times: TokenTimes) -> Floats:
     """Mean length of the decode steps that brought a request's tokens, seconds, shape (n,).
 
     NaN where none did.
     """
-    n = len(run.requests["id"])
+    n = len(times.run.requests["id"])
     total, count = np.zeros(n), np.zeros(n)
-    for stay in _by_client(run):
-        passed = np.concatenate([[0.0], np.cumsum(_step_lengths(run, stay.client, stay.ends))])
-        np.add.at(total, stay.request, passed[stay.last] - passed[stay.first])
-        np.add.at(count, stay.request, stay.last - stay.first)
+    for stay in _by_client(times):
+        lengths = _step_lengths(times.run, stay.client, stay.ends)
+        passed = np.concatenate([[0.0], np.cumsum(lengths)])
+        total += np.bincount(stay.request, passed[stay.last] - passed[stay.first], n)
+        count += np.bincount(stay.request, stay.last - stay.first, n)
     return np.asarray(np.divide(total, count, out=np.full(n, np.nan), where=count > 0))
 
 
-def tokens_between(run: Run, start: float, end: float) -> Ints:
-    """Visible tokens of each request that came in [start, end) seconds, shape (n,).
-
-    Those of a request without a stay were held back and shown at once, with the first.
-    """
-    first = run.requests["first_token_s"]
-    streamed = np.isin(run.requests["id"], run.residences["request"])
-    count = np.where(streamed, 1, run.requests["visible"]) * ((first >= start) & (first < end))
-    for stay in _by_client(run):
+def tokens_between(times: TokenTimes, start: float, end: float) -> Ints:
+    """Visible tokens of each request that came in [start, end) seconds, shape (n,)."""
+    n = len(times.run.requests["id"])
+    shown = times.run.shown
+    inside = (shown["time_s"] >= start) & (shown["time_s"] < end)
+    count = np.zeros(n)
+    count += np.bincount(shown["request"][inside], shown["tokens"][inside], n)
+    for stay in _by_client(times):
         low, high = np.searchsorted(stay.ends, (start, end))
-        inside = np.minimum(stay.last, high) - np.maximum(stay.first, low)
-        np.add.at(count, stay.request, np.maximum(inside, 0))
-    order, again = _later_stays(run)
-    time = run.residences["since_s"][order][again + 1]
-    inside = (time >= start) & (time < end)
-    np.add.at(count, run.residences["request"][order][again][inside], 1)
-    return count
+        within = np.minimum(stay.last, high) - np.maximum(stay.first, low)
+        count += np.bincount(stay.request, np.maximum(within, 0), n)
+    return count.astype(np.int64)
 
 
-def _later_stays(run: Run) -> tuple[Ints, Ints]:
-    """An order of the stays by request and time, and the places in it followed by another stay.
+def _range_maxima(values: Floats, start: Ints, stop: Ints) -> Floats:
+    """max(values[start:stop]) of each pair of non-empty ranges.
 
-    Each later stay was opened by the token that ended a repeated prefill.
+    By a table of the maxima of all ranges of 2^k values: each range is covered by two of them.
     """
-    request = run.residences["request"]
-    order = np.lexsort((run.residences["since_s"], request))
-    return order, np.flatnonzero(request[order][1:] == request[order][:-1])
+    level = np.frexp(stop - start)[1] - 1
+    found = np.empty(len(start))
+    maxima = values
+    for k in range(int(level.max()) + 1):
+        mine = level == k
+        left, right = start[mine], stop[mine] - (1 << k)
+        found[mine] = np.maximum(maxima[left], maxima[right])
+        if len(maxima) > 1 << k:
+            maxima = np.maximum(maxima[: -(1 << k)], maxima[1 << k :])
+    return found
 
 
 def _step_lengths(run: Run, client: int, ends: Floats) -> Floats:

@@ -52,9 +52,13 @@ METRICS: dict[str, MetricSchema] = {
                      filters=("case",)),
         MetricSchema("energy_per_token", Dimension(watt=1, second=1, token=-1),
                      "Energy per output token.", filters=("case",)),
-        MetricSchema("utilisation", d.NUMBER, "Share of time a client, device or link is busy.",
+        MetricSchema("utilisation", d.NUMBER,
+                     "Share of the window in which a client worked (of several, their mean) or any "
+                     "client on a device did; of a switch or NIC, that of its busiest link.",
                      filters=("case",), of_path=True),
-        MetricSchema("hit_rate", d.NUMBER, "Share of lookups a tier answers.",
+        MetricSchema("hit_rate", d.NUMBER,
+                     "Share of the tokens looked up in a tier, a cache or an engine's prefix cache "
+                     "that were found there.",
                      filters=("tier", "case")),
         MetricSchema("share", d.NUMBER, "Share of offered requests with an outcome.",
                      filters=("outcome", "workload", "class", "case")),

@@ -41,12 +41,16 @@ class Sequence:
     `awaits`: KV that it goes on from is still on its way here; its first token waits for it.
     `visible`: its tokens are the user's. `place`: see `QUEUED` and its like; `cancelled`: to be
     taken out at the next step boundary. `start`, `first`: times of its first step, first token.
+    `worked`: seconds of the steps that it was in (`mark`: those of all steps with decodes when it
+    last began to decode), `read` of them until its first token; `opened`: step of the engine's
+    clock after which it first decoded (-1: not yet).
     """
 
     __slots__ = ("again", "awaits", "base", "below", "cancelled", "first", "fresh", "held",
-                 "joined", "keeps", "layerwise", "left", "lost", "names", "parent", "pins", "place",
-                 "prompt", "remaining", "request", "serial", "shared", "since", "source", "start",
-                 "started", "swapped", "text", "turn", "visible", "visit")  # fmt: skip
+                 "joined", "keeps", "layerwise", "left", "lost", "mark", "names", "opened",
+                 "parent", "pins", "place", "prompt", "read", "remaining", "request", "serial",
+                 "shared", "since", "source", "start", "started", "swapped", "text", "turn",
+                 "visible", "visit", "worked")  # fmt: skip
 
     def __init__(self, request: int, visit: Thread | None, prompt: int, remaining: int) -> None:
         self.request = request
@@ -80,6 +84,10 @@ class Sequence:
         self.cancelled = False
         self.start = nan
         self.first = nan
+        self.worked = 0.0
+        self.read = 0.0
+        self.mark = 0.0
+        self.opened = -1
 
 
 class Decoding(Protocol):

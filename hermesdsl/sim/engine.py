@@ -291,6 +291,7 @@ class Engine(Residents):
             batch = decoding.count
             kv.free -= decoding.advance(1)
             self._decoded_at = now
+            self.decoded_s += now - self._step_start
         self.read += prefill
         start = self._step_start
         self._recorder.steps.extend((
@@ -300,6 +301,7 @@ class Engine(Residents):
             self._end_sequences(decoding.finished(), now)
         for sequence, take in self._slices:
             sequence.left -= take
+            sequence.worked += now - start
             if self.reuse is not None:
                 self.reuse.publish(sequence, sequence.prompt - sequence.left)
             if sequence.cancelled:
@@ -325,6 +327,7 @@ class Engine(Residents):
         if sequence.fresh:
             sequence.fresh = False
             sequence.first = now
+            sequence.read = sequence.worked
         sequence.remaining -= 1
         if sequence.remaining:
             self._join(sequence)
@@ -436,6 +439,7 @@ class Engine(Residents):
     def _record_run(self, steps: int, last: float) -> None:
         """The first `steps` steps of the run are done, the last of them at `last`."""
         self._decoded_at = last
+        self.decoded_s += last - self._run_start
         kv = self.kv
         used = kv.capacity - kv.free
         self._recorder.decoded(self.index, self._run, self._run_start, last, steps, used)

@@ -56,7 +56,7 @@ class Fetching(Partings):
             self._charge(thread, client, node.stage)
             return False
         thread.client = client
-        self._record(thread, now, now, nan)
+        self._record(thread, now, now, None)
         thread.client = -1
         return True
 
@@ -76,12 +76,12 @@ class Fetching(Partings):
         if thread is None or thread.over:
             return
         if thread.fetching is not None:
-            self._write(thread, (*thread.fetching, now, 0.0))
+            self._write(thread, (*thread.fetching, now, 0.0, 0, nan, nan, -1))
             thread.fetching = None
             return
         node = thread.node
         assert isinstance(node, Fetch)
-        self._record(thread, thread.start, now, nan)
+        self._record(thread, thread.start, now, None)
         self._discharge(thread)
         self._go(thread, node.onward, node.turn(thread), now)
 

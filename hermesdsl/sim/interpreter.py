@@ -108,7 +108,7 @@ class Interpreter(Fetching):
             if thread.client >= 0:
                 sequence = thread.sequence
                 start = thread.start if sequence is None else sequence.start
-                self._record(thread, start, nan, nan if sequence is None else sequence.first)
+                self._record(thread, start, nan, sequence)
             self._flush(thread, 1.0)
 
     # --- arriving ----------------------------------------------------------------------------
@@ -286,7 +286,7 @@ class Interpreter(Fetching):
         """A server has done its work for a thread."""
         node = thread.node
         assert isinstance(node, ServerVisit)
-        self._record(thread, thread.start, now, nan)
+        self._record(thread, thread.start, now, None)
         self._discharge(thread)
         turn = node.turn(thread)
         assert node.leaves is not None

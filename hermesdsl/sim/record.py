@@ -34,13 +34,14 @@ STEP_COLUMNS = ("client", "start_s", "end_s", "steps", "batch", "tokens", "prefi
                 "kv_blocks", "first_s")  # fmt: skip
 RESIDENCE_COLUMNS = ("request", "client", "first_step", "last_step", "since_s")
 VISIT_COLUMNS = ("request", "stage", "client", "pass", "enter_s", "start_s", "end_s", "moved_s",
-                 "critical")  # fmt: skip
+                 "part", "first_s", "worked_s", "opened", "critical")  # fmt: skip
+SHOWN_COLUMNS = ("request", "tokens", "time_s")
 SERVICE_COLUMNS = ("client", "start_s", "end_s", "requests", "share")
 TRANSFER_COLUMNS = ("request", "source", "target", "bytes", "start_s", "end_s")
 SCALING_COLUMNS = ("client", "start_s", "ready_s", "stop_s")
 _INTEGERS = frozenset({"client", "steps", "batch", "tokens", "prefill_tokens", "kv_blocks",
-                       "request", "requests", "stage", "pass", "critical", "first_step",
-                       "last_step", "source", "target"})  # fmt: skip
+                       "request", "requests", "stage", "pass", "part", "opened", "critical",
+                       "first_step", "last_step", "source", "target"})  # fmt: skip
 
 
 class Recorder:
@@ -53,8 +54,8 @@ class Recorder:
     """
 
     __slots__ = ("arrival", "cached", "context", "cut_short", "due", "ended", "finish", "first",
-                 "generated", "last", "reason", "residences", "samples", "services", "status",
-                 "steps", "transfers", "visible", "visits")  # fmt: skip
+                 "generated", "last", "reason", "residences", "samples", "services", "shown",
+                 "status", "steps", "transfers", "visible", "visits")  # fmt: skip
 
     def __init__(self, arrival: array[float]) -> None:
         n = len(arrival)
@@ -78,12 +79,14 @@ class Recorder:
         self.transfers = array("d")
         self.services = array("d")
         self.visits = array("d")
+        self.shown = array("d")
 
     def show(self, request: int, tokens: int, now: float) -> None:
         """The user sees `tokens` more tokens, of which the first comes now."""
         if not self.visible[request]:
             self.first[request] = now
         self.visible[request] += tokens
+        self.shown.extend((request, tokens, now))
 
     def decoded(
         self, client: int, run: DecodeRun, start: float, last: float, steps: int, used: int
@@ -188,12 +191,18 @@ class Run:
     `stages`, of the last pass that mattered: ``<stage>.enter_s``, ``.start_s``, ``.end_s``,
     ``.client`` (index into `clients` or -1), and ``.passes`` that mattered.
 
-    `visits`, one row per visit of a stage: ``request``, ``stage``, ``client``, ``pass`` (from 0),
-    ``enter_s``, ``start_s`` (first served), ``end_s``, ``moved_s`` (seconds of the wait in which
-    its KV was on the way), ``critical``: 1 if the request waited for it, 0 if it ran beside what
-    the request waited for. `services`, one row per job of a worker pool or batch: ``client``,
-    ``start_s``, ``end_s``, ``requests``, ``share`` (of the client that it kept busy). `tiers`: of
-    the caches that were looked into; `links`: those that carried anything.
+    `visits`, one row per stay at a client for a stage: ``request``, ``stage``, ``client``, ``pass``
+    (from 0), ``enter_s``, ``start_s`` (first served), ``end_s``, ``moved_s`` (seconds of the wait
+    in which its KV was on the way), ``part`` (0: all of a visit; 1 and 2: a visit that reads its
+    prompt at one client and goes on at another), ``first_s`` (its first token, NaN: none),
+    ``worked_s`` (seconds of the steps or services that worked for it; NaN: KV came from a cache,
+    for which nobody works), ``critical``: 1 if the
+    request waited for it, 0 if it ran beside what the request waited for. `shown`, one row per
+    time at which tokens became visible other than by decoding (the first of a prompt, and those
+    held back until then): ``request``, ``tokens``, ``time_s``. `services`, one row per job of a
+    worker pool or batch: ``client``, ``start_s``, ``end_s``, ``requests``, ``share`` (of the client
+    that it kept busy). `tiers`: of the caches that were looked into; `links`: those that carried
+    transfers between clients.
 
     `steps`, one row per run of equal steps: ``client``, ``start_s``, ``end_s``, ``steps``,
     ``batch`` (sequences decoding), ``tokens`` (through the linear layers, all steps together),
@@ -214,7 +223,7 @@ class Run:
     `counts`: offered, admitted, completed, refused, unfinished. `window`: (warmup, duration or
     None) in seconds. `makespan_s`: first arrival to last finish. `in_system`: ``time_s`` and
     ``requests`` (number present) at points evenly spaced over the arrivals. `end_s`: the clock
-    when the run stopped.
+    when the run stopped. `kinds`: type of each of `clients`, such as ``LlmEngine``.
     """
 
     experiment: str
@@ -234,12 +243,14 @@ class Run:
     makespan_s: float
     end_s: float
     in_system: Table
-    visits: Table = field(default_factory=dict)
-    services: Table = field(default_factory=dict)
+    visits: Table = field(default_factory=lambda: table(array("d"), VISIT_COLUMNS))
+    services: Table = field(default_factory=lambda: table(array("d"), SERVICE_COLUMNS))
     tiers: tuple[TierSummary, ...] = ()
     links: tuple[LinkSummary, ...] = ()
     scaling: Table = field(default_factory=dict)
     reasons: tuple[str, ...] = field(default=REASONS)
+    shown: Table = field(default_factory=lambda: table(array("d"), SHOWN_COLUMNS))
+    kinds: tuple[str, ...] = ()
 
 
 def table(rows: array[float], names: tuple[str, ...]) -> Table:

@@ -41,8 +41,8 @@ class Residents:
 
     __slots__ = (
         "_begun", "_cancelled", "_decoded_at", "_incoming", "_kernel", "_ready", "_recorder",
-        "_slices", "accepted", "decoding", "host", "index", "kv", "max_batch", "preemptions",
-        "recomputed", "reuse", "waiting",
+        "_slices", "accepted", "decoded_s", "decoding", "host", "index", "kv", "max_batch",
+        "preemptions", "recomputed", "reuse", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -71,6 +71,8 @@ class Residents:
         #: End of the last step in which anything decoded; who begins with the next step.
         self._decoded_at = 0.0
         self._begun: list[Sequence] = []
+        #: Seconds of all steps so far in which anything decoded.
+        self.decoded_s = 0.0
 
     def _make_decoding(self, block_size: int) -> Decoding:
         return CountedDecoding(block_size)
@@ -225,7 +227,10 @@ class Residents:
     def _join(self, sequence: Sequence) -> None:
         sequence.held = 0
         sequence.place = DECODING
+        sequence.mark = self.decoded_s
         self.decoding.join(sequence)
+        if sequence.opened < 0:
+            sequence.opened = sequence.joined
 
     def _join_ready(self, now: float) -> None:
         for sequence in self._ready:
@@ -401,6 +406,7 @@ class Residents:
         recorder = self._recorder
         request, done = sequence.request, clock - sequence.joined
         recorder.generated[request] += done
+        sequence.worked += self.decoded_s - sequence.mark
         if sequence.visible:
             recorder.visible[request] += done
             recorder.residences.extend(

@@ -8,9 +8,10 @@ from __future__ import annotations
 from math import isnan, nan
 from typing import TYPE_CHECKING
 
+from hermesdsl.sim.decoding import Sequence
 from hermesdsl.sim.kernel import Kernel
 from hermesdsl.sim.load import Offered
-from hermesdsl.sim.nodes import EngineVisit, Visit
+from hermesdsl.sim.nodes import EngineVisit, Fetch, Visit
 from hermesdsl.sim.record import Recorder
 from hermesdsl.sim.routing.load import ClientLoad
 from hermesdsl.sim.walk import Thread
@@ -46,35 +47,51 @@ class VisitRows:
         self._parts += 1
         return self._parts
 
-    def _record(self, thread: Thread, start: float, end: float, first: float) -> None:
-        """A visit is over (or cut, with an `end` of NaN): its rows, one per stage it stands for."""
+    def _record(self, thread: Thread, start: float, end: float, sequence: Sequence | None) -> None:
+        """A stay is over (or cut, with an `end` of NaN): its rows, one per stage it stands for.
+
+        `sequence` is None at a server, and where there was nothing to do.
+        """
         node = thread.node
         assert isinstance(node, Visit)
-        enter, moved = thread.enter, thread.moved
-        if isinstance(node, EngineVisit) and node.opens:
-            thread.opened = (enter, start, moved)
-            return
-        if thread.opened is not None:
-            (enter, start, before), thread.opened = thread.opened, None
-            moved += before
-        turn = node.turn(thread)
+        enter, turn = thread.enter, node.turn(thread)
+        part = 0
+        if isinstance(node, EngineVisit):
+            part = 1 if node.opens else 2 if thread.opened else 0
+            thread.opened = node.opens
+        if sequence is not None:
+            worked, opened = sequence.worked, sequence.opened
+        else:
+            worked, opened = nan if isinstance(node, Fetch) else end - start, -1
         row = (thread.request, node.columns[0], thread.client, turn)
-        if len(node.columns) == 1:
-            self._write(thread, (*row, enter, start, end, moved))
+        whole = (thread.moved, part, _first_token(thread, node, sequence), worked, opened)
+        if len(node.columns) == 1 or part == 1:
+            self._write(thread, (*row, enter, start, end, *whole))
             return
         # Two stages in one visit: they part when the prompt is read (at once, if there is none).
         again = (thread.request, node.columns[1], thread.client, turn)
-        if not isnan(first):
-            self._write(thread, (*row, enter, start, first, moved))
-            self._write(thread, (*again, first, first, end, 0.0))
+        read = sequence.first if sequence else end
+        if not isnan(read):
+            done = sequence.read if sequence else 0.0
+            self._write(thread, (*row, enter, start, read, thread.moved, part, read, done, -1))
+            self._write(thread, (*again, read, read, end, 0.0, 0, read, worked - done, -1))
         elif isnan(end):
-            self._write(thread, (*row, enter, start, nan, moved))
+            self._write(thread, (*row, enter, start, nan, thread.moved, part, nan, worked, -1))
         else:
-            self._write(thread, (*row, enter, enter, enter, 0.0))
-            self._write(thread, (*again, enter, start, end, moved))
+            self._write(thread, (*row, enter, enter, enter, 0.0, part, nan, 0.0, -1))
+            self._write(thread, (*again, enter, start, end, *whole))
 
     def _write(self, thread: Thread, row: tuple[float, ...]) -> None:
         if thread.rows is None:
             self._recorder.visits.extend((*row, 1.0))
         else:
             thread.rows.append(row)
+
+
+def _first_token(thread: Thread, node: Visit, sequence: Sequence | None) -> float:
+    """When a visit had its first token, if a prompt brought it or it was there on entering."""
+    if sequence is not None and not isnan(sequence.first):
+        return sequence.first
+    if isinstance(node, EngineVisit) and node.produce is not None:
+        return thread.enter if sequence is None or thread.owed < thread.produces else nan
+    return nan

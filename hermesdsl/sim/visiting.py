@@ -172,7 +172,7 @@ class EngineVisits(HandOvers):
         assert thread is not None
         node = thread.node
         assert isinstance(node, EngineVisit)
-        self._record(thread, sequence.start, now, sequence.first)
+        self._record(thread, sequence.start, now, sequence)
         self._discharge(thread)
         thread.sequence = None
         self._recorder.due[thread.request] += thread.owed
@@ -234,10 +234,10 @@ class EngineVisits(HandOvers):
 
     def _skip(self, thread: Thread, node: EngineVisit, now: float) -> None:
         """There was nothing to do: the stage takes no time, and no client."""
-        thread.enter, thread.client = now, -1
+        thread.enter, thread.client, thread.moved = now, -1, 0.0
         if thread.primed == node.model and node.produce is not None:
             thread.primed = ""
-        self._record(thread, now, now, now)
+        self._record(thread, now, now, None)
 
     def _withdraw(self, thread: Thread, now: float) -> None:
         """Take a thread out of the engines where it is."""

@@ -34,7 +34,7 @@ class Thread:
     have produced (`produces`, `owed` of them by steps), load it `charges`, its `sequence` or None.
     `bound`: the client of its next prefill, for which KV was fetched (-1: none); `fetching`: the
     row of a fetch that goes on while that prefill runs, as far as it is known.
-    `opened`: (enter, start, moved) of a visit whose second half is still to come; `ahead`: the
+    `opened`: the first part of its visit is over, and the second still to come; `ahead`: the
     next visit, if it has begun before this one is over.
 
     While forked: the `scope` it belongs to; `parts`: what it added to the context since the fork,
@@ -75,7 +75,7 @@ class Thread:
         self.owed = 0
         self.charges: Charge = (0, 0, 0)
         self.sequence: Sequence | None = None
-        self.opened: tuple[float, float, float] | None = None
+        self.opened = False
         self.ahead: Ahead | None = None
         self.scope: Scope | None = None
         self.parts: dict[int, tuple[int, int]] | None = None

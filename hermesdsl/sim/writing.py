@@ -23,6 +23,7 @@ from hermesdsl.sim.record import (
     RESIDENCE_COLUMNS,
     SCALING_COLUMNS,
     SERVICE_COLUMNS,
+    SHOWN_COLUMNS,
     STEP_COLUMNS,
     TRANSFER_COLUMNS,
     UNFINISHED,
@@ -57,13 +58,15 @@ def records(
     visits = table(recorder.visits, VISIT_COLUMNS)
     transfers = table(recorder.transfers, TRANSFER_COLUMNS)
     requests = _requests(offered, recorder)
-    residences = _begun_by_decoding(residences, steps, requests)
+    shown = table(recorder.shown, SHOWN_COLUMNS)
+    residences, shown = _begun_by_decoding(residences, shown, steps, requests)
+    _first_tokens(visits, steps)
     for number, path in enumerate(stages):
         for what, column in _stage_columns(visits, number, len(offered)).items():
             requests[f"{path}.{what}"] = column
     if offered.first < len(offered):
         requests, place = _in_order(requests)
-        for rows in (residences, visits, transfers):
+        for rows in (residences, visits, transfers, shown):
             rows["request"] = place[rows["request"]]
     status, finish = requests["status"], requests["finish_s"]
     arrival, let_in = requests["arrival_s"], status != REFUSED
@@ -93,6 +96,8 @@ def records(
         tiers=tuple(tier for cache in caches for tier in cache.summaries()),
         links=links,
         scaling=table(routers.scaling, SCALING_COLUMNS),
+        shown=shown,
+        kinds=tuple(point.system.placement.nodes[path]["client"].type_name for path in clients),
     )
 
 
@@ -117,15 +122,17 @@ def _requests(offered: Offered, recorder: Recorder) -> Table:
     }
 
 
-def _begun_by_decoding(residences: Table, steps: Table, requests: Table) -> Table:
+def _begun_by_decoding(
+    residences: Table, shown: Table, steps: Table, requests: Table
+) -> tuple[Table, Table]:
     """Stays whose first token no prompt brought: that token is the one they begin with.
 
-    Sets the time of the first visible token of their requests.
+    It becomes a row of `shown`. Sets the time of the first visible token of their requests.
     """
     since, first, last = (residences[name] for name in ("since_s", "first_step", "last_step"))
     fresh = np.isnan(since)
     if not fresh.any():
-        return residences
+        return residences, shown
     fresh &= last > first
     for client in np.unique(residences["client"][fresh]).tolist():
         mine = np.flatnonzero(fresh & (residences["client"] == client))
@@ -134,24 +141,40 @@ def _begun_by_decoding(residences: Table, steps: Table, requests: Table) -> Tabl
         first[mine] += 1
         request = residences["request"][mine]
         np.fmin.at(requests["first_token_s"], request, times)
+        more = {"request": request, "tokens": np.ones(len(mine), np.int64), "time_s": times}
+        shown = {name: np.concatenate([column, more[name]]) for name, column in shown.items()}
     kept = ~np.isnan(since)
-    return {name: column[kept] for name, column in residences.items()}
+    return {name: column[kept] for name, column in residences.items()}, shown
+
+
+def _first_tokens(visits: Table, steps: Table) -> None:
+    """Fill in when the first token of a visit came that no prompt brought: by its first decode.
+
+    Takes the column ``opened`` away.
+    """
+    first, opened = visits["first_s"], visits.pop("opened")
+    wanted = np.isnan(first) & (opened >= 0)
+    for client in np.unique(visits["client"][wanted]).tolist():
+        mine = np.flatnonzero(wanted & (visits["client"] == client))
+        ends = ends_of_steps(steps, client)
+        came = mine[opened[mine] < len(ends)]
+        first[came] = ends[opened[came]]
 
 
 def _stage_columns(visits: Table, stage: int, n: int) -> Table:
     """Enter, start, end, client and number of the visits to one stage that mattered, by request.
 
-    Times are those of the last of them.
+    Times are those of the last of them; of one in two parts the second has end and client.
     """
     rows = (visits["stage"] == stage) & (visits["critical"] > 0)
-    request = visits["request"][rows]
+    begins = rows & (visits["part"] < 2)
     found: Table = {}
-    for name in ("enter_s", "start_s", "end_s"):
+    for name, chosen in (("enter_s", begins), ("start_s", begins), ("end_s", rows)):
         found[name] = np.full(n, np.nan)
-        found[name][request] = visits[name][rows]
+        found[name][visits["request"][chosen]] = visits[name][chosen]
     found["client"] = np.full(n, -1, np.int32)
-    found["client"][request] = visits["client"][rows]
-    found["passes"] = np.bincount(request, minlength=n)
+    found["client"][visits["request"][rows]] = visits["client"][rows]
+    found["passes"] = np.bincount(visits["request"][begins], minlength=n)
     return found
 
 

@@ -51,7 +51,7 @@ def test_the_embedded_renderer(hermes: Any, tmp_path: Path) -> None:
         (["--view", "hardwar"], "unknown view `hardwar`\n = help: did you mean `hardware`?"),
         (["--view", "chta"], "help: did you mean `chat`?"),
         (["--renderer", "paint"], "`paint` is not one of `auto`, `system`, `embedded`"),
-        (["--results", "out"], "error[HMS506]: `--results` cannot be executed yet"),
+        (["--results", "out"], "error[HMS607]: `out` holds no readable result"),
         (["-o", "p.pdf", "--renderer", "embedded"], "pdf needs Graphviz"),
         (["--set", "m=2"], "unknown name `m`"),
     ],
@@ -69,3 +69,61 @@ def test_a_view_of_nothing(hermes: Any, tmp_path: Path, files: Any) -> None:
     assert (outcome.code, outcome.out) == (2, "")
     assert "nothing to draw" in outcome.err
     assert files() == ["none.hms", "small.hms"]
+
+
+# --- colours -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("view", ["hardware", "placement", "chat"])
+def test_results_colour_and_label(hermes: Any, tmp_path: Path, view: str) -> None:
+    hermes("run", "small.hms", "--out", "out", "-q")
+    stored = json.loads((tmp_path / "out" / "summary.json").read_text())
+    share = stored["clients"]["llm[0]"]["utilisation"]
+    hermes("draw", "small.hms", "--view", view, "-o", "plain.json")
+    outcome = hermes("draw", "small.hms", "--view", view, "--results", "out", "-o", "hot.json")
+    assert outcome == (0, "", "wrote: hot.json\n")
+    plain, hot = ((tmp_path / f"{name}.json").read_text() for name in ("plain", "hot"))
+    word = "in use" if view == "hardware" else "busy"
+    assert f"{share:.1%} {word}" in hot
+    assert f" {word}" not in plain
+
+
+def test_a_device_that_was_not_used_is_idle(hermes: Any, tmp_path: Path) -> None:
+    text = (tmp_path / "small.hms").read_text()
+    (tmp_path / "small.hms").write_text(
+        text.replace("on gpu[*]", "on gpu[0]").replace("llm[n]", "llm")
+    )
+    assert hermes("run", "small.hms", "--out", "out", "-q", "--set", "n=2").code == 0
+    hermes("draw", "small.hms", "--results", "out", "-o", "p.json", "--set", "n=2")
+    assert "idle" in (tmp_path / "p.json").read_text()
+
+
+def test_results_of_another_system_are_refused(hermes: Any, tmp_path: Path, files: Any) -> None:
+    hermes("run", "small.hms", "--out", "out", "-q")
+    text = (tmp_path / "small.hms").read_text()
+    (tmp_path / "other.hms").write_text(
+        text.replace("llm[n]:", "engine[n]:").replace("llm = llm", "llm = engine")
+    )
+    outcome = hermes("draw", "other.hms", "--results", "out")
+    assert outcome.code == 2
+    assert "error[HMS607]: `out` holds results of another system: no `llm[0]` here" in outcome.err
+    assert "help: it was made from `small.hms`" in outcome.err
+    assert files() == ["other.hms", "out", "small.hms"]
+
+
+@pytest.mark.parametrize(
+    ("summary", "message"),
+    [
+        ('{"schema": 0}', "`old` holds results of schema 0"),
+        ('{"schema": 1, "metrics": {}}', "`old` does not say how busy anything was"),
+        ("[", "`old` holds no readable result"),
+    ],
+)
+def test_what_is_no_result_is_refused(
+    hermes: Any, tmp_path: Path, summary: str, message: str
+) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "summary.json").write_text(summary)
+    outcome = hermes("draw", "small.hms", "--results", "old")
+    assert outcome.code == 2
+    assert f"error[HMS607]: {message}" in outcome.err

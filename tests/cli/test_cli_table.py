@@ -40,6 +40,7 @@ def result(**changes: Any) -> Result:
                      "unfinished": 2},
         "tokens": {"prompt": 3_533_042, "cached": 0, "output": 340_211, "generated": 340_211},
         "metrics": metrics(),
+        "stages": {}, "clients": {},
         "by": {"workload.chat": metrics(0.5), "workload.summarise_documents": metrics(2.0)},
         "provenance": {"measured": 0.0, "calibrated": 0.25, "datasheet": 0.75},
         "files": {},

@@ -33,6 +33,23 @@ def test_a_given_colour_wins():
     assert Overlay({"a": Mark(0.2, "hot", "#ff0000")}).at(["a"]) == (("hot",), "#ff0000")
 
 
+def test_a_wire_shows_the_busier_of_its_ways():
+    marks = {"a -> b": Mark(0.2, "20 %"), "b -> a": Mark(0.6, "60 %"), "c -> d": Mark(0.4, "40 %")}
+    overlay = Overlay(marks)
+    assert overlay.along([("a", "b")]) == (("60 %",), 0.6)
+    assert overlay.along([("b", "a"), ("c", "d")]) == (("40 % … 60 %",), 0.5)
+    assert overlay.along([("a", "c")]) == ((), None)
+
+
+def test_marked_wires_are_coloured_and_labelled():
+    marks = {f"rack.node[{n}].gpu[{g}] -> rack.node[{n}].nvswitch": Mark(0.75, "75 % busy")
+             for n in range(4) for g in range(8)}  # fmt: skip
+    made = draw(system(rack()), "hardware", overlay=marks)
+    assert made.dot.count("75 % busy") >= 1
+    assert style.wire_heat(0.75) in made.dot
+    assert style.wire_heat(0.75) not in draw(system(rack()), "hardware").dot
+
+
 @pytest.mark.parametrize("value", [inf, -inf, nan])
 def test_values_without_a_place_on_the_scale_get_no_colour(value):
     overlay = Overlay({"a": Mark(value, "?"), "b": Mark(5, "5")})

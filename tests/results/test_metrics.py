@@ -10,8 +10,8 @@ from tiny_runs import CLASSES, NAN, columns, cut, tiny, with_columns
 from hermesdsl.graph.types import Spec
 from hermesdsl.results.metrics import DEFINITIONS, PERCENTILES, Measures, Series
 from hermesdsl.results.tokens import longest_gaps, step_means, tokens_between
-from hermesdsl.sim.record import RESIDENCE_COLUMNS, STEP_COLUMNS
-from hermesdsl.sim.tokens import token_gaps
+from hermesdsl.sim.record import RESIDENCE_COLUMNS, SHOWN_COLUMNS, STEP_COLUMNS
+from hermesdsl.sim.tokens import TokenTimes, token_gaps
 
 
 def measures(made=None) -> Measures:
@@ -71,7 +71,9 @@ def test_rates_count_what_happens_in_the_window_only():
 
 def test_tokens_count_when_they_are_seen_and_not_when_they_are_only_made():
     # Request 1 wrote nine tokens, of which five were shown at once, at 5 s; request 0 made seven.
-    seen = measures(with_columns(tiny(), generated=[7, 9, 0], visible=[4, 5, 0]))
+    shown = columns(SHOWN_COLUMNS, (0, 1, 1.0), (1, 5, 5.0))
+    made = with_columns(tiny(shown=shown), generated=[7, 9, 0], visible=[4, 5, 0])
+    seen = measures(made)
     assert values(seen.series("tpot")) == [0.0, 5 / 3]
     assert seen.value("output_throughput") == pytest.approx((4 + 5) / 6)
 
@@ -119,15 +121,18 @@ def test_steps_that_grow_and_a_preemption():
                 (0, 10.0, 14.0, 1, 1, 1, 0, 1, 4.0),
             ),
             residences=columns(RESIDENCE_COLUMNS, (0, 0, 0, 3, 1.0), (0, 0, 3, 4, 10.0)),
+            shown=columns(SHOWN_COLUMNS, (0, 1, 1.0), (0, 1, 10.0)),
         ),
         generated=[6, 1, 0],
+        visible=[6, 1, 0],
     )
     # Tokens at 1, 2, 4, 7, 10, 14.
     assert sorted(values(measures(made).series("itl"))) == pytest.approx([1, 2, 3, 3, 4])
-    assert longest_gaps(made)[0] == 4
-    assert step_means(made)[0] == pytest.approx((1 + 2 + 3 + 4) / 4)
-    assert np.isnan(longest_gaps(made)[1:]).all()
-    counts = [tokens_between(made, a, b)[0] for a, b in ((0, 20), (0, 2), (4, 10), (10, 14))]
+    times = TokenTimes(made)
+    assert longest_gaps(times)[0] == 4
+    assert step_means(times)[0] == pytest.approx((1 + 2 + 3 + 4) / 4)
+    assert np.isnan(longest_gaps(times)[1:]).all()
+    counts = [tokens_between(times, a, b)[0] for a, b in ((0, 20), (0, 2), (4, 10), (10, 14))]
     assert counts == [6, 1, 2, 1]
 
 
@@ -162,11 +167,12 @@ def test_tokens_add_up_in_simulated_runs(rows, policy, kv_tokens):
     cost = AffineCost(kv_tokens=kv_tokens, base=0.01, per_token=0.002, per_context=1e-4)
     made = run(built, cost, batch(arrival, prompt, output))
     requests = made.requests
-    assert tokens_between(made, 0.0, np.inf).tolist() == requests["generated"].tolist()
+    times = TokenTimes(made)
+    assert tokens_between(times, 0.0, np.inf).tolist() == requests["generated"].tolist()
     for row in range(len(rows)):
         gaps, weights = token_gaps(made, requests["id"] == row)
         span = requests["last_token_s"][row] - requests["first_token_s"][row]
-        longest = longest_gaps(made)[row]
+        longest = longest_gaps(times)[row]
         assert np.dot(gaps, weights) == pytest.approx(0 if np.isnan(span) else span, abs=1e-9)
         assert longest == pytest.approx(max(gaps, default=NAN), nan_ok=True)
 

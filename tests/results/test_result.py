@@ -39,7 +39,8 @@ def test_summary_has_the_keys_of_the_contract():
     assert list(data) == [
         "schema", "spec", "experiment", "seed", "parameters", "wall_s", "simulated_s",
         "makespan_s", "verdict", "horizon", "requests", "tokens", "metrics", "by", "requirements",
-        "energy", "cost", "attribution", "provenance", "files",
+        "energy", "cost", "stages", "clients", "devices", "links", "tiers", "attribution",
+        "provenance", "files",
     ]  # fmt: skip
     assert (data["schema"], data["wall_s"], data["makespan_s"]) == (1, 0.25, 6.0)
     assert data["requests"] == {
@@ -69,6 +70,7 @@ def test_a_cut_run_says_that_percentiles_are_censored():
     made = result(cut(), requirements=())
     assert made.summary()["metrics"]["e2e"]["censored"] == 2
     assert made.notes == (
+        "refused: 1: needs more KV than the client has",
         "2 measured requests were still running when the run was cut; percentiles are censored: "
         "the true ones are larger",
     )

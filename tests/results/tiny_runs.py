@@ -12,14 +12,18 @@ from hermesdsl.sim.record import (
     COMPLETED,
     REFUSED,
     RESIDENCE_COLUMNS,
+    SHOWN_COLUMNS,
     STEP_COLUMNS,
     TRANSFER_COLUMNS,
     UNFINISHED,
+    VISIT_COLUMNS,
     EngineSummary,
     Run,
 )
 
 NAN = float("nan")
+#: Of a finished run.
+VISITS = tuple(name for name in VISIT_COLUMNS if name != "opened")
 CLASSES = {
     "gold": RequestClass("gold", 10, {"ttft": 2.0, "tpot": 1.7}),
     "free": RequestClass("free", 0, {"e2e": 10.0}),
@@ -28,7 +32,8 @@ CLASSES = {
 
 def columns(names: tuple[str, ...], *rows: tuple[float, ...]) -> dict[str, np.ndarray]:
     whole = {"client", "steps", "batch", "tokens", "prefill_tokens", "kv_blocks", "request",
-             "first_step", "last_step", "source", "target"}  # fmt: skip
+             "first_step", "last_step", "source", "target", "stage", "pass", "part",
+             "critical"}  # fmt: skip
     return {
         name: np.array([row[i] for row in rows], np.int64 if name in whole else np.float64)
         for i, name in enumerate(names)
@@ -53,6 +58,7 @@ def tiny(**changes: Any) -> Run:
         "output_tokens": np.array([4, 1, 8]),
         "generated": np.array([4, 1, 0]),
         "visible": np.array([4, 1, 0]),
+        "context_tokens": np.array([10, 20, 1000]),
         "first_token_s": np.array([1.0, 5.0, NAN]),
         "last_token_s": np.array([6.0, 5.0, NAN]),
         "finish_s": np.array([6.0, 5.0, NAN]),
@@ -87,6 +93,14 @@ def tiny(**changes: Any) -> Run:
         makespan_s=6.0,
         end_s=6.0,
         in_system={"time_s": np.array([0.0]), "requests": np.array([1])},
+        # Request 0 works in 0..3 and 5..6; request 1 in 3..5.
+        visits=columns(
+            VISITS,
+            (0, 0, 0, 0, 0.0, 0.0, 6.0, 0.0, 0, 1.0, 4.0, 1),
+            (1, 0, 0, 0, 2.5, 3.0, 5.0, 0.0, 0, 5.0, 2.0, 1),
+        ),
+        shown=columns(SHOWN_COLUMNS, (0, 1, 1.0), (1, 1, 5.0)),
+        kinds=("LlmEngine",),
     )
     return replace(run, **changes)
 
@@ -116,5 +130,11 @@ def cut() -> Run:
         makespan_s=0.0,
         steps={name: column[:2] for name, column in run.steps.items()},
         residences=columns(RESIDENCE_COLUMNS, (0, 0, 0, 2, 1.0)),
+        visits=columns(
+            VISITS,
+            (0, 0, 0, 0, 0.0, 0.0, NAN, 0.0, 0, 1.0, 3.0, 1),
+            (1, 0, 0, 0, 2.5, 3.0, NAN, 0.0, 0, NAN, 0.0, 1),
+        ),
+        shown=columns(SHOWN_COLUMNS, (0, 1, 1.0)),
         counts={"offered": 3, "admitted": 2, "completed": 0, "refused": 1, "unfinished": 2},
     )

@@ -122,7 +122,7 @@ def on_links(draw: st.DrawFn, built: CompiledSystem) -> CompiledSystem:
 
 
 def assert_same(one: Run, other: Run) -> None:
-    for name in ("requests", "steps", "residences", "transfers", "in_system"):
+    for name in ("requests", "steps", "residences", "transfers", "in_system", "visits", "shown"):
         mine, theirs = getattr(one, name), getattr(other, name)
         assert mine.keys() == theirs.keys()
         for column in mine:
