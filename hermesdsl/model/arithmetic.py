@@ -34,9 +34,16 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float | Quantity) and not isinstance(value, bool)
 
 
+def _varies(value: Any) -> bool:
+    """True for what differs from request to request: a formula, or something drawn."""
+    return isinstance(value, Formula) or (
+        isinstance(value, ComputedValue) and value.family == "distribution"
+    )
+
+
 def apply(op: str, left: Any, right: Any) -> Any:
     """`left op right`; raises UnitError, TypeError, ZeroDivisionError, OverflowError."""
-    if isinstance(left, Formula) or isinstance(right, Formula):
+    if _varies(left) or _varies(right):
         return _formula(op, left, right)
     if op == "+" and isinstance(left, list) and isinstance(right, list):
         return left + right
@@ -55,7 +62,7 @@ def unary(op: str, value: Any) -> Any:
         if not isinstance(value, bool):
             raise TypeError(f"`not` takes true or false, not {kind_of(value)}")
         return not value
-    if isinstance(value, Formula):
+    if _varies(value):
         return value if op == "+" else _formula("*", -1, value)
     if not is_number(value):
         raise TypeError(f"`{op}` takes a number, not {kind_of(value)}")
@@ -112,6 +119,10 @@ def common_dimension(left: Any, right: Any) -> Dimension:
 def _dimension(value: Any) -> Dimension:
     if isinstance(value, Formula):
         return value.dimension
+    if _varies(value):
+        # Shapes are numbers; what is left has the dimension of what is drawn.
+        sizes = (q.dimension_of(arg) for arg in value.args.values() if is_number(arg))
+        return next((size for size in sizes if any(size)), d.NUMBER)
     if not is_number(value):
         raise TypeError(f"a formula takes numbers and quantities, not {kind_of(value)}")
     return q.dimension_of(value)

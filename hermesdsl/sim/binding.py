@@ -120,7 +120,7 @@ class Binder:
         fetch = Fetch(
             onward, stage, reader.pool, tuple(sorted(reader.members)), reader.router, reader.model
         )
-        fetch.columns = (self._column(stage),)
+        fetch.columns = (self.column(stage),)
         fetch.affine = reader.affine
         fetch.fixed = reader.fixed
         if scene.member is not None:
@@ -158,13 +158,13 @@ class Binder:
         visit.fixed = fixed
         if stage.type_name not in LLM_STAGES:
             visit.judges = True
-            visit.columns = (self._column(stage),)
+            visit.columns = (self.column(stage),)
             visit.leaves = self._leaves(stage, path)
             return visit
         writes = also or (stage if stage.type_name != "Prefill" else None)
         if writes is not None:
             self._produces(visit, writes, scene)
-        visit.columns = tuple(self._column(s) for s in (stage, also) if s is not None)
+        visit.columns = tuple(self.column(s) for s in (stage, also) if s is not None)
         source = stage.options.get("prefill")
         if isinstance(source, str) and self._members(source) != self._members(str(stage.pool)):
             reading = self._engine_visit(stage, source, client, scene, Onward((visit,)))
@@ -232,7 +232,7 @@ class Binder:
             onward, stage, pool, self._members(pool), self._routers.of_pool(pool), seconds, costs
         )
         visit.fixed = fixed
-        visit.columns = (self._column(stage),)
+        visit.columns = (self.column(stage),)
         visit.leaves = self._leaves(stage, path)
         return self._mark(visit, scene)
 
@@ -244,7 +244,8 @@ class Binder:
     def _members(self, pool: str) -> tuple[int, ...]:
         return tuple(self._clients[path] for path in self.pools[pool].members)
 
-    def _column(self, stage: StageNode) -> int:
+    def column(self, stage: StageNode) -> int:
+        """The number that visits of a stage are recorded by."""
         if stage.path not in self._columns:
             self._columns[stage.path] = len(self.plan.stages)
             self.plan.stages.append(stage.path)

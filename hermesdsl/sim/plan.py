@@ -27,9 +27,12 @@ ENDS = ("input", "output", "refused")
 
 
 def stages_of(graph: PipelineGraph) -> list[StageNode]:
-    """The stages of a pipeline, those of its sub-pipelines in their places."""
+    """The stages of a pipeline, first those before others, those of sub-pipelines in their places.
+
+    What comes in no order goes by name, not by declaration.
+    """
     found: list[StageNode] = []
-    for path in nx.topological_sort(graph):
+    for path in nx.lexicographical_topological_sort(graph):
         stage: StageNode | None = graph.nodes[path].get("stage")
         if stage is not None:
             found.extend([stage] if stage.inner is None else stages_of(stage.inner))
@@ -81,6 +84,8 @@ class Planner:
     def add(self, name: str) -> None:
         """Plan one pipeline that requests enter."""
         graph = self._pipelines[name]
+        for stage in stages_of(graph):
+            self._binder.column(stage)
         output = self._binder.add(End(True))
         scene = Scene(options=graph.graph.get("options", {}))
         self.plan.entries[name] = self._graph(graph, scene, Onward((output,)))
