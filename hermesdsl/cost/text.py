@@ -12,15 +12,25 @@ from math import ceil
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from hermesdsl.cost.types import Floats, Ints, Use
-
 from hermesdsl.cost.device import worker_cores
 from hermesdsl.graph.types import Client, StageNode
 
+if TYPE_CHECKING:
+    from hermesdsl.cost.types import Floats, Ints, Use
+
+
+class OnCores:
+    """Base of costs of work that takes processor cores and nothing else."""
+
+    def use(self, requests: Ints, seconds: Floats, share: Floats) -> Use:
+        """A core at work counts as computing at its full rate: as much as it is of the client."""
+        from hermesdsl.cost.use import cores_use
+
+        return cores_use(share)
+
 
 @dataclass(frozen=True)
-class TextCost:
+class TextCost(OnCores):
     """`ServiceCost` of a stage on text: `per_request` + `per_token` seconds on one core.
 
     The requests of a batch are dealt out to whole `cores`, one request to one core; a server
@@ -37,12 +47,6 @@ class TextCost:
             return 0.0
         one = self.per_request + self.per_token * tokens / requests
         return one * ceil(requests / max(int(self.cores), 1)) / min(self.cores, 1.0)
-
-    def use(self, requests: Ints, seconds: Floats, share: Floats) -> Use:
-        """A core at work counts as computing at its full rate: as much as it is of the client."""
-        from hermesdsl.cost.use import cores_use
-
-        return cores_use(share)
 
 
 #: Per stage type: (seconds per token, seconds per request) on one server core.
