@@ -118,6 +118,7 @@ def _check_costs(compiled: CompiledSystem, tree: Tree, sink: Sink) -> None:
 
     from hermesdsl.cost import diagnose
     from hermesdsl.cost.services import problems_of_services
+    from hermesdsl.cost.sharing import problems_of_sharing
     from hermesdsl.model.explain import instance_at
     from hermesdsl.model.resolve import place_of
 
@@ -133,8 +134,9 @@ def _check_costs(compiled: CompiledSystem, tree: Tree, sink: Sink) -> None:
         span = place_of(instance) if instance is not None else None
         for diagnostic in diagnose(client):
             sink.add(replace(diagnostic, span=diagnostic.span or span))
-    for stage, diagnostic in problems_of_services(compiled):
-        instance = instance_at(tree, stage) or instance_at(tree, f"{stage}[0]")
+    others = (*problems_of_sharing(compiled.placement), *problems_of_services(compiled))
+    for path, diagnostic in others:
+        instance = instance_at(tree, path) or instance_at(tree, f"{path}[0]")
         span = place_of(instance) if instance is not None else None
         sink.add(replace(diagnostic, span=diagnostic.span or span))
 

@@ -116,7 +116,12 @@ MODEL = Kind(
 )  # fmt: skip
 
 _SHARING = (
-    Property("share", BoolType(), "Its devices may serve another client too.", False),
+    Property(
+        "share",
+        BoolType(),
+        "Its devices may serve another client too; engines take turns, a step each.",
+        False,
+    ),
     Property("spare", BoolType(), "Devices may be left over.", False),
     Property("span", BoolType(), "A group may cross nodes.", False),
 )

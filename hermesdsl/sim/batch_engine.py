@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hermesdsl.cost.types import ServiceCost
 from hermesdsl.sim.kernel import DELIVERY, WAKE, Kernel
 from hermesdsl.sim.record import Recorder
+from hermesdsl.sim.turns import Turn, Turns
 from hermesdsl.sim.worker_pool import Served, ServerRank
 
 if TYPE_CHECKING:
@@ -32,13 +33,13 @@ class BatchEngine:
 
     An idle engine begins once `max_batch` requests or `max_tokens` tokens wait, or the first of
     them has waited `max_wait` seconds; a batch takes requests in order of rank up to these limits,
-    at least one. What comes at one instant can share a batch.
+    at least one. What comes at one instant can share a batch. On devices that others use too it
+    takes turns with them, a pass at a time, and takes what waits when its turn has come.
     """
 
-    __slots__ = ("_batch", "_due", "_gone", "_kernel", "_max_batch", "_max_tokens", "_max_wait",
-                 "_queue", "_rank", "_recorder", "_served", "_tokens", "_turns", "index",
-        "key",
-                 "path")  # fmt: skip
+    __slots__ = ("_asked", "_batch", "_due", "_gone", "_kernel", "_max_batch", "_max_tokens",
+                 "_max_wait", "_number", "_queue", "_rank", "_recorder", "_served", "_tokens",
+                 "_turn", "_turns", "index", "key", "path")  # fmt: skip
 
     def __init__(
         self,
@@ -67,15 +68,25 @@ class BatchEngine:
         self._queue: list[tuple[tuple[float, ...], int, Job]] = []
         self._gone = 0
         self._tokens = 0
-        self._turns = 0
+        self._number = 0
         self._batch: list[Job] = []
         #: When a look at the queue is planned for; -1 for never.
         self._due = -1.0
+        #: Its claim to devices that it shares with others, None if they are its own; whether it
+        #: waits for them.
+        self._turns: Turns | None = None
+        self._turn: Turn | None = None
+        self._asked = False
+
+    def share(self, turns: Turns, devices: tuple[str, ...]) -> None:
+        """Take turns with others on `devices`; to be said before the run."""
+        self._turns = turns
+        self._turn = Turn(self.key, devices, self._go, lambda _now: None)
 
     def submit(self, job: Job, now: float) -> bool:
         """Let a thread wait for its batch."""
-        self._turns += 1
-        heappush(self._queue, (self._rank(job.thread, 0.0), self._turns, job))
+        self._number += 1
+        heappush(self._queue, (self._rank(job.thread, 0.0), self._number, job))
         self._tokens += job.tokens
         if not self._batch:
             self._look_at(now if self._full() else max(self._latest(), now))
@@ -108,13 +119,30 @@ class BatchEngine:
         if now != self._due:
             return
         self._due = -1.0
-        if self._batch or not self.waiting():
+        if self._batch or self._asked or not self.waiting():
             return
         latest = self._latest()
-        if self._full() or latest <= now:
+        if not self._full() and latest > now:
+            self._look_at(latest)
+        elif self._turns is None:
             self._begin(now)
         else:
-            self._look_at(latest)
+            assert self._turn is not None
+            self._asked = True
+            self._turns.ask(self._turn, now)
+
+    def _go(self, now: float) -> None:
+        """The devices are its own; whoever waited may have gone meanwhile."""
+        self._asked = False
+        if self.waiting():
+            self._begin(now)
+        else:
+            self._give_back(now)
+
+    def _give_back(self, now: float) -> None:
+        if self._turns is not None:
+            assert self._turn is not None
+            self._turns.free(self._turn, now)
 
     def _begin(self, now: float) -> None:
         tokens = 0
@@ -138,6 +166,7 @@ class BatchEngine:
 
     def _end(self, now: float, _: int) -> None:
         batch, self._batch = self._batch, []
+        self._give_back(now)
         for job in batch:
             if not job.thread.over:
                 self._served(job.thread, now)

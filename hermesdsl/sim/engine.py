@@ -27,6 +27,7 @@ from hermesdsl.sim.kv import Hold, KvBlocks
 from hermesdsl.sim.order import SWAPPED, Rank
 from hermesdsl.sim.record import Recorder
 from hermesdsl.sim.residents import Residents
+from hermesdsl.sim.turns import Turn, Turns
 
 if TYPE_CHECKING:
     from hermesdsl.graph.types import Client
@@ -60,8 +61,8 @@ class Engine(Residents):
 
     __slots__ = (
         "_fetch", "_interrupted", "_leave", "_limit", "_parked", "_poked", "_reading", "_run",
-        "_run_start", "_state", "_step_decodes", "_step_start", "_version", "batching", "cost",
-        "idle_since", "key", "path", "prompts_done", "read", "stale",
+        "_run_start", "_state", "_step_decodes", "_step_start", "_turn", "_turns", "_version",
+        "batching", "cost", "idle_since", "key", "path", "prompts_done", "read", "stale",
     )  # fmt: skip
 
     def __init__(
@@ -102,6 +103,9 @@ class Engine(Residents):
         self._step_decodes = False
         #: What was put together waits until KV is copied out; something came meanwhile.
         self._parked = False
+        #: Its claim to devices that it shares with others; None if they are its own.
+        self._turns: Turns | None = None
+        self._turn: Turn | None = None
         self._poked = False
         self._run = DecodeRun((), 1, 0.0)
         self._run_start = 0.0
@@ -227,6 +231,9 @@ class Engine(Residents):
 
     def _next(self, now: float) -> None:
         """Begin the next step or run, or fall idle."""
+        if self._turns is not None:
+            assert self._turn is not None
+            self._turns.free(self._turn, now)
         if self._cancelled:
             self._take_out()
         if self._ready:
@@ -247,10 +254,28 @@ class Engine(Residents):
         self._poked = False
         self._parked = self.host is not None and self.host.storing
         if not self._parked:
+            self._take_turn(now)
+
+    def share(self, turns: Turns, devices: tuple[str, ...]) -> None:
+        """Take turns with others on `devices`; to be said before the run."""
+        self._turns = turns
+        self._turn = Turn(self.key, devices, self._go, self._hurry)
+
+    def _take_turn(self, now: float) -> None:
+        """Nothing is copied out any more: begin, or wait for devices that others use."""
+        if self._turns is None:
             self._go(now)
+        else:
+            assert self._turn is not None
+            self._turns.ask(self._turn, now)
+
+    def _hurry(self, now: float) -> None:
+        """Others wait for the devices: let them have them after this step."""
+        if self._state == _RUNNING:
+            self._interrupt(nextafter(now, inf))
 
     def _go(self, now: float) -> None:
-        """Begin what was put together, now that nothing is copied out any more."""
+        """Begin what was put together."""
         for sequence in self._begun:
             sequence.start = now
         self._begun.clear()
@@ -371,7 +396,7 @@ class Engine(Residents):
         """All that was to be copied out is out: a step that waits for it begins."""
         if self._parked:
             self._parked = False
-            self._go(now)
+            self._take_turn(now)
 
     def _swapped_in(self, now: float, key: int) -> None:
         sequence = next(s for s in self._incoming if s.swapped and _key(s) == key)

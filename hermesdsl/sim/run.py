@@ -36,6 +36,7 @@ from hermesdsl.sim.servers import server
 from hermesdsl.sim.supported import raise_unless_supported
 from hermesdsl.sim.swap import host_memories, swaps
 from hermesdsl.sim.transfer import Transfers
+from hermesdsl.sim.turns import Turns
 from hermesdsl.sim.writing import records
 
 _NO_SERVICES: Mapping[tuple[str, str], ServiceCost] = MappingProxyType({})
@@ -167,6 +168,30 @@ def _make_clients(
             if isinstance(made, BatchEngine):
                 made.key = by_name[path]
             interpreter.servers[place] = made
+    _share_devices(system, index, interpreter, kernel)
+
+
+def _share_devices(
+    system: CompiledSystem, index: Mapping[str, int], interpreter: Interpreter, kernel: Kernel
+) -> None:
+    """Engines of either sort on one device take turns there, if both are in use."""
+    users: dict[str, list[str]] = {}
+    for path in index:
+        client: Client = system.placement.nodes[path]["client"]
+        if client.type_name in ("LlmEngine", "BatchEngine") and client.group is not None:
+            for device in client.group.devices:
+                users.setdefault(device, []).append(path)
+    turns = Turns(kernel)
+    shared: dict[str, list[str]] = {}
+    for device, paths in users.items():
+        if len(paths) > 1:
+            for path in paths:
+                shared.setdefault(path, []).append(device)
+    for path, devices in shared.items():
+        place = index[path]
+        sharing = interpreter.engines.get(place) or interpreter.servers[place]
+        assert isinstance(sharing, Engine | BatchEngine)
+        sharing.share(turns, tuple(devices))
 
 
 def _swapping(system: CompiledSystem, paths: Iterable[str]) -> dict[str, tuple[Client, int]]:
