@@ -55,14 +55,16 @@ class Engine(Residents):
     that has got all it came for, its KV already freed unless it says ``keeps`` (then `keep` makes a
     `Hold` of it, and `release` frees that; `dropped` is told of one that is gone for good); `fetch`
     with one whose KV at another engine has been given blocks here and must now be moved (then
-    `deliver` hands it in). `texts` name blocks for ``prefix_cache = true``. `kv_tokens`: room for
-    KV, if it is less than the cost model's because something else is in that memory.
+    `deliver` hands it in). `starved` is told (engine, seconds) when the engine falls idle while
+    somebody waits, and when what it keeps changes then. `texts` name blocks for
+    ``prefix_cache = true``. `kv_tokens`: room for KV, if it is less than the cost model's because
+    something else is in that memory.
     """
 
     __slots__ = (
         "_fetch", "_interrupted", "_leave", "_limit", "_parked", "_poked", "_reading", "_run",
-        "_run_start", "_state", "_step_decodes", "_step_start", "_turn", "_turns", "_version",
-        "batching", "cost", "idle_since", "key", "path", "prompts_done", "read", "stale",
+        "_run_start", "_starved", "_state", "_step_decodes", "_step_start", "_turn", "_turns",
+        "_version", "batching", "cost", "key", "path", "prompts_done", "read",
     )  # fmt: skip
 
     def __init__(
@@ -78,6 +80,7 @@ class Engine(Residents):
         leave: Notice,
         fetch: Notice,
         dropped: Callable[[Hold], None] | None = None,
+        starved: Callable[[Engine, float], None] | None = None,
         host: HostMemory | None = None,
         texts: Identities | None = None,
         kv_tokens: int | None = None,
@@ -98,6 +101,7 @@ class Engine(Residents):
         self._reading = reading
         self._leave = leave
         self._fetch = fetch
+        self._starved = starved
         self._state = _IDLE
         self._step_start = 0.0
         self._step_decodes = False
@@ -112,9 +116,6 @@ class Engine(Residents):
         self._limit = 0
         self._interrupted = False
         self._version = 0
-        #: Events of run ends that were planned and will not be; when it last fell idle.
-        self.stale = 0
-        self.idle_since = 0.0
 
     # --- from outside -----------------------------------------------------------------------------
 
@@ -173,9 +174,16 @@ class Engine(Residents):
         """Drop one reference to kept KV; without any, its blocks are free."""
         if self.kv.drop(hold):
             self._given_back(now)
+        else:
+            self._tell_starved(now)
+
+    @property
+    def starved(self) -> bool:
+        """True if nothing runs or is on its way here though somebody waits."""
+        return self._state == _IDLE and bool(self.waiting) and not self._incoming
 
     def give_up(self, now: float) -> bool:
-        """Free KV for whoever waits, when nothing else can happen; False if there is none.
+        """Free KV for whoever waits, when nobody else will; False if there is none.
 
         The kept KV that came last and that nothing lies on; else whoever came last of those that
         wait with KV below them lets go of it.
@@ -186,6 +194,10 @@ class Engine(Residents):
             return False
         self._poke(now, nextafter(now, inf))
         return True
+
+    def _tell_starved(self, now: float) -> None:
+        if self._starved is not None and self.starved:
+            self._starved(self, now)
 
     def _given_back(self, now: float) -> None:
         if self._state == _RUNNING:
@@ -247,7 +259,7 @@ class Engine(Residents):
         self._slices = slices
         if not slices and not self.decoding.count:
             self._state = _IDLE
-            self.idle_since = now
+            self._tell_starved(now)
             return
         self._state = _STEPPING
         self._step_decodes = decodes
@@ -425,9 +437,7 @@ class Engine(Residents):
         self._kernel.at(end, STEP, self.key, self._end_run, self._version)
 
     def _end_run(self, now: float, version: int) -> None:
-        if version != self._version:
-            self.stale -= 1
-        else:
+        if version == self._version:
             self._advance(self._limit)
             self._record_run(self._limit, now)
             self._end_sequences(self.decoding.finished(), now)
@@ -438,7 +448,6 @@ class Engine(Residents):
         if not self._interrupted:
             steps = self.decoding.horizon(self.kv.free)
             if steps > self._limit:
-                self.stale += 1
                 self._end_run_after(steps)
 
     def _interrupt(self, earliest: float) -> None:
@@ -448,7 +457,6 @@ class Engine(Residents):
         if limit > 1:
             steps = first_step_at(self._run, earliest, self._run_start, limit)
             if steps < limit:
-                self.stale += 1
                 self._end_run_after(steps)
 
     def _settle_run(self, until: float) -> None:

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from hermesdsl.sim import ledger
 from hermesdsl.sim.batch_engine import BatchEngine, Job
 from hermesdsl.sim.branch import Onward
+from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.fetching import Fetching
 from hermesdsl.sim.kernel import ARRIVAL, DELIVERY, Kernel
 from hermesdsl.sim.load import Offered
@@ -66,10 +67,6 @@ class Interpreter(Fetching):
         self._network = network
         self.entries: list[Onward] = []
         self._progress = progress
-        #: Until when KV of a thread waits for the stage that it is in, where that has a limit.
-        self._deadlines: dict[int, float] = {}
-        #: When a thread last went on.
-        self._walked = 0.0
         #: The thread that a request left behind, where another follows it.
         self._histories: dict[int, Thread] = {}
 
@@ -79,24 +76,12 @@ class Interpreter(Fetching):
             self._kernel.at(self._offered.arrivals[0], ARRIVAL, 0, self._arrive, 0)
 
     def run(self, until: float) -> None:
-        """Process events up to time `until`.
+        """Process events up to time `until`."""
+        self._kernel.run(until)
 
-        When nothing can happen any more though requests wait for KV memory, KV that is kept for
-        later stages is given up, the latest first, one client after the other, by their names.
-        """
-        engines = sorted(self.engines.values(), key=lambda engine: engine.key)
-        while True:
-            self._kernel.run(until)
-            stale = self._network.stale + sum(engine.stale for engine in engines)
-            if self._kernel.pending > stale:
-                return
-            # The clock may stand later: at the end of a run that was planned and ended before.
-            now = max((engine.idle_since for engine in engines), default=0.0)
-            now = max(now, self._walked)
-            stuck = [engine for engine in engines if engine.waiting]
-            others = engines if stuck else []
-            if not any(engine.give_up(now) for engine in (*stuck, *others)):
-                return
+    def starved(self, engine: Engine, now: float) -> None:
+        """An engine is idle while somebody waits there: KV must be given up if nobody frees it."""
+        self._liveness.starved(engine, now)
 
     def settle(self, until: float) -> None:
         """Count what was done by `until`, when the run is cut there."""
@@ -152,7 +137,6 @@ class Interpreter(Fetching):
 
     def _go(self, thread: Thread, onward: Onward, turn: int, now: float) -> None:
         """Walk on until something takes time."""
-        self._walked = now
         if self._deadlines:
             self._leave_stage(thread)
         while True:

@@ -65,7 +65,8 @@ def merge(batches: Sequence[RequestBatch], duration: float | None) -> Offered:
     """One stream of what arrives before `duration` seconds.
 
     Raises `SpecError` (HMS601) if a batch has columns of different lengths, lengths below one
-    token, or arrivals that are negative, not finite or not sorted.
+    token, arrivals that are negative, not finite or not sorted, or turns of a conversation that
+    begin with different texts.
     """
     problems = [error("HMS601", text) for batch in batches for text in _problems(batch)]
     if problems:
@@ -167,6 +168,15 @@ def _problems(batch: RequestBatch) -> list[str]:
         found.append(f"workload `{name}`: arrivals are not in order")
     if (batch.after >= np.arange(len(batch))).any() or (batch.arrival[~alone] < np.inf).any():
         found.append(f"workload `{name}`: a request that follows comes before what it follows")
+    elif batch.grows:
+        # Their text is that of the turn before, continued: it has one beginning.
+        later = np.flatnonzero(~alone)
+        for column in (batch.prefix, batch.prefix_tokens):
+            other = later[column[later] != column[batch.after[later]]]
+            if len(other):
+                text = f"request {other[0]} continues one that has another prefix"
+                found.append(f"workload `{name}`: {text}")
+                break
     for what, column in (("prompt", batch.prompt), ("output", batch.output)):
         if (column < 1).any():
             row = int(np.argmax(column < 1))

@@ -10,6 +10,7 @@ from hermesdsl.sim import ledger
 from hermesdsl.sim.branch import Onward
 from hermesdsl.sim.fork import Gather
 from hermesdsl.sim.kernel import Kernel
+from hermesdsl.sim.liveness import Liveness
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.nodes import Node, ReplicaEnd, Replicas, Wait
 from hermesdsl.sim.record import Recorder
@@ -33,6 +34,9 @@ class Partings(EngineVisits):
         super().__init__(offered, kernel, recorder, load, transfers)
         self.servers: dict[int, Server] = {}
         self._keys = len(offered)
+        #: Until when KV of a thread waits for the stage that it is in, where that has a limit.
+        self._deadlines: dict[int, float] = {}
+        self._liveness = Liveness(self.engines, self._live, self._deadlines, kernel)
 
     def _child(self, thread: Thread, scope: Scope) -> Thread:
         self._keys += 1
@@ -84,6 +88,7 @@ class Partings(EngineVisits):
         arrived = scope.arrived.setdefault(node, [])
         if len(arrived) + 1 < node.count_in:
             arrived.append(thread)
+            self._stand(thread, now)
             return None
         del scope.arrived[node]
         ledger.merge(thread, arrived)
@@ -122,6 +127,7 @@ class Partings(EngineVisits):
         node.count(thread)
         turn = node.turn(thread)
         thread.node = node
+        self._stand(thread, now)
         gather = thread.gather = Gather(thread, node.join, turn, [], [])
         self._sample(thread, len(node.entries))
         children = []
@@ -146,6 +152,7 @@ class Partings(EngineVisits):
         first = gather.turn * len(gather.scopes)
         chosen = gather.result(lambda index: replicas.scores(request, first + index))
         if chosen is None:
+            self._stand(thread, now)
             return
         parent = gather.parent
         ledger.outcome(parent, *chosen, self._part())
@@ -160,8 +167,13 @@ class Partings(EngineVisits):
         for other in gather.scopes:
             for loser in list(other.threads):
                 self._cancel(loser, now)
-        parent.gather = None
+        parent.gather, parent.waits = None, False
         self._go(parent, replicas.onward, gather.turn, now)
+
+    def _stand(self, thread: Thread, now: float) -> None:
+        """A thread waits for others of its request from now on."""
+        thread.waits = True
+        self._liveness.look(now)
 
     # --- threads that are over -----------------------------------------------------------------
 

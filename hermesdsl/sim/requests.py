@@ -78,8 +78,8 @@ class RequestBatch:
     seconds after that one has finished. `after` < r always. `turn` within the session, from 1.
     `grows`: what earlier turns of a session appended and produced precedes the prompt of a later
     one. `prefix`: identity of a text in front of everything, shared by equal numbers within the
-    workload, of `prefix_tokens` tokens; -1 and 0 for none. `blocks`: a trace's own block ids of
-    the whole prompt. Columns left out are those of plain requests.
+    workload, of `prefix_tokens` tokens; -1 and 0 for none. A session that grows has one. `blocks`:
+    a trace's own block ids of the whole prompt. Columns left out are those of plain requests.
     """
 
     workload: str

@@ -1,7 +1,7 @@
 """The sequences at one engine: who waits, whose KV is under way, who decodes, who has to give way.
 
-Decides who is admitted and who is preempted, block by block; `sim.engine` adds when. Knows no
-step, cost, pipeline or other engine.
+Decides who is admitted and who is preempted, block by block; `sim.engine` adds when, and
+`sim.liveness` says why that lets everybody through. Knows no step, cost, pipeline or other engine.
 """
 
 from __future__ import annotations

@@ -160,7 +160,8 @@ def _make_clients(
                 place, client, costs[path], kernel, recorder,
                 rank=ORDERS[str(client.options.get("order", "fcfs"))](order),
                 reading=interpreter.reading, leave=interpreter.leave, fetch=interpreter.fetch,
-                dropped=interpreter.dropped, host=hosts.get(path), texts=texts,
+                dropped=interpreter.dropped, starved=interpreter.starved,
+                host=hosts.get(path), texts=texts,
             )  # fmt: skip
             interpreter.engines[place].key = by_name[path]
         else:

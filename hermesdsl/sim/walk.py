@@ -39,7 +39,8 @@ class Thread:
 
     While forked: the `scope` it belongs to; `parts`: what it added to the context since the fork,
     as part number → (tokens, documents), on top of `base`; `rows`: its visits, kept back until it
-    is known whether they matter; `gather`: the replicas it waits for; `over`: cancelled.
+    is known whether they matter; `gather`: the replicas it waits for; `over`: cancelled;
+    `waits`: for other threads of the request, at a join or while replicas run.
     `breaks`: from where on its text is not the request's own, see `sim.identity`.
     """
 
@@ -48,7 +49,7 @@ class Thread:
         "enter", "fetching", "gather", "holds", "key", "model", "moved", "node", "opened", "over",
         "owed", "parts",
         "primed", "produces", "request", "rows", "scope", "secret", "sequence", "start", "text",
-        "verdict", "withheld",
+        "verdict", "waits", "withheld",
     )  # fmt: skip
 
     def __init__(self, request: int, key: int, context: int) -> None:
@@ -82,6 +83,7 @@ class Thread:
         self.base = (0, 0)
         self.rows: list[tuple[float, ...]] | None = None
         self.gather: Gather | None = None
+        self.waits = False
         self.over = False
         self.breaks: Breaks = ()
 
