@@ -87,13 +87,15 @@ def compile(
     set: Mapping[str, str] | None = None,
     path: Sequence[str] = (),
     case: str | None = None,
+    point: Mapping[str, str] | None = None,
 ) -> System:
     """Compiles a ``.hms`` file, or a specification given as text.
 
     A `str` with a line break or brace is text; everything else is a path. `set` maps paths of
     the language to source text of values (``{"rack.nodes": "2"}``); `path` lists further folders
-    that imports may be read from; `case` applies a named variant. Raises `SpecError` with every
-    diagnostic of the first stage that failed. Reading runs no code and opens no socket.
+    that imports may be read from; `case` applies a named variant; `point` are values of a sweep,
+    like those of `set`, which beat them. Raises `SpecError` with every diagnostic of the first
+    stage that failed. Reading runs no code and opens no socket.
     """
     from hermesdsl.graph.lowering import lower
     from hermesdsl.model.elaborate import elaborate
@@ -101,7 +103,8 @@ def compile(
     sink = Sink()
     text = spec if isinstance(spec, str) and ("\n" in spec or "{" in spec) else None
     name = "<text>" if text is not None else str(spec)
-    tree = elaborate(name, sink=sink, text=text, settings=set, folders=path, case=case)
+    tree = elaborate(name, sink=sink, text=text, settings=set, folders=path, case=case,
+                     point=point)  # fmt: skip
     sink.raise_if_failed()
     assert tree is not None
     compiled = lower(tree, sink)
