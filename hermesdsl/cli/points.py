@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from hermesdsl.explore import Sweep
     from hermesdsl.explore.estimate import Estimate
 
-#: Rows printed at most; the files hold all.
-_ROWS = 40
+#: Rows, and reasons of points left out, printed at most; the files hold all.
+_ROWS, _REASONS = 40, 5
 #: Shown where an experiment names no metric at all.
 _USUAL = ("p99(ttft)", "p99(tpot)", "output_throughput")
 
@@ -56,7 +56,7 @@ def blocks(found: Sweep, spec: str) -> Iterator[RenderableType]:
     if experiment.minimize is not None or experiment.maximize is not None:
         yield ""
         yield _answer(found, shown)
-    if found.points:
+    if _ordered(found):
         yield ""
         yield _rows(found, shown)
     if experiment.requirements:
@@ -73,8 +73,11 @@ def notes(found: Sweep) -> Iterator[str]:
         yield f"{found.resumed:,} {runs} there already"
     for status in ("skipped", "failed"):
         reasons = Counter(each.reason for each in found.points if each.status == status)
-        for reason, count in reasons.items():
+        for reason, count in reasons.most_common(_REASONS):
             yield f"{_points(count)} {status}: {reason}"
+        if len(reasons) > _REASONS:
+            rest = sum(reasons.values()) - sum(n for _, n in reasons.most_common(_REASONS))
+            yield f"{_points(rest)} {status} for other reasons"
     for name, width, difference in unsettled(found.experiment, found.points):
         column = _scaled(found.experiment, name, [width])
         yield (
@@ -82,8 +85,8 @@ def notes(found: Sweep) -> Iterator[str]:
             f"{column.unit} wide, and the points differ by "
             f"{figures.rate(difference / column.scale)} {column.unit}: more seeds would tell"
         )
-    if len(found.points) > _ROWS:
-        yield f"{_ROWS} of {len(found.points):,} points shown"
+    if len(_ordered(found)) > _ROWS:
+        yield f"{_ROWS} of {_points(len(_ordered(found)))} shown; `--out` stores all"
 
 
 def _points(count: int) -> str:
@@ -170,17 +173,18 @@ def _rows(found: Sweep, shown: Sequence[_Shown]) -> Table:
 
 
 def _ordered(found: Sweep) -> list[Outcome]:
-    """As they are; with an objective, those that meet the goals first, the best of them first."""
+    """Those that ran or failed; with an objective those that meet the goals first, best first."""
     experiment = found.experiment
+    tried = [each for each in found.points if each.status != "skipped"]
     if experiment.minimize is None and experiment.maximize is None:
-        return list(found.points)
+        return tried
     sign = 1.0 if experiment.minimize is not None else -1.0
 
     def rank(each: Outcome) -> tuple[bool, bool, float]:
         value = objective(experiment, each)
         return not each.met, each.status != "done", 0.0 if value is None else sign * value
 
-    return sorted(found.points, key=rank)
+    return sorted(tried, key=rank)
 
 
 def _met(each: Outcome) -> str:

@@ -72,6 +72,9 @@ def pinned(
     found = []
     for axis in axes:
         kept = [i for i, target in enumerate(axis.targets) if target not in fixed]
+        if len(kept) == len(axis.targets):
+            found.append(axis)
+            continue
         if not kept:
             continue
         rows: dict[tuple[str, ...], tuple[float | str, ...]] = {}
