@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from hermesdsl.explore.estimate import Estimate, estimate
 from hermesdsl.explore.job import DONE, FAILED, SKIPPED, Row, named, plain, written
-from hermesdsl.explore.points import CASE, Point
+from hermesdsl.explore.points import CASE, Point, aim
 from hermesdsl.graph.types import Experiment, Metric, Requirement
 from hermesdsl.results.slo import decide
 
@@ -115,8 +115,7 @@ def objective(experiment: Experiment, each: Outcome) -> float | None:
     if experiment.objective is not None:
         found = each.metrics.get(written(plain(experiment.objective)))
         return None if found is None else found.mean
-    aim = experiment.minimize or experiment.maximize or ""
-    value = each.point.values.get(" ".join(aim.split()))
+    value = each.point.values.get(aim(experiment) or "")
     return value if isinstance(value, float) else None
 
 

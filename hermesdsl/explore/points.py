@@ -112,8 +112,9 @@ def check(
 ) -> list[Diagnostic]:
     """Everything that keeps an experiment from being swept over `axes` (see `pinned`)."""
     return [
-        *_twice(axes), *_continuous(axes), *_too_many(axes, limit), *_strategy(experiment),
-        *_objective(experiment, axes), *_cases(experiment, axes, case),
+        *_twice(axes), *_continuous(experiment, axes), *_too_many(axes, limit),
+        *_strategy(experiment), *_objective(experiment, axes), *_bisected(experiment, axes),
+        *_cases(experiment, axes, case),
     ]  # fmt: skip
 
 
@@ -129,12 +130,14 @@ def _twice(axes: Sequence[SweepAxis]) -> Iterator[Diagnostic]:
             yield error("HMS602", f"`{', '.join(axis.targets)}` takes `{shown}` twice")
 
 
-def _continuous(axes: Sequence[SweepAxis]) -> Iterator[Diagnostic]:
+def _continuous(experiment: Experiment, axes: Sequence[SweepAxis]) -> Iterator[Diagnostic]:
     for axis in axes:
-        for (text, *_), (value, *_) in zip(axis.points, axis.values, strict=True):
-            if isinstance(value, str) and value.startswith("between("):
-                yield error("HMS602", f"`{axis.targets[0]}` has the domain `{text}`, which has no "
-                            "points", notes=["help: give values with `in […]`"])  # fmt: skip
+        if axis.between is not None and not (
+            bisects(experiment) and aim(experiment) in axis.targets
+        ):
+            text = axis.points[0][0]
+            yield error("HMS602", f"`{axis.targets[0]}` has the domain `{text}`, which has no "
+                        "points", notes=["help: give values with `in […]`"])  # fmt: skip
 
 
 def _too_many(axes: Sequence[SweepAxis], limit: int | None) -> Iterator[Diagnostic]:
@@ -145,7 +148,7 @@ def _too_many(axes: Sequence[SweepAxis], limit: int | None) -> Iterator[Diagnost
 
 
 def _strategy(experiment: Experiment) -> Iterator[Diagnostic]:
-    if experiment.strategy is not None and experiment.strategy.name != "grid":
+    if experiment.strategy is not None and experiment.strategy.name not in ("grid", "bisect"):
         name = experiment.name
         yield error("HMS506", f"`strategy = {experiment.strategy}` of `{name}` cannot be executed",
                     notes=[f"help: try every point with `--set {name}.strategy=grid`"])  # fmt: skip
@@ -156,19 +159,58 @@ def _objective(experiment: Experiment, axes: Sequence[SweepAxis]) -> Iterator[Di
         yield error("HMS506", "`minimize` beside `maximize` cannot be executed",
                     notes=["help: keep one, and make the other a `require`"])  # fmt: skip
         return
-    aim = experiment.minimize or experiment.maximize
-    if aim is None or experiment.objective is not None:
+    wanted = aim(experiment)
+    if wanted is None or experiment.objective is not None:
         return
     swept = {target: values for axis in axes
              for target, *values in zip(axis.targets, *axis.values, strict=True)}  # fmt: skip
-    aim = " ".join(aim.split())
-    if aim not in swept:
-        match = nearest(aim, swept)
+    if wanted not in swept:
+        match = nearest(wanted, swept)
         listed = f"help: swept are {', '.join(swept)}" if swept else "help: nothing is swept"
-        yield error("HMS604", f"`{aim}` is an objective but is not swept",
+        yield error("HMS604", f"`{wanted}` is an objective but is not swept",
                     notes=[f"help: did you mean `{match}`?" if match else listed])  # fmt: skip
-    elif any(isinstance(value, str) for value in swept[aim]):
-        yield error("HMS604", f"`{aim}` is an objective but takes words")
+    elif any(isinstance(v, str) for v in swept[wanted]) and not bisects(experiment):
+        yield error("HMS604", f"`{wanted}` is an objective but takes words")
+
+
+def aim(experiment: Experiment) -> str | None:
+    """What `minimize` or `maximize` names, as written."""
+    text = experiment.minimize or experiment.maximize
+    return None if text is None else " ".join(text.split())
+
+
+def bisects(experiment: Experiment) -> bool:
+    """Whether its strategy is to halve one value."""
+    return experiment.strategy is not None and experiment.strategy.name == "bisect"
+
+
+def _bisected(experiment: Experiment, axes: Sequence[SweepAxis]) -> Iterator[Diagnostic]:
+    """What `bisect` needs: one swept number that is made large or small, and goals to meet."""
+    if not bisects(experiment):
+        return
+    wanted, name = aim(experiment), experiment.name
+    if wanted is None or experiment.objective is not None:
+        note = "help: such as `maximize = load.rate`, with a `sweep` of it"
+        message = f"`strategy = bisect` of `{name}` looks for a swept value"
+        yield error("HMS602", message, notes=[note])
+        return
+    for axis in axes:
+        if wanted in axis.targets and len(axis.targets) > 1:
+            yield error(
+                "HMS602", f"`strategy = bisect` of `{name}` needs `{wanted}` swept by itself"
+            )
+        elif (
+            wanted in axis.targets
+            and axis.between is None
+            and any(isinstance(value, str) for (value,) in axis.values)
+        ):
+            yield error("HMS604", f"`{wanted}` is an objective but takes words")
+    if not experiment.requirements:
+        yield error("HMS602", f"`strategy = bisect` of `{name}` has no `require` to meet")
+    if any("case" in o.where for r in experiment.requirements for o in r.goal.operands
+           if isinstance(o, Metric)):  # fmt: skip
+        yield error("HMS506", f"`strategy = bisect` of `{name}` with a goal that compares cases "
+                    "cannot be executed")  # fmt: skip
 
 
 def _cases(

@@ -22,7 +22,8 @@ from hermesdsl.explore import table as tables
 from hermesdsl.explore.executors import Executor, Here
 from hermesdsl.explore.job import FAILED, Job, Row, Task, key
 from hermesdsl.explore.outcome import Outcome
-from hermesdsl.explore.points import Parameter
+from hermesdsl.explore.points import Parameter, Point
+from hermesdsl.explore.search import Search, search_of
 from hermesdsl.graph.types import Experiment
 
 if TYPE_CHECKING:
@@ -117,33 +118,87 @@ def explore(
         problems += [refused] if refused is not None else []
     if problems:
         raise SpecError(problems)
-    points = list(enumerate_.points(axes, limit))
-    tasks = list(_tasks(digest(system), job, points, experiment.seeds))
-    found = _earlier(folder, tasks) if resume and folder is not None else {}
-    resumed = len(found)
-    book = ledgers.Ledger(folder, resume=resume) if folder is not None else nullcontext()
+    earlier = _earlier(folder) if resume and folder is not None else {}
+    run = _Run(job, experiment, digest(system), executor or Here(), earlier, progress)
+    book = ledgers.Ledger(folder, resume=resume) if folder is not None else None
     interrupted = False
     try:
-        with book:
-            left = (task for task in tasks if task.key not in found)
-            with closing(_rows(executor or Here(), job, left)) as rows:
-                for row in rows:
-                    found[row["key"]] = row
-                    if isinstance(book, ledgers.Ledger):
-                        book.add(row)
-                    if progress is not None:
-                        progress(len(found), len(tasks))
+        with book or nullcontext():
+            run.all(search_of(experiment, axes, limit), book)
     except KeyboardInterrupt:
         interrupted = True
-    ended = outcomes.outcomes(points, found.values(), experiment, job.case)
-    parameters = enumerate_.parameters(axes)
+    return _summed(run, enumerate_.parameters(axes), interrupted, folder)
+
+
+def _summed(
+    run: _Run, parameters: tuple[Parameter, ...], interrupted: bool, folder: Path | None
+) -> Sweep:
+    """What was run, with its table written."""
+    ended = run.outcomes()
     files: list[str] = []
     if folder is not None:
-        files = [ledgers.NAME,
-                 *tables.write(folder, tables.columns(ended, parameters, experiment))]  # fmt: skip
+        table = tables.columns(ended, parameters, run.experiment)
+        files = [ledgers.NAME, *tables.write(folder, table)]
     return Sweep(
-        experiment, ended, parameters, len(points), resumed, interrupted, folder, tuple(files)
-    )
+        run.experiment, ended, parameters, len(run.points), run.resumed, interrupted, folder,
+        tuple(files),
+    )  # fmt: skip
+
+
+class _Run:
+    """Points as a search names them, and the rows that are there."""
+
+    def __init__(
+        self, job: Job, experiment: Experiment, digest: str, executor: Executor,
+        earlier: Mapping[str, Row], progress: Progress | None,
+    ) -> None:  # fmt: skip
+        self.experiment = experiment
+        self.points: list[Point] = []
+        self.resumed = 0
+        self._job, self._digest, self._executor = job, digest, executor
+        self._earlier, self._progress = earlier, progress
+        self._rows: dict[str, Row] = {}
+        self._total = 0
+
+    def all(self, search: Search, book: ledgers.Ledger | None) -> None:
+        """Run round after round; each row is stored in `book` as soon as it is there."""
+        while points := search.round(self._met):
+            self.points += points
+            tasks = [
+                Task(point, seed, key(self._digest, self._job, point, seed))
+                for point in points
+                for seed in dict.fromkeys(self.experiment.seeds)
+            ]
+            self._total += len(tasks)
+            with closing(_rows(self._executor, self._job, self._left(tasks))) as rows:
+                for row in rows:
+                    self._rows[row["key"]] = row
+                    if book is not None:
+                        book.add(row)
+                    if self._progress is not None:
+                        self._progress(len(self._rows), self._total)
+
+    def _left(self, tasks: Sequence[Task]) -> Iterator[Task]:
+        """Tasks that no earlier sweep has finished; the rows of the others are taken over."""
+        left = []
+        for task in tasks:
+            row = self._earlier.get(task.key)
+            if row is None:
+                left.append(task)
+            else:
+                self._rows[task.key] = {**row, "point": task.point.index}
+                self.resumed += 1
+        return iter(left)
+
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """Every point that has a row."""
+        rows = self._rows.values()
+        return outcomes.outcomes(self.points, rows, self.experiment, self._job.case)
+
+    def _met(self, point: Point) -> bool:
+        rows = [row for row in self._rows.values() if row["point"] == point.index]
+        (found,) = outcomes.outcomes([point], rows, self.experiment, self._job.case)
+        return found.met
 
 
 def _rows(executor: Executor, job: Job, tasks: Iterator[Task]) -> Generator[Row, None, None]:
@@ -152,23 +207,9 @@ def _rows(executor: Executor, job: Job, tasks: Iterator[Task]) -> Generator[Row,
         yield from executor.rows(job, chain([first], tasks))
 
 
-def _tasks(
-    digest: str, job: Job, points: Sequence[enumerate_.Point], seeds: Sequence[int]
-) -> Iterator[Task]:
-    for point in points:
-        for seed in dict.fromkeys(seeds):
-            yield Task(point, seed, key(digest, job, point, seed))
-
-
-def _earlier(folder: Path, tasks: Sequence[Task]) -> dict[str, Row]:
-    """Rows of an earlier sweep that are those of these tasks; a failed run is run again."""
-    wanted = {task.key: task for task in tasks}
-    found = {}
-    for row in ledgers.read(folder):
-        task = wanted.get(row["key"])
-        if task is not None and row.get("status") != FAILED:
-            found[task.key] = {**row, "point": task.point.index}
-    return found
+def _earlier(folder: Path) -> dict[str, Row]:
+    """Rows of an earlier sweep by key; a failed run is run again."""
+    return {row["key"]: row for row in ledgers.read(folder) if row.get("status") != FAILED}
 
 
 # --- what a result follows from ------------------------------------------------------------------

@@ -409,13 +409,15 @@ class SweepAxis:
     """``sweep``: points along one axis; each maps paths to source texts of values.
 
     `values` are the same as numbers in SI units or as words; `units` per target the unit that the
-    user wrote and its factor to SI (``("GB/s", 1e9)``; ``("", 1)`` without one).
+    user wrote and its factor to SI (``("GB/s", 1e9)``; ``("", 1)`` without one). `between`: the
+    ends of a domain without points, ints if only whole numbers are meant; it has a single text.
     """
 
     targets: tuple[str, ...]
     points: tuple[tuple[str, ...], ...]
     values: tuple[tuple[float | str, ...], ...] = ()
     units: tuple[tuple[str, float], ...] = ()
+    between: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

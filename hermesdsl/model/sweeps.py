@@ -99,6 +99,8 @@ class _Sweep:
             items = [_Value(e.span.text, e.span, e) for e in values.items]
         else:
             found = self.builder.evaluator.value(values, Context(self.scope))
+            if isinstance(found, Interval) and not self.statement.zipped:
+                return [_Value(source_text(found), values.span, None, found)]
             if not isinstance(found, list):
                 raise Fail(error("HMS602", f"a sweep goes over a list, not {kind_of(found)}",
                                  values.span))  # fmt: skip
@@ -134,12 +136,20 @@ class _Sweep:
         steps = target_steps(self.builder, target, self.scope)
         found: list[Any] = []
         for instance, name in outside.reached(self.builder, self.scope, steps):
-            found = [
-                outside.check_one(self.builder, instance, name, steps[-1].span, value.span,
-                                  value.expr, self.scope, value.value)
-                for value in values
-            ]  # fmt: skip
+            found = [self._taken(instance, name, steps[-1].span, value) for value in values]
         return found
+
+    def _taken(self, instance: Instance, name: str, path: Span, value: _Value) -> Any:
+        """A value as `name` takes it; of an interval both ends."""
+        if isinstance(value.value, Interval):
+            ends = [
+                outside.check_one(self.builder, instance, name, path, value.span, None,
+                                  self.scope, end)
+                for end in (value.value.low, value.value.high)
+            ]  # fmt: skip
+            return Interval(*ends)
+        return outside.check_one(self.builder, instance, name, path, value.span, value.expr,
+                                 self.scope, value.value)  # fmt: skip
 
     def _check_case(self, value: _Value) -> None:
         found = value.value

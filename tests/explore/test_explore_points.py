@@ -120,6 +120,14 @@ def problems(body: str, compiled: Compiled, **given: object) -> str:
         ("sweep n in [1, 3]; maximize = load.rate", "`load.rate` is an objective but is not swept"),
         ("sweep n; minimize = p99(ttft); maximize = n", "`minimize` beside `maximize`"),
         ("sweep n; minimize = p99(ttft); strategy = tpe(trials = 3)", "`strategy = tpe(trials"),
+        ("sweep speed in between(1 TB/s, 2 TB/s)", "which has no points"),
+        ("sweep n; strategy = bisect; require p50(e2e) < 1 s", "looks for a swept value"),
+        ("sweep n; strategy = bisect; maximize = n", "has no `require` to meet"),
+        ("sweep (n, speed) in [(1, 2 TB/s)]; strategy = bisect; maximize = n; "
+         "require p50(e2e) < 1 s", "needs `n` swept by itself"),
+        ("sweep n; sweep case in [plain, fast]; strategy = bisect; maximize = n; "
+         "require p50(e2e, case = fast) < 1 s", "with a goal that compares cases"),
+        ("sweep speed in between(1 GB, 2 GB)", "bandwidth"),
         ("sweep n; require p50(e2e, case = fast) < 1 s", "a goal compares `fast`, which no point"),
     ],
 )  # fmt: skip
@@ -141,6 +149,6 @@ def test_too_many_points() -> None:
 
 
 def test_a_domain_without_points() -> None:
-    endless = SweepAxis(("a",), (("between(1, 2)",),), (("between(1, 2)",),), (("", 1.0),))
+    endless = SweepAxis(("a",), (("between(1, 2)",),), (("between(1, 2)",),), (("", 1.0),), (1, 2))
     (found,) = enumerate_.check(Experiment("e", ("w",)), [endless], None)
     assert "has no points" in found.message

@@ -24,7 +24,7 @@ from hermesdsl.model.arithmetic import is_number, kind_of
 from hermesdsl.model.evaluate import Context
 from hermesdsl.model.instance import Definition, Instance
 from hermesdsl.model.slots import sites
-from hermesdsl.model.values import ComputedValue, Fail, text
+from hermesdsl.model.values import ComputedValue, Fail, Interval, text
 from hermesdsl.syntax import ast
 from hermesdsl.units import dimension as d
 from hermesdsl.units.quantity import Quantity, si
@@ -306,14 +306,20 @@ def _experiment(builder: Builder, name: str, instance: Instance) -> Experiment:
 
 def _axis(axis: sweeps.Axis) -> SweepAxis:
     """Its values in SI units, and the units that its first point is written in."""
+    first = axis.values[0]
+    between = None
+    if isinstance(first[0], Interval):
+        first = (first[0].low, first[0].high)
+        low, high = (v if isinstance(v, int) else float(si(v)) for v in first)
+        between = (low, high)
     units = tuple(
         (v.unit.text, v.unit.factor) if isinstance(v, Quantity) and v.unit else ("", 1.0)
-        for v in axis.values[0]
+        for v in first[: len(axis.targets)]
     )
     values = tuple(
         tuple(float(si(v)) if is_number(v) else text(v) for v in point) for point in axis.values
     )
-    return SweepAxis(axis.targets, axis.points, values, units)
+    return SweepAxis(axis.targets, axis.points, values, units, between)
 
 
 def _objective(builder: Builder, instance: Instance) -> Metric | None:
