@@ -6,7 +6,7 @@ The functions here are the public ones; everything heavy is imported where it is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from hermesdsl.diagnostics.nearest import suggestion
 
 if TYPE_CHECKING:
     from hermesdsl.drawing import Drawing
+    from hermesdsl.explore import Sweep
     from hermesdsl.graph.types import (
         CompiledSystem,
         Experiment,
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
     from hermesdsl.results import Result
 
 Progress = Callable[[float, int, int], None]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a specification was compiled with: see `compile`. `text` is None for a file."""
+
+    text: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    folders: tuple[str, ...] = ()
+    case: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,7 @@ class System:
     tree: Tree
     spec: str
     diagnostics: tuple[Diagnostic, ...] = ()
+    given: Given = field(default_factory=Given)
 
     @property
     def hardware(self) -> HardwareGraph:
@@ -87,13 +99,15 @@ def compile(
     set: Mapping[str, str] | None = None,
     path: Sequence[str] = (),
     case: str | None = None,
+    point: Mapping[str, str] | None = None,
 ) -> System:
     """Compiles a ``.hms`` file, or a specification given as text.
 
     A `str` with a line break or brace is text; everything else is a path. `set` maps paths of
     the language to source text of values (``{"rack.nodes": "2"}``); `path` lists further folders
-    that imports may be read from; `case` applies a named variant. Raises `SpecError` with every
-    diagnostic of the first stage that failed. Reading runs no code and opens no socket.
+    that imports may be read from; `case` applies a named variant; `point` are values of a sweep,
+    like those of `set`, which beat them. Raises `SpecError` with every diagnostic of the first
+    stage that failed. Reading runs no code and opens no socket.
     """
     from hermesdsl.graph.lowering import lower
     from hermesdsl.model.elaborate import elaborate
@@ -101,7 +115,8 @@ def compile(
     sink = Sink()
     text = spec if isinstance(spec, str) and ("\n" in spec or "{" in spec) else None
     name = "<text>" if text is not None else str(spec)
-    tree = elaborate(name, sink=sink, text=text, settings=set, folders=path, case=case)
+    tree = elaborate(name, sink=sink, text=text, settings=set, folders=path, case=case,
+                     point=point)  # fmt: skip
     sink.raise_if_failed()
     assert tree is not None
     compiled = lower(tree, sink)
@@ -109,7 +124,8 @@ def compile(
     assert compiled is not None
     _check_costs(compiled, tree, sink)
     sink.raise_if_failed()
-    return System(compiled, tree, name, tuple(sink.items))
+    given = Given(text, dict(set or {}), tuple(path), case)
+    return System(compiled, tree, name, tuple(sink.items), given)
 
 
 def _check_costs(compiled: CompiledSystem, tree: Tree, sink: Sink) -> None:
@@ -160,6 +176,41 @@ def run(
     return execute(
         system, system.experiment(experiment), seed=seed, progress=progress, reference=reference
     )
+
+
+def sweep(
+    system: System,
+    *,
+    experiment: str | None = None,
+    workers: int = 1,
+    seeds: Sequence[int] | None = None,
+    limit: int | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Sweep:
+    """Runs every point and seed of one experiment; the same result for every count of `workers`.
+
+    More than one worker are processes: a script that asks for them guards its own statements with
+    ``if __name__ == "__main__":``. `limit`: the first so many points alone. `seeds` instead of
+    those of the experiment. `out`: a folder for ``points.jsonl``, to which `resume` goes on, and
+    ``sweep.csv``; `force` starts again in one that is not empty. `progress(done, total)` counts
+    runs. A point that does not compile is skipped and one whose run fails is recorded, each with
+    its reason. Raises `SpecError` for what cannot be swept, and KeyboardInterrupt when Ctrl-C came,
+    after the table of what was done is written.
+    """
+    from hermesdsl.explore import explore, job_of
+    from hermesdsl.explore.executors import executor_of
+
+    found = explore(
+        system, job_of(system, experiment), executor=executor_of(workers), limit=limit,
+        seeds=seeds, folder=None if out is None else Path(out), resume=resume, force=force,
+        progress=progress,
+    )  # fmt: skip
+    if found.interrupted:
+        raise KeyboardInterrupt
+    return found
 
 
 def draw(system: System, view: str = "hardware", **options: Any) -> Drawing:

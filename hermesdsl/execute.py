@@ -112,10 +112,12 @@ def _assumptions(system: System, experiment: Experiment) -> Iterable[str]:
     for axis in experiment.axes:
         points *= len(axis.points)
     if points > 1:
-        yield f"one point of {points}: the sweep of `{experiment.name}` was not run"
+        not_run = f"the sweep of `{experiment.name}` was not run"
+        yield f"one point of {points}: {not_run}; `hermes sweep` runs all"
     if len(experiment.seeds) > 1:
         seeds = ", ".join(str(s) for s in experiment.seeds)
-        yield f"one seed of {len(experiment.seeds)} ({seeds})"
+        more = "" if points > 1 else "; `hermes sweep` runs all"
+        yield f"one seed of {len(experiment.seeds)} ({seeds}){more}"
 
 
 def capacity_warnings(system: System, experiment: Experiment) -> list[Diagnostic]:

@@ -28,11 +28,13 @@ ALLOWED = {
     "cost": _TYPES,
     "sim": _TYPES | {"cost"},
     "results": _TYPES | {"cost", "sim"},
+    "explore": _TYPES | {"results", "api"},
     "drawing": _TYPES,
     "library": _MODEL,
     "execute": _TYPES | {"cost", "sim", "results", "api"},
-    "api": _MODEL | {"graph", "cost", "sim", "results", "drawing", "execute"},
-    "cli": _MODEL | {"graph", "cost", "sim", "results", "drawing", "library", "api", "execute"},
+    "api": _MODEL | {"graph", "cost", "sim", "results", "drawing", "explore", "execute"},
+    "cli": _MODEL
+    | {"graph", "cost", "sim", "results", "drawing", "library", "explore", "api", "execute"},
     "__init__": {"api", "diagnostics"},
     "__main__": {"cli"},
 }

@@ -15,6 +15,29 @@ if TYPE_CHECKING:
 _PATIENCE = 1.0
 
 
+class Count:
+    """The same for a sweep: called with (runs done, runs in all)."""
+
+    def __init__(self, console: Console, *, shown: bool) -> None:
+        self._bar = Bar(console, shown=shown)
+        self._bar.things = "runs,"
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show how far the sweep is."""
+        self._bar.show(done, total, "")
+
+    def __enter__(self) -> Count:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        failure: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.__exit__(kind, failure, trace)
+
+
 class Bar:
     """Called with (simulated s, requests ended, offered); leaves no trace when it is closed."""
 
@@ -24,14 +47,18 @@ class Bar:
         self._started = time.monotonic()
         self._progress: Any = None
         self._task: Any = None
+        self.things = "requests,"
 
     def __call__(self, simulated_s: float, ended: int, offered: int) -> None:
         """Show how far the run is."""
+        self.show(ended, offered, f"{figures.duration(simulated_s)} simulated")
+
+    def show(self, ended: int, offered: int, text: str) -> None:
+        """Show so many of all, and a text."""
         if not self._shown or time.monotonic() - self._started < _PATIENCE:
             return
         if self._progress is None:
             self._open(offered)
-        text = f"{figures.duration(simulated_s)} simulated"
         self._progress.update(self._task, completed=ended, total=offered, description=text)
 
     def _open(self, offered: int) -> None:
@@ -40,7 +67,7 @@ class Bar:
 
         self._progress = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-            TextColumn("requests,"), Remaining(), TextColumn("left"),
+            TextColumn(self.things), Remaining(), TextColumn("left"),
             console=self._console, transient=True,
         )  # fmt: skip
         self._progress.start()

@@ -406,15 +406,27 @@ class Workload:
 
 @dataclass(frozen=True)
 class SweepAxis:
-    """``sweep``: points along one axis; each maps paths to source texts of values."""
+    """``sweep``: points along one axis; each maps paths to source texts of values.
+
+    `values` are the same as numbers in SI units or as words; `units` per target the unit that the
+    user wrote and its factor to SI (``("GB/s", 1e9)``; ``("", 1)`` without one). `between`: the
+    ends of a domain without points, ints if only whole numbers are meant; it has a single text.
+    """
 
     targets: tuple[str, ...]
     points: tuple[tuple[str, ...], ...]
+    values: tuple[tuple[float | str, ...], ...] = ()
+    units: tuple[tuple[str, float], ...] = ()
+    between: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """What to run: times in seconds. `duration` None: until the workloads' requests are served."""
+    """What to run: times in seconds. `duration` None: until the workloads' requests are served.
+
+    `minimize` and `maximize` are as written; `objective` is the metric they name, None if they
+    name a swept value.
+    """
 
     name: str
     workloads: tuple[str, ...]
@@ -427,6 +439,7 @@ class Experiment:
     axes: tuple[SweepAxis, ...] = ()
     minimize: str | None = None
     maximize: str | None = None
+    objective: Metric | None = None
     strategy: Spec | None = None
     options: Mapping[str, Value] = field(default_factory=dict)
     doc: str = ""

@@ -15,6 +15,7 @@ from hermesdsl.model.imports import Loader, order_modules
 from hermesdsl.model.instance import (
     BY_CASE,
     BY_SET,
+    BY_SWEEP,
     Config,
     Definition,
     ModuleFile,
@@ -57,10 +58,12 @@ def elaborate(
     settings: Mapping[str, str] | None = None,
     folders: Sequence[str] = (),
     case: str | None = None,
+    point: Mapping[str, str] | None = None,
 ) -> Tree | None:
     """Loads, builds and checks a specification.
 
-    `settings` maps paths to source text of values (``--set``); `case` applies a named variant.
+    `settings` maps paths to source text of values (``--set``), and so does `point`, a point of a
+    sweep, which ranks below them; `case` applies a named variant.
     None if the files cannot be read or parsed, or a budget is exceeded: the sink says why. With
     other errors in the sink the tree is as far as it could be built.
     """
@@ -68,7 +71,8 @@ def elaborate(
     tree = None
     try:
         with room():
-            tree = _elaborate(builder, spec, text, settings or {}, folders, case)
+            outside = [(BY_SWEEP, point or {}), (BY_SET, settings or {})]
+            tree = _elaborate(builder, spec, text, outside, folders, case)
     except Stop as stop:
         sink.add(stop.diagnostic)
     except RecursionError:
@@ -81,7 +85,7 @@ def _elaborate(
     builder: Builder,
     spec: str | Path,
     text: str | None,
-    settings: Mapping[str, str],
+    outside: Sequence[tuple[int, Mapping[str, str]]],
     folders: Sequence[str],
     case: str | None,
 ) -> Tree | None:
@@ -95,14 +99,19 @@ def _elaborate(
         return None
     ordered = order_modules(builder, root)
     tree = Tree(root, tuple(ordered), builder)
-    _take_in(builder, tree, settings, case)
+    _take_in(builder, tree, outside, case)
     for module in reversed(ordered):
         members.build_children(builder, module.instance)
     check.check(tree)
     return tree
 
 
-def _take_in(builder: Builder, tree: Tree, settings: Mapping[str, str], case: str | None) -> None:
+def _take_in(
+    builder: Builder,
+    tree: Tree,
+    outside: Sequence[tuple[int, Mapping[str, str]]],
+    case: str | None,
+) -> None:
     """All bodies of all files, phase by phase, and what is set from outside before any is read."""
     chain: list[bodies.Body] = []
     for module in tree.modules:
@@ -110,7 +119,7 @@ def _take_in(builder: Builder, tree: Tree, settings: Mapping[str, str], case: st
         chain.append((module.instance, module.file.statements, module.instance.scope))
     for body in chain:
         bodies.declare(builder, body)
-    for config in _outside(builder, tree, settings, case):
+    for config in _outside(builder, tree, outside, case):
         try:
             configure(builder, config.scope.owner, config)
         except Fail as problem:
@@ -132,9 +141,12 @@ def _scope(builder: Builder, module: ModuleFile) -> Scope:
 
 
 def _outside(
-    builder: Builder, tree: Tree, settings: Mapping[str, str], case: str | None
+    builder: Builder,
+    tree: Tree,
+    outside: Sequence[tuple[int, Mapping[str, str]]],
+    case: str | None,
 ) -> Iterator[Config]:
-    """What the command line and the case set; their scope is that of the file they start in."""
+    """What command line, sweep and case set; their scope is that of the file they start in."""
     if case is not None:
         found = tree.root.instance.members.get(case)
         if isinstance(found, Definition) and found.kind.free:
@@ -146,25 +158,27 @@ def _outside(
             builder.add(error("HMS607", f"no case `{case}`", notes=notes))
     scope = tree.root.instance.scope
     assert scope is not None
-    for number, (path, value) in enumerate(settings.items()):
-        try:
-            yield _setting(builder, path, value, number, scope)
-        except Fail as problem:
-            builder.report(problem)
+    for stage, settings in outside:
+        for number, (path, value) in enumerate(settings.items()):
+            try:
+                yield _setting(builder, path, value, Rank(stage, number), scope)
+            except Fail as problem:
+                builder.report(problem)
 
 
-def _setting(builder: Builder, path: str, value: str, number: int, scope: Scope) -> Config:
-    """``--set path=value`` as a config. Raises `Fail`."""
-    source = Source("--set", f"{path} = {value}")
+def _setting(builder: Builder, path: str, value: str, rank: Rank, scope: Scope) -> Config:
+    """``--set path=value``, or a value of a sweep, as a config. Raises `Fail`."""
+    origin = "--set" if rank.stage == BY_SET else "sweep"
+    source = Source(origin, f"{path} = {value}")
     parsed = parse(source)
     statement = parsed.file.statements[0] if len(parsed.file.statements) == 1 else None
     if parsed.diagnostics:
         raise Fail(parsed.diagnostics[0])
     if not isinstance(statement, ast.Assign) or "\n" in path:
         shown = " ".join(f"{path}={value}".split())
-        raise Fail(error("HMS607", f"`--set {shown}` is not one path and one value"))
+        raise Fail(error("HMS607", f"`{origin} {shown}` is not one path and one value"))
     steps = target_steps(builder, statement.target, scope)
-    return Config(steps, statement.value, scope, Rank(BY_SET, number), "--set", statement.span)
+    return Config(steps, statement.value, scope, rank, origin, statement.span)
 
 
 def case_configs(builder: Builder, definition: Definition) -> list[Config]:

@@ -105,8 +105,8 @@ def check_one(
     expr: ast.Expr | None,
     scope: Scope,
     value: Any = None,
-) -> None:
-    """Raises `Fail` unless `name` of `instance` may be set to `expr`, or else to `value`.
+) -> Any:
+    """The value of `expr`, or else `value`, as `name` of `instance` takes it; or raises `Fail`.
 
     `path` is where the name stands, `span` where the value does, `scope` that of the value.
     """
@@ -123,6 +123,7 @@ def check_one(
     declared = owner.params.get(name)
     if declared is not None:
         params.check_param(builder, declared, wanted, value, span, given=True)
+    return value
 
 
 def reached(builder: Builder, scope: Scope, steps: tuple[Step, ...]) -> list[tuple[Instance, str]]:

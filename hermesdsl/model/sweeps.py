@@ -28,11 +28,14 @@ CASE = "case"
 class Axis:
     """One `sweep`: paths, and for each point the source text of every value.
 
-    A declared domain ``between(lo, hi)`` is one point with that text.
+    `targets` are paths from the file of the experiment. A declared domain ``between(lo, hi)`` is
+    one point with that text. `values` are those of the points as the language has them, and of a
+    case its name.
     """
 
     targets: tuple[str, ...]
     points: tuple[tuple[str, ...], ...]
+    values: tuple[tuple[Any, ...], ...]
 
 
 def axes(builder: Builder, experiment: Instance) -> list[Axis]:
@@ -45,6 +48,15 @@ def axes(builder: Builder, experiment: Instance) -> list[Axis]:
             except Fail as problem:
                 builder.report(problem)
     return found
+
+
+def swept_path(scope: Scope, target: ast.Expr) -> str:
+    """How a target is written from the file: what is the experiment's own begins with its name."""
+    shown = " ".join(target.span.text.split())
+    owner = scope.owner
+    first = shown.partition(".")[0].partition("[")[0]
+    own = first in owner.params or first in owner.properties
+    return f"{owner.path}.{shown}" if own and owner.path else shown
 
 
 @dataclass(frozen=True)
@@ -64,7 +76,7 @@ class _Sweep:
         self.builder = builder
         self.statement = statement
         self.scope = scope
-        self.targets = tuple(" ".join(t.span.text.split()) for t in statement.targets)
+        self.targets = tuple(swept_path(scope, t) for t in statement.targets)
 
     def axes(self) -> Iterator[Axis]:
         """Its axis, or one for each target without values. Raises `Fail`."""
@@ -73,9 +85,12 @@ class _Sweep:
                 yield self._domain(target)
             return
         points = [self._point(item) for item in self._items(self.statement.values)]
-        for number, target in enumerate(self.statement.targets):
+        values = [
             self._check(target, [point[number] for point in points])
-        yield Axis(self.targets, tuple(tuple(v.shown for v in point) for point in points))
+            for number, target in enumerate(self.statement.targets)
+        ]
+        shown = tuple(tuple(v.shown for v in point) for point in points)
+        yield Axis(self.targets, shown, tuple(zip(*values, strict=True)))
 
     # --- values ---
 
@@ -84,6 +99,8 @@ class _Sweep:
             items = [_Value(e.span.text, e.span, e) for e in values.items]
         else:
             found = self.builder.evaluator.value(values, Context(self.scope))
+            if isinstance(found, Interval) and not self.statement.zipped:
+                return [_Value(source_text(found), values.span, None, found)]
             if not isinstance(found, list):
                 raise Fail(error("HMS602", f"a sweep goes over a list, not {kind_of(found)}",
                                  values.span))  # fmt: skip
@@ -110,17 +127,29 @@ class _Sweep:
 
     # --- targets ---
 
-    def _check(self, target: ast.Expr, values: list[_Value]) -> None:
-        """What is swept exists, may be set, and takes these values."""
+    def _check(self, target: ast.Expr, values: list[_Value]) -> list[Any]:
+        """The values, after what is swept was found to exist, to be settable and to take them."""
         if isinstance(target, ast.Name) and target.name == CASE:
             for value in values:
                 self._check_case(value)
-            return
+            return [value.shown for value in values]
         steps = target_steps(self.builder, target, self.scope)
+        found: list[Any] = []
         for instance, name in outside.reached(self.builder, self.scope, steps):
-            for value in values:
-                outside.check_one(self.builder, instance, name, steps[-1].span, value.span,
-                                  value.expr, self.scope, value.value)  # fmt: skip
+            found = [self._taken(instance, name, steps[-1].span, value) for value in values]
+        return found
+
+    def _taken(self, instance: Instance, name: str, path: Span, value: _Value) -> Any:
+        """A value as `name` takes it; of an interval both ends."""
+        if isinstance(value.value, Interval):
+            ends = [
+                outside.check_one(self.builder, instance, name, path, value.span, None,
+                                  self.scope, end)
+                for end in (value.value.low, value.value.high)
+            ]  # fmt: skip
+            return Interval(*ends)
+        return outside.check_one(self.builder, instance, name, path, value.span, value.expr,
+                                 self.scope, value.value)  # fmt: skip
 
     def _check_case(self, value: _Value) -> None:
         found = value.value
@@ -138,7 +167,7 @@ class _Sweep:
     def _domain(self, target: ast.Expr) -> Axis:
         """The declared domain of a param as an axis."""
         steps = target_steps(self.builder, target, self.scope)
-        shown = " ".join(target.span.text.split())
+        shown = swept_path(self.scope, target)
         reached = outside.reached(self.builder, self.scope, steps)
         owner, name = reached[0]
         declared = owner.params.get(name)
@@ -148,7 +177,14 @@ class _Sweep:
                              notes=["help: declare one, as in `param n = 2 in range(1, 9)`, or "
                                     "give values with `in`"]))  # fmt: skip
         if isinstance(domain, ast.ListExpr):
-            return Axis((shown,), tuple((i.span.text,) for i in domain.items))
+            texts = tuple((i.span.text,) for i in domain.items)
+            wanted = self.builder.type_of(owner, name)
+            context = Context(declared.scope, (owner, name))
+            found = [self.builder.evaluator.value(i, context, wanted) for i in domain.items]
+            return Axis((shown,), texts, tuple((v,) for v in found))
         values = self.builder.evaluator.value(domain, Context(declared.scope))
         listed = [values] if isinstance(values, Interval) else values
-        return Axis((shown,), tuple((source_text(v),) for v in listed))
+        if not listed:
+            raise Fail(error("HMS602", f"the domain of `{shown}` is empty", target.span))
+        return Axis((shown,), tuple((source_text(v),) for v in listed),
+                    tuple((v,) for v in listed))  # fmt: skip

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from hermesdsl.diagnostics import Diagnostic, SpecError, error, nearest
-from hermesdsl.graph.types import Metric, Requirement
+from hermesdsl.graph.types import Goal, Metric, Requirement
 from hermesdsl.results.metrics import (
     BY_STAGE,
     DEFINITIONS,
@@ -23,7 +23,7 @@ from hermesdsl.results.metrics import (
 )
 from hermesdsl.results.places import below
 
-__all__ = ["Verdict", "check", "evaluate", "measure", "unit_of"]
+__all__ = ["Verdict", "check", "decide", "evaluate", "measure", "unit_of"]
 
 _STATISTICS = (*PERCENTILES, "mean", "max")
 #: Metrics of a whole run.
@@ -76,10 +76,7 @@ def _verdict(requirement: Requirement, measures: Measures) -> Verdict:
         measure(operand, measures) if isinstance(operand, Metric) else float(operand)
         for operand in goal.operands
     ]
-    met: bool | None = None
-    if None not in values:
-        known = [value for value in values if value is not None]
-        met = all(_COMPARE[op](a, b) for op, a, b in zip(goal.ops, known, known[1:], strict=False))
+    met = decide(goal, values)
     place = next((i for i, each in enumerate(goal.operands) if isinstance(each, Metric)), 0)
     other = place + 1 if place + 1 < len(values) else place - 1
     first = goal.operands[place]
@@ -94,6 +91,14 @@ def _verdict(requirement: Requirement, measures: Measures) -> Verdict:
         goal.scale,
         requirement.message,
     )
+
+
+def decide(goal: Goal, values: Sequence[float | None]) -> bool | None:
+    """Whether a goal holds for the values of its operands; None if one of them is missing."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return None
+    return all(_COMPARE[op](a, b) for op, a, b in zip(goal.ops, known, known[1:], strict=False))
 
 
 def measure(metric: Metric, measures: Measures) -> float | None:

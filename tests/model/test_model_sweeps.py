@@ -68,7 +68,7 @@ def test_without_values_the_declared_domains_are_meant() -> None:
 def test_cases_and_settings_of_the_experiment() -> None:
     assert axes("sweep case in [big, small]\nsweep contention in [fair, none]") == [
         (("case",), (("big",), ("small",))),
-        (("contention",), (("fair",), ("none",))),
+        (("e.contention",), (("fair",), ("none",))),
     ]
 
 

@@ -11,6 +11,7 @@ from hermesdsl.graph.lowering.plain import plain
 from hermesdsl.graph.pipeline import flatten
 from hermesdsl.graph.types import (
     Experiment,
+    Metric,
     PipelineGraph,
     RequestClass,
     Spec,
@@ -23,10 +24,10 @@ from hermesdsl.model.arithmetic import is_number, kind_of
 from hermesdsl.model.evaluate import Context
 from hermesdsl.model.instance import Definition, Instance
 from hermesdsl.model.slots import sites
-from hermesdsl.model.values import ComputedValue, Fail
+from hermesdsl.model.values import ComputedValue, Fail, Interval, text
 from hermesdsl.syntax import ast
 from hermesdsl.units import dimension as d
-from hermesdsl.units.quantity import Quantity
+from hermesdsl.units.quantity import Quantity, si
 
 if TYPE_CHECKING:
     from hermesdsl.model.build import Builder
@@ -293,13 +294,43 @@ def _experiment(builder: Builder, name: str, instance: Instance) -> Experiment:
         horizon=get(instance, "horizon"),
         contention=get(instance, "contention"),
         requirements=tuple(goals.requirements(builder, instance)),
-        axes=tuple(SweepAxis(a.targets, a.points) for a in sweeps.axes(builder, instance)),
+        axes=tuple(_axis(axis) for axis in sweeps.axes(builder, instance)),
         minimize=_goal(builder, instance, "minimize"),
         maximize=_goal(builder, instance, "maximize"),
+        objective=_objective(builder, instance),
         strategy=strategy if isinstance(strategy, Spec) else None,
         options={"reserve": get(instance, "reserve")},
         doc=instance.doc,
     )
+
+
+def _axis(axis: sweeps.Axis) -> SweepAxis:
+    """Its values in SI units, and the units that its first point is written in."""
+    first = axis.values[0]
+    between = None
+    if isinstance(first[0], Interval):
+        first = (first[0].low, first[0].high)
+        low, high = (v if isinstance(v, int) else float(si(v)) for v in first)
+        between = (low, high)
+    units = tuple(
+        (v.unit.text, v.unit.factor) if isinstance(v, Quantity) and v.unit else ("", 1.0)
+        for v in first[: len(axis.targets)]
+    )
+    values = tuple(
+        tuple(float(si(v)) if is_number(v) else text(v) for v in point) for point in axis.values
+    )
+    return SweepAxis(axis.targets, axis.points, values, units, between)
+
+
+def _objective(builder: Builder, instance: Instance) -> Metric | None:
+    """The metric that `minimize` or `maximize` names; `_goal` has checked both."""
+    for name in ("minimize", "maximize"):
+        expr = builder.get(instance, name)
+        if expr is not None and goals.is_metric(expr):
+            scope = instance.slots[name].winner.scope  # type: ignore[union-attr]
+            assert scope is not None
+            return goals.metric_of(builder, expr, scope)[0]
+    return None
 
 
 def _goal(builder: Builder, instance: Instance, name: str) -> str | None:

@@ -1,0 +1,145 @@
+"""What became of every point: means over its seeds, goals met or missed, and the best of all.
+
+Goals are decided over the means of a point. One that compares cases takes each from the point that
+differs from this one in the case alone. Knows no file and no table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from hermesdsl.explore.estimate import Estimate, estimate
+from hermesdsl.explore.job import DONE, FAILED, SKIPPED, Row, named, plain, written
+from hermesdsl.explore.points import CASE, Point, aim
+from hermesdsl.graph.types import Experiment, Metric, Requirement
+from hermesdsl.results.slo import decide
+
+__all__ = ["Outcome", "best", "objective", "outcomes", "unsettled"]
+
+#: From bad to good: of the verdicts of several seeds, the worst is that of the point.
+_WORST = ("overloaded", "backlogged", "stable")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One point: its `rows` by seed, the `status` (``done``, ``skipped``, ``failed``) and why.
+
+    `metrics`: by how the language writes them, in SI units, those that are defined for at least
+    one seed. `verdicts` has one entry per requirement: met, missed, or None if it cannot be told.
+    """
+
+    point: Point
+    rows: tuple[Row, ...]
+    status: str
+    reason: str = ""
+    metrics: Mapping[str, Estimate] = field(default_factory=dict)
+    verdicts: tuple[bool | None, ...] = ()
+
+    @property
+    def met(self) -> bool:
+        """True if the point was run and every requirement is met."""
+        return self.status == DONE and all(verdict is True for verdict in self.verdicts)
+
+    @property
+    def verdict(self) -> str:
+        """The worst of ``stable``, ``backlogged`` and ``overloaded`` over the seeds."""
+        found = {row["verdict"] for row in self.rows if row["status"] == DONE}
+        return next((word for word in _WORST if word in found), "")
+
+
+def outcomes(
+    points: Iterable[Point], rows: Iterable[Row], experiment: Experiment, case: str | None = None
+) -> tuple[Outcome, ...]:
+    """The outcome of every point that has a row, in order; `case` is that of all points."""
+    seeds = {seed: number for number, seed in enumerate(experiment.seeds)}
+    by_point: dict[int, list[Row]] = {}
+    for row in rows:
+        by_point.setdefault(row["point"], []).append(row)
+    found = [
+        _outcome(point, sorted(by_point[point.index], key=lambda row: seeds[row["seed"]]))
+        for point in points
+        if point.index in by_point
+    ]
+    places = {_place(each.point, each.point.case or case): each for each in found}
+    return tuple(
+        replace(each, verdicts=tuple(
+            _verdict(requirement, each, places) for requirement in experiment.requirements
+        )) if each.status == DONE else each
+        for each in found
+    )  # fmt: skip
+
+
+def _outcome(point: Point, rows: Sequence[Row]) -> Outcome:
+    for status in (FAILED, SKIPPED):
+        reasons = [row["reason"] for row in rows if row["status"] == status]
+        if reasons:
+            return Outcome(point, tuple(rows), status, reasons[0])
+    metrics = {}
+    for name in rows[0]["metrics"]:
+        known = [row["metrics"][name] for row in rows if row["metrics"][name] is not None]
+        if known:
+            metrics[name] = estimate(known)
+    return Outcome(point, tuple(rows), DONE, metrics=metrics)
+
+
+_Place = tuple[str | None, tuple[tuple[str, str], ...]]
+
+
+def _place(point: Point, case: str | None) -> _Place:
+    """Where a point stands: its case, and everything else."""
+    return case, tuple((path, text) for path, text in point.texts.items() if path != CASE)
+
+
+def _verdict(
+    requirement: Requirement, each: Outcome, places: Mapping[_Place, Outcome]
+) -> bool | None:
+    values: list[float | None] = []
+    for operand in requirement.goal.operands:
+        if not isinstance(operand, Metric):
+            values.append(float(operand))
+            continue
+        of: Outcome | None = each
+        if "case" in operand.where:
+            of = places.get(_place(each.point, operand.where["case"]))
+        found = of.metrics.get(written(plain(operand))) if of is not None else None
+        values.append(None if found is None else found.mean)
+    return decide(requirement.goal, values)
+
+
+# --- the best, and whether the difference means anything -----------------------------------------
+
+
+def objective(experiment: Experiment, each: Outcome) -> float | None:
+    """What an experiment wants small or large, at one point, in SI units."""
+    if experiment.objective is not None:
+        found = each.metrics.get(written(plain(experiment.objective)))
+        return None if found is None else found.mean
+    value = each.point.values.get(aim(experiment) or "")
+    return value if isinstance(value, float) else None
+
+
+def best(experiment: Experiment, found: Sequence[Outcome]) -> Outcome | None:
+    """The best point that meets every requirement; of equals the first. None without either."""
+    sign = 1.0 if experiment.minimize is not None else -1.0
+    rated = [
+        (sign * value, each.point.index, each)
+        for each in found
+        if each.met and (value := objective(experiment, each)) is not None
+    ]
+    return min(rated, key=lambda entry: entry[:2])[2] if rated else None
+
+
+def unsettled(experiment: Experiment, found: Sequence[Outcome]) -> list[tuple[str, float, float]]:
+    """Metrics of goals that more seeds are needed for: (metric, interval, difference), SI units.
+
+    The widest confidence interval of a point is wider than all that lies between the points.
+    """
+    doubtful = []
+    for name in named(experiment):
+        known = [each.metrics[name] for each in found if name in each.metrics]
+        widths = [2 * each.half for each in known if each.half is not None]
+        means = [each.mean for each in known]
+        if len(means) > 1 and widths and max(widths) > max(means) - min(means):
+            doubtful.append((name, max(widths), max(means) - min(means)))
+    return doubtful

@@ -1,0 +1,252 @@
+"""An experiment over all its points and seeds: what is left to do, done, and summed up.
+
+Ties together points, executor, ledger and table; knows no formula of any of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hermesdsl.diagnostics import SpecError
+from hermesdsl.explore import ledger as ledgers
+from hermesdsl.explore import outcome as outcomes
+from hermesdsl.explore import points as enumerate_
+from hermesdsl.explore import table as tables
+from hermesdsl.explore.executors import Executor, Here
+from hermesdsl.explore.job import FAILED, Job, Row, Task, key
+from hermesdsl.explore.outcome import Outcome
+from hermesdsl.explore.points import Parameter, Point
+from hermesdsl.explore.search import Search, search_of
+from hermesdsl.graph.types import Experiment
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hermesdsl.api import System
+
+__all__ = ["Progress", "Sweep", "explore", "job_of"]
+
+#: Called with (runs finished, runs in all), those of an earlier sweep included.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """What came of an experiment: `points` in order, those without any run left out.
+
+    `total` is how many there are, `resumed` how many runs were there already. `interrupted`:
+    Ctrl-C came before the end. `folder` holds the files, if any.
+    """
+
+    experiment: Experiment
+    points: tuple[Outcome, ...]
+    parameters: tuple[Parameter, ...]
+    total: int
+    resumed: int = 0
+    interrupted: bool = False
+    folder: Path | None = None
+    files: tuple[str, ...] = ()
+
+    @cached_property
+    def best(self) -> Outcome | None:
+        """The point that `minimize` or `maximize` asks for; None without one."""
+        return outcomes.best(self.experiment, self.points)
+
+    @cached_property
+    def columns(self) -> tables.Columns:
+        """The table as columns: see `explore.table.columns`."""
+        return tables.columns(self.points, self.parameters, self.experiment)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The table, one row per point."""
+        import pandas as pd
+
+        return pd.DataFrame(self.columns)
+
+    @property
+    def met(self) -> bool:
+        """With an objective: some point meets all goals. Without: no point that ran missed one."""
+        if self.experiment.minimize is not None or self.experiment.maximize is not None:
+            return self.best is not None
+        return all(False not in each.verdicts for each in self.points)
+
+
+def job_of(system: System, experiment: str | None = None) -> Job:
+    """What the points of an experiment of `system` are compiled from; raises SpecError HMS602."""
+    given = system.given
+    return Job(
+        system.spec if given.text is None else given.text, given.text is not None,
+        system.experiment(experiment).name, given.settings, given.folders, given.case,
+    )  # fmt: skip
+
+
+def explore(
+    system: System,
+    job: Job,
+    *,
+    executor: Executor | None = None,
+    limit: int | None = None,
+    seeds: Sequence[int] | None = None,
+    folder: Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Sweep:
+    """Runs every point of the experiment of `job`, of which `system` is the file as it stands.
+
+    `limit`: no more than the first so many points. `seeds` instead of those of the experiment.
+    With a `folder` each run is stored as it ends, and the table at the end; `resume` leaves out
+    what is stored there already and did not fail. Ctrl-C ends the sweep early, with the table of
+    what is done. Raises SpecError for an experiment that cannot be swept (HMS506, HMS602, HMS604)
+    and for a folder that may not be written (HMS608).
+    """
+    experiment = system.experiment(job.experiment)
+    if seeds is not None:
+        experiment = replace(experiment, seeds=tuple(seeds))
+    axes = enumerate_.pinned(experiment.axes, job.settings, job.case)
+    problems = enumerate_.check(experiment, axes, limit, job.case)
+    if folder is not None:
+        refused = ledgers.refusal(folder, resume=resume, force=force)
+        problems += [refused] if refused is not None else []
+    if problems:
+        raise SpecError(problems)
+    earlier = _earlier(folder) if resume and folder is not None else {}
+    run = _Run(job, experiment, digest(system), executor or Here(), earlier, progress)
+    book = ledgers.Ledger(folder, resume=resume) if folder is not None else None
+    interrupted = False
+    try:
+        with book or nullcontext():
+            run.all(search_of(experiment, axes, limit), book)
+    except KeyboardInterrupt:
+        interrupted = True
+    return _summed(run, enumerate_.parameters(axes), interrupted, folder)
+
+
+def _summed(
+    run: _Run, parameters: tuple[Parameter, ...], interrupted: bool, folder: Path | None
+) -> Sweep:
+    """What was run, with its table written."""
+    ended = run.outcomes()
+    files: list[str] = []
+    if folder is not None:
+        table = tables.columns(ended, parameters, run.experiment)
+        files = [ledgers.NAME, *tables.write(folder, table)]
+    return Sweep(
+        run.experiment, ended, parameters, len(run.points), run.resumed, interrupted, folder,
+        tuple(files),
+    )  # fmt: skip
+
+
+class _Run:
+    """Points as a search names them, and the rows that are there."""
+
+    def __init__(
+        self, job: Job, experiment: Experiment, digest: str, executor: Executor,
+        earlier: Mapping[str, Row], progress: Progress | None,
+    ) -> None:  # fmt: skip
+        self.experiment = experiment
+        self.points: list[Point] = []
+        self.resumed = 0
+        self._job, self._digest, self._executor = job, digest, executor
+        self._earlier, self._progress = earlier, progress
+        self._rows: dict[str, Row] = {}
+        self._total = 0
+
+    def all(self, search: Search, book: ledgers.Ledger | None) -> None:
+        """Run round after round; each row is stored in `book` as soon as it is there."""
+        while points := search.round(self._met):
+            self.points += points
+            tasks = [
+                Task(point, seed, key(self._digest, self._job, point, seed))
+                for point in points
+                for seed in dict.fromkeys(self.experiment.seeds)
+            ]
+            self._total += len(tasks)
+            with closing(_rows(self._executor, self._job, self._left(tasks))) as rows:
+                for row in rows:
+                    self._rows[row["key"]] = row
+                    if book is not None:
+                        book.add(row)
+                    if self._progress is not None:
+                        self._progress(len(self._rows), self._total)
+
+    def _left(self, tasks: Sequence[Task]) -> Iterator[Task]:
+        """Tasks that no earlier sweep has finished; the rows of the others are taken over."""
+        left = []
+        for task in tasks:
+            row = self._earlier.get(task.key)
+            if row is None:
+                left.append(task)
+            else:
+                self._rows[task.key] = {**row, "point": task.point.index}
+                self.resumed += 1
+        return iter(left)
+
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """Every point that has a row."""
+        rows = self._rows.values()
+        return outcomes.outcomes(self.points, rows, self.experiment, self._job.case)
+
+    def _met(self, point: Point) -> bool:
+        rows = [row for row in self._rows.values() if row["point"] == point.index]
+        (found,) = outcomes.outcomes([point], rows, self.experiment, self._job.case)
+        return found.met
+
+
+def _rows(executor: Executor, job: Job, tasks: Iterator[Task]) -> Generator[Row, None, None]:
+    first = next(tasks, None)
+    if first is not None:
+        yield from executor.rows(job, chain([first], tasks))
+
+
+def _earlier(folder: Path) -> dict[str, Row]:
+    """Rows of an earlier sweep by key; a failed run is run again."""
+    return {row["key"]: row for row in ledgers.read(folder) if row.get("status") != FAILED}
+
+
+# --- what a result follows from ------------------------------------------------------------------
+
+
+def digest(system: System) -> str:
+    """Hash of this version, of every file of the language read, and of every data file named."""
+    from hermesdsl import __version__
+
+    made = hashlib.sha256(__version__.encode())
+    for text in sorted(module.file.span.source.text for module in system.tree.modules):
+        made.update(hashlib.sha256(text.encode()).digest())
+    for path in sorted(_data_files(system)):
+        with path.open("rb") as data:
+            made.update(hashlib.file_digest(data, "sha256").digest())
+    return made.hexdigest()
+
+
+def _data_files(system: System) -> set[Path]:
+    """The traces and tables that workloads and stages name."""
+    graphs = system.pipelines.values()
+    stages = [data.get("stage") for graph in graphs for _, data in graph.nodes(data=True)]
+    found: set[Path] = set()
+    _named(list(system.compiled.workloads.values()), found)
+    _named(stages, found)
+    return found
+
+
+def _named(value: Any, found: set[Path]) -> None:
+    """Absolute paths of files anywhere in plain data."""
+    if isinstance(value, str):
+        if Path(value).is_absolute() and Path(value).is_file():
+            found.add(Path(value))
+    elif isinstance(value, Mapping):
+        _named(list(value.values()), found)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            _named(each, found)
+    elif is_dataclass(value):
+        _named([getattr(value, each.name) for each in fields(value)], found)
