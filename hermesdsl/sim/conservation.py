@@ -56,7 +56,8 @@ def _requests(run: Run) -> Iterable[str]:
 
 def _tokens(run: Run, engines: list[Engine], recorder: Recorder) -> Iterable[str]:
     steps = run.steps
-    decoded = int((steps["steps"] * steps["batch"]).sum())
+    stepped = np.bincount(steps["client"], steps["steps"] * steps["batch"], len(run.clients))
+    decoded = sum(engine.decoding.produced(round(stepped[engine.index])) for engine in engines)
     produced = decoded + sum(engine.prompts_done for engine in engines) + recorder.samples
     generated = sum(recorder.generated)
     if produced != generated:

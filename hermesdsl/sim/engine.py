@@ -27,6 +27,7 @@ from hermesdsl.sim.kv import Hold, KvBlocks
 from hermesdsl.sim.order import SWAPPED, Rank
 from hermesdsl.sim.record import Recorder
 from hermesdsl.sim.residents import Residents
+from hermesdsl.sim.speculating import speculation
 
 if TYPE_CHECKING:
     from hermesdsl.graph.types import Client
@@ -85,7 +86,9 @@ class Engine(Residents):
         kv = KvBlocks(room, block_size(client), dropped)
         most = _count(client, "max_batch", DEFAULT_MAX_BATCH)
         chain = texts.chain if texts is not None and client.options.get("prefix_cache") else None
-        super().__init__(index, kv, most, rank, host, kernel, recorder, chain)
+        super().__init__(
+            index, kv, most, rank, host, kernel, recorder, chain, speculation(client)
+        )
         #: Places what happens at one instant among clients.
         self.key = index
         self.path = client.path

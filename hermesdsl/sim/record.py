@@ -96,6 +96,7 @@ class Recorder:
         A row per piece of its step times that it has passed.
         """
         batch, context, pieces = run.decodes, run.context, run.pieces
+        growth = batch * run.advance
         extend = self.steps.extend
         if len(pieces) == 1:
             first = pieces[0].a + pieces[0].b * context
@@ -106,12 +107,12 @@ class Recorder:
         for index, piece in enumerate(pieces):
             edge = pieces[index + 1].start if index + 1 < len(pieces) else inf
             upto = steps
-            if context + (steps - 1) * batch >= edge:
-                upto = max(ceil((edge - context) / batch), 0)
+            if context + (steps - 1) * growth >= edge:
+                upto = max(ceil((edge - context) / growth), 0)
             if upto > done:
                 n = upto - done
                 end = start + run.seconds(upto)
-                first = piece.a + piece.b * (context + done * batch)
+                first = piece.a + piece.b * (context + done * growth)
                 extend((client, begin, end, n, batch, n * batch, 0, used, first))
                 done, begin = upto, end
             if done == steps:
@@ -205,7 +206,8 @@ class Run:
     transfers between clients.
 
     `steps`, one row per run of equal steps: ``client``, ``start_s``, ``end_s``, ``steps``,
-    ``batch`` (sequences decoding), ``tokens`` (through the linear layers, all steps together),
+    ``batch`` (sequences decoding), ``tokens`` (through the linear layers, all steps together,
+    guesses left out),
     ``prefill_tokens``, ``kv_blocks`` (held at its end), ``first_s`` (length of the first step;
     within a row, the others grow linearly, see `sim.tokens`).
 
@@ -213,7 +215,8 @@ class Run:
     whose tokens are visible as they come:
     ``request``, ``client``, ``first_step``, ``last_step``, ``since_s``: the token before its
     stay came at `since_s`, and those of the stay at the ends of the client's decode steps
-    ``first_step + 1 … last_step`` (counting rows of `steps` with ``batch`` > 0). From these
+    ``first_step + 1 … last_step`` (counting rows of `steps` with ``batch`` > 0); where the engine
+    guesses tokens, at least one at each. From these
     `sim.tokens` computes every gap between tokens exactly.
 
     `transfers`, one row per move of KV between clients that arrived, in that order: ``request``,

@@ -21,6 +21,7 @@ from hermesdsl.sim.decoding import (
 from hermesdsl.sim.kv import Hold, KvBlocks
 from hermesdsl.sim.order import SWAPPED, Rank, WaitingQueue
 from hermesdsl.sim.reuse import ChainOf, Found, Reuse
+from hermesdsl.sim.speculating import SpeculatingDecoding, Speculation
 
 if TYPE_CHECKING:
     from hermesdsl.sim.kernel import Kernel
@@ -36,23 +37,27 @@ class Residents:
 
     `host`: where preempted KV goes; None: it is given up and computed again. `accepted`: prompt
     tokens handed in; `recomputed`: added by preemption (counted as first prefilled, then lost).
-    `reuse`: how prompts find KV that is here already; None: they do not.
+    `reuse`: how prompts find KV that is here already; None: they do not. `queries`: tokens of each
+    decoding sequence in a step, more than one with speculation.
     """
 
     __slots__ = (
         "_begun", "_cancelled", "_decoded_at", "_incoming", "_kernel", "_ready", "_recorder",
         "_slices", "accepted", "decoded_s", "decoding", "host", "index", "kv", "max_batch",
-        "preemptions", "recomputed", "reuse", "waiting",
+        "preemptions", "queries", "recomputed", "reuse", "waiting",
     )  # fmt: skip
 
     def __init__(
         self, index: int, kv: KvBlocks, max_batch: int, rank: Rank, host: HostMemory | None,
         kernel: Kernel, recorder: Recorder, chain: ChainOf | None,
+        speculation: Speculation | None,
     ) -> None:  # fmt: skip
         self.index = index
         self.kv = kv
         self.max_batch = max_batch
-        self.decoding = self._make_decoding(kv.size)
+        self.queries = 1 if speculation is None else speculation.guesses + 1
+        advance = 1.0 if speculation is None else speculation.advance
+        self.decoding = self._make_decoding(kv.size, advance)
         self.waiting = self._make_queue(rank)
         self.host = host
         self.reuse = Reuse(kv, chain) if chain is not None else None
@@ -74,8 +79,10 @@ class Residents:
         #: Seconds of all steps so far in which anything decoded.
         self.decoded_s = 0.0
 
-    def _make_decoding(self, block_size: int) -> Decoding:
-        return CountedDecoding(block_size)
+    def _make_decoding(self, block_size: int, advance: float) -> Decoding:
+        if advance == 1.0:
+            return CountedDecoding(block_size)
+        return SpeculatingDecoding(block_size, advance)
 
     def _make_queue(self, rank: Rank) -> WaitingQueue:
         return WaitingQueue(rank)
@@ -157,8 +164,8 @@ class Residents:
             need -= len(found.blocks)
             taken = need + found.idle
         if not sequence.left and sequence.source is None:
-            # What goes straight to decoding takes its first step's block with it.
-            taken += kv.blocks(prompt + 1) - kv.blocks(prompt)
+            # What goes straight to decoding takes its first step's blocks with it.
+            taken += kv.blocks(prompt + self.decoding.opening(sequence)) - kv.blocks(prompt)
         if taken > spare:
             return -1
         kv.free -= need
@@ -180,7 +187,7 @@ class Residents:
         if sequence.source is None and not sequence.swapped:
             self._start(sequence, now)
             self._join(sequence)
-            tokens = 1
+            tokens = self.queries
         else:
             self._incoming[sequence] = None
             sequence.place = INCOMING
@@ -192,9 +199,9 @@ class Residents:
     def outstanding(self) -> tuple[int, int]:
         """(prompt tokens not yet computed, KV blocks in use) of everything that is here."""
         queue = [*self._undecided(), *self._incoming]
-        clock, kv = self.decoding.clock, self.kv
+        decoding, kv = self.decoding, self.kv
         held = sum(s.held for s in queue) + kv.kept + len(kv.known.users)
-        held += sum(kv.blocks(s.base + clock - s.joined) - s.shared for s in self.decoding.live())
+        held += sum(kv.blocks(s.base + decoding.done(s)) - s.shared for s in decoding.live())
         return sum(s.left for s in queue), held
 
     def pins(self) -> int:
@@ -289,7 +296,7 @@ class Residents:
 
     def _count_kv(self, sequence: Sequence) -> int:
         """A sequence decodes no longer: its KV is its own to count. Returns the tokens of that."""
-        tokens = sequence.base + self.decoding.clock - sequence.joined
+        tokens = sequence.base + self.decoding.done(sequence)
         sequence.held = self.kv.blocks(tokens) - sequence.shared
         if self.reuse is not None:
             self.reuse.publish(sequence, tokens)
@@ -377,6 +384,7 @@ class Residents:
         tokens = self._count_kv(sequence)
         blocks = sequence.held + len(sequence.pins)
         done = tokens - sequence.base
+        sequence.carry = self.decoding.carried(sequence)
         sequence.remaining -= done
         sequence.again = True
         if self.host is not None and self.host.fits(blocks):
@@ -404,7 +412,7 @@ class Residents:
     def _record_residence(self, sequence: Sequence) -> None:
         clock = self.decoding.clock
         recorder = self._recorder
-        request, done = sequence.request, clock - sequence.joined
+        request, done = sequence.request, self.decoding.done(sequence)
         recorder.generated[request] += done
         sequence.worked += self.decoded_s - sequence.mark
         if sequence.visible:

@@ -21,14 +21,15 @@ DEFAULT_BUDGET = 2048
 
 @dataclass(frozen=True)
 class Chunked:
-    """One token per decode and prompt slices, together at most `budget` tokens."""
+    """One token per decode (and its guesses) and prompt slices, at most `budget` tokens."""
 
     budget: int
 
     def plan(self, engine: Engine, now: float) -> tuple[list[Slice], bool]:
         """See `Batching`."""
         reserve = engine.make_room()
-        return engine.fill(self.budget - engine.decoding.count, reserve, now, whole=False), True
+        budget = self.budget - engine.decoding.count * engine.queries
+        return engine.fill(budget, reserve, now, whole=False), True
 
 
 def make(spec: Spec, options: Mapping[str, Value]) -> Chunked:

@@ -31,7 +31,8 @@ class Mixed:
     def plan(self, engine: Engine, now: float) -> tuple[list[Slice], bool]:
         """See `Batching`."""
         reserve = engine.make_room()
-        return engine.fill(self.max_tokens - engine.decoding.count, reserve, now, whole=True), True
+        budget = self.max_tokens - engine.decoding.count * engine.queries
+        return engine.fill(budget, reserve, now, whole=True), True
 
 
 def make(spec: Spec, options: Mapping[str, Value]) -> Mixed:
