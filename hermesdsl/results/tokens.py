@@ -58,8 +58,8 @@ def longest_gaps(times: TokenTimes) -> Floats:
             np.maximum.at(longest, stay.request[inner], most)
     request, pause = times.pauses
     np.maximum.at(longest, request, pause)
-    shown = times.run.shown
-    np.maximum.at(longest, shown["request"][shown["tokens"] > 1], 0.0)
+    several = times.run.requests["visible"] > 1
+    longest[several] = np.maximum(longest[several], 0.0)
     return np.where(np.isinf(longest) | times.parallel, np.nan, longest)
 
 

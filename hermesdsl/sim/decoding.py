@@ -1,9 +1,9 @@
 """The sequences of an engine that are decoding, in constant work per step whatever their number.
 
-All advance by one token per step (or evenly by more: `sim.speculating`), so one counter of steps (`clock`) stands for every sequence's
-progress: a sequence is finished when the clock reaches its target, and needs a new KV block
-whenever the clock meets its residue modulo the block size. Knows no time, queue or policy.
-`sim.reference` holds the same interface written sequence by sequence.
+All advance by one token per step (by more: `sim.speculating`), so one counter of steps (`clock`)
+stands for every sequence's progress: a sequence is finished when the clock reaches its target, and
+needs a new KV block whenever the clock meets its residue modulo the block size. Knows no time,
+queue or policy. `sim.reference` holds the same interface written sequence by sequence.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Sequence:
     `layerwise`: and begins to move with the last step of its prompt.
     `awaits`: KV that it goes on from is still on its way here; its first token waits for it.
     `carry`: part of a token that speculation had gained it when it was last preempted
-    (`sim.speculating`). `visible`: its tokens are the user's. `place`: see `QUEUED` and its like; `cancelled`: to be
+    (`sim.speculating`). `rank`: where its KV is, of several data-parallel ranks; -1: nowhere yet.
+    `visible`: its tokens are the user's. `place`: see `QUEUED` and its like; `cancelled`: to be
     taken out at the next step boundary. `start`, `first`: times of its first step, first token.
     `worked`: seconds of the steps that it was in (`mark`: those of all steps with decodes when it
     last began to decode), `read` of them until its first token; `opened`: step of the engine's
@@ -48,10 +49,10 @@ class Sequence:
     """
 
     __slots__ = ("again", "awaits", "base", "below", "cancelled", "carry", "first", "fresh",
-                 "held", "joined", "keeps", "layerwise", "left", "lost", "mark", "names", "opened",
-                 "parent", "pins", "place", "prompt", "read", "remaining", "request", "serial",
-                 "shared", "since", "source", "start", "started", "swapped", "text", "turn",
-                 "visible", "visit", "worked")  # fmt: skip
+                 "held", "joined", "keeps", "layerwise", "left", "lost", "mark", "names",
+                 "opened", "parent", "pins", "place", "prompt", "rank", "read", "remaining",
+                 "request", "serial", "shared", "since", "source", "start", "started", "swapped",
+                 "text", "turn", "visible", "visit", "worked")  # fmt: skip
 
     def __init__(self, request: int, visit: Thread | None, prompt: int, remaining: int) -> None:
         self.request = request
@@ -63,6 +64,7 @@ class Sequence:
         self.base = 0
         self.joined = 0
         self.carry = 0
+        self.rank = -1
         self.serial = 0
         self.since = 0.0
         self.started = False

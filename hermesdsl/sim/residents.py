@@ -114,10 +114,12 @@ class Residents:
         return need
 
     def fill(
-        self, budget: float, reserve: int, now: float, *, whole: bool, most: int | None = None
-    ) -> list[Slice]:
+        self, budget: float, reserve: int, now: float, *, whole: bool, beside: bool = False,
+        most: int | None = None,
+    ) -> list[Slice]:  # fmt: skip
         """Take prompts from the head of the queue, in order, for up to `budget` tokens.
 
+        `beside`: all decodes are in the step too, and take their tokens of the budget first.
         A prompt is admitted when there is a seat and its KV fits beside `reserve` blocks; its
         blocks are taken at once. `whole`: no prompt is cut, and one above the budget goes alone.
         Otherwise the last is cut to the budget and stays at the head. `most`: sequences to take.
@@ -126,6 +128,8 @@ class Residents:
         slices: list[Slice] = []
         if not waiting:
             return slices
+        if beside:
+            budget -= self.decoding.count * self.queries
         spare = self.kv.free - reserve
         seats = self.seats() if most is None else min(most, self.seats())
         while waiting and seats > 0 and budget > 0:

@@ -2,8 +2,8 @@
 
 A sequence that gains A tokens per step has floor(k·A + carried) tokens after k steps of a stay, no
 more than it still owes; `carried` is the part of a token that it had when it was preempted last.
-A is taken as the binary fraction n/d that a float is exactly, so every count here is an exact integer: of
-tokens, or of d-th parts of one. Knows no time, queue, policy or cost.
+A is taken as the binary fraction n/d that a float is exactly, so every count here is an exact
+integer: of tokens, or of d-th parts of one. Knows no time, queue, policy or cost.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def speculation(client: Client) -> Speculation | None:
         return None
     guesses = spec.args.get("depth" if spec.name == "mtp" else "gamma")
     accept = spec.args.get("accept")
-    assert isinstance(guesses, int | float) and isinstance(accept, int | float)
+    assert isinstance(guesses, int | float)
+    assert isinstance(accept, int | float)
     return Speculation(int(guesses), float(accept))
 
 

@@ -28,8 +28,7 @@ class Chunked:
     def plan(self, engine: Engine, now: float) -> tuple[list[Slice], bool]:
         """See `Batching`."""
         reserve = engine.make_room()
-        budget = self.budget - engine.decoding.count * engine.queries
-        return engine.fill(budget, reserve, now, whole=False), True
+        return engine.fill(self.budget, reserve, now, whole=False, beside=True), True
 
 
 def make(spec: Spec, options: Mapping[str, Value]) -> Chunked:

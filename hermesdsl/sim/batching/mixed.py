@@ -31,8 +31,7 @@ class Mixed:
     def plan(self, engine: Engine, now: float) -> tuple[list[Slice], bool]:
         """See `Batching`."""
         reserve = engine.make_room()
-        budget = self.max_tokens - engine.decoding.count * engine.queries
-        return engine.fill(budget, reserve, now, whole=True), True
+        return engine.fill(self.max_tokens, reserve, now, whole=True, beside=True), True
 
 
 def make(spec: Spec, options: Mapping[str, Value]) -> Mixed:
