@@ -22,31 +22,23 @@ if TYPE_CHECKING:
 
 
 class RankedResidents(Residents):
-    """Sequences at a client, dealt out to its ranks if it has several.
+    """Sequences at a client, dealt out to its ranks if it has several."""
 
-    `dealt`: how many decode on each rank; None: there is one rank.
-    """
-
-    __slots__ = ("dealt",)
-
-    dealt: list[int] | None
+    __slots__ = ()
 
     def fits(self, tokens: int) -> bool:
         """True if KV of `tokens` tokens of one sequence can ever be held by a rank."""
         ranks = len(self.dealt) if self.dealt is not None else 1
         return self.kv.blocks(tokens) <= self.kv.capacity // ranks
 
-    def fill(
-        self, budget: float, reserve: int, now: float, *, whole: bool, beside: bool = False,
-        most: int | None = None,
+    def _fill_ranks(
+        self, dealt: list[int], budget: float, reserve: int, now: float, whole: bool,
+        beside: bool, most: int | None,
     ) -> list[Slice]:  # fmt: skip
-        """As `Residents.fill`, where `budget` and `most` are those of each rank.
+        """As `fill`, where `budget` and `most` are those of each rank.
 
         A prompt that is cut stays at the head, and prompts on other ranks go on beside it.
         """
-        dealt = self.dealt
-        if dealt is None:
-            return super().fill(budget, reserve, now, whole=whole, beside=beside, most=most)
         waiting = self.waiting
         slices: list[Slice] = []
         cut: list[Sequence] = []
@@ -126,16 +118,6 @@ class RankedResidents(Residents):
         sequence = self.waiting.pop()
         self._prune()
         return sequence
-
-    def _join(self, sequence: Sequence) -> None:
-        super()._join(sequence)
-        if self.dealt is not None:
-            self.dealt[sequence.rank] += 1
-
-    def _record_residence(self, sequence: Sequence) -> None:
-        super()._record_residence(sequence)
-        if self.dealt is not None:
-            self.dealt[sequence.rank] -= 1
 
     def _preempt(self) -> None:
         """As `Residents`; of several prompts that were read in part, the last to come gives way."""

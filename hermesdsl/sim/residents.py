@@ -38,12 +38,13 @@ class Residents:
     `host`: where preempted KV goes; None: it is given up and computed again. `accepted`: prompt
     tokens handed in; `recomputed`: added by preemption (counted as first prefilled, then lost).
     `reuse`: how prompts find KV that is here already; None: they do not. `queries`: tokens of each
-    decoding sequence in a step, more than one with speculation.
+    decoding sequence in a step, more than one with speculation. `dealt`: how many decode on each of
+    several data-parallel ranks; None: there is one (`sim.ranks`).
     """
 
     __slots__ = (
         "_begun", "_cancelled", "_decoded_at", "_incoming", "_kernel", "_ready", "_recorder",
-        "_slices", "accepted", "decoded_s", "decoding", "host", "index", "kv", "max_batch",
+        "_slices", "accepted", "dealt", "decoded_s", "decoding", "host", "index", "kv", "max_batch",
         "preemptions", "queries", "recomputed", "reuse", "waiting",
     )  # fmt: skip
 
@@ -55,6 +56,7 @@ class Residents:
         self.index = index
         self.kv = kv
         self.max_batch = max_batch
+        self.dealt: list[int] | None = None
         self.queries = 1 if speculation is None else speculation.guesses + 1
         advance = 1.0 if speculation is None else speculation.advance
         self.decoding = self._make_decoding(kv.size, advance)
@@ -124,6 +126,8 @@ class Residents:
         blocks are taken at once. `whole`: no prompt is cut, and one above the budget goes alone.
         Otherwise the last is cut to the budget and stays at the head. `most`: sequences to take.
         """
+        if self.dealt is not None:
+            return self._fill_ranks(self.dealt, budget, reserve, now, whole, beside, most)
         waiting = self.waiting
         slices: list[Slice] = []
         if not waiting:
@@ -215,9 +219,8 @@ class Residents:
 
     def _undecided(self) -> list[Sequence]:
         """Whoever waits or is being read."""
-        waiting = self.waiting
-        read = [s for s, _ in self._slices if not (waiting and s is waiting.head)]
-        return [*waiting, *read]
+        waiting = dict.fromkeys(self.waiting)
+        return [*waiting, *(s for s, _ in self._slices if s not in waiting)]
 
     def reusable(self, chain: Ordered[int]) -> int:
         """Tokens of a text whose KV a prompt that began with it would find here now.
@@ -238,6 +241,8 @@ class Residents:
     def _join(self, sequence: Sequence) -> None:
         sequence.held = 0
         sequence.place = DECODING
+        if self.dealt is not None:
+            self.dealt[sequence.rank] += 1
         sequence.mark = self.decoded_s
         self.decoding.join(sequence)
         if sequence.opened < 0:
@@ -330,6 +335,13 @@ class Residents:
         """Begin to move KV, for which blocks were just taken, from wherever it is."""
         raise NotImplementedError
 
+    def _fill_ranks(
+        self, dealt: list[int], budget: float, reserve: int, now: float, whole: bool,
+        beside: bool, most: int | None,
+    ) -> list[Slice]:  # fmt: skip
+        """As `fill`, where `budget` and `most` are those of each rank."""
+        raise NotImplementedError
+
     def _store(self, blocks: int) -> None:
         """Copy blocks to the host; no step begins before that has ended."""
         raise NotImplementedError
@@ -418,6 +430,8 @@ class Residents:
         recorder = self._recorder
         request, done = sequence.request, self.decoding.done(sequence)
         recorder.generated[request] += done
+        if self.dealt is not None:
+            self.dealt[sequence.rank] -= 1
         sequence.worked += self.decoded_s - sequence.mark
         if sequence.visible:
             recorder.visible[request] += done
