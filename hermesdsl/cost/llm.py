@@ -83,7 +83,7 @@ class DataSheetCost:
         rank = self._rank(work, queries) if self._ranked else tokens
         seconds = self._linear(rank, tokens)
         seconds += self._head(sampled, order, drawn)
-        seconds += self._overheads.sequence * (decodes + prefills)
+        seconds += self._overheads.sequence * self._scheduled(work)
         if decodes:
             piece = piece_at(self.decode_pieces(decodes, order, queries, most), context)
             seconds += piece.a + piece.b * context
@@ -137,7 +137,7 @@ class DataSheetCost:
             found.append(self._prefill(work, order))
         if work.decodes:
             found.append(self._decode_operator(work.decodes, work.decode_context, order, most))
-        host = o.step + o.sequence * (work.decodes + work.prefills)
+        host = o.step + o.sequence * self._scheduled(work)
         found.append(Operator("host", 1, host, 0.0, 0.0, LAUNCH))
         return found
 
@@ -213,7 +213,7 @@ class DataSheetCost:
             order = self.schedule(tokens)
             rank = most * queries or self._expected_rank(tokens, decodes, 0, queries)
             fixed = self._linear(rank, tokens) + self._head(tokens, order, most * queries)
-            fixed += self._overheads.sequence * decodes
+            fixed += self._overheads.sequence * (most or self._expected(decodes))
             found = self.decode_pieces(decodes, order, queries, most)
             pieces = tuple(Piece(p.start, fixed + p.a, p.b) for p in found)
             self._run_cache[decodes, queries, most] = pieces
@@ -239,6 +239,16 @@ class DataSheetCost:
         if prefills:
             most += (tokens - decodes * queries) * fullest(prefills, dp) / prefills
         return ceil(most - 1e-9)
+
+    def _scheduled(self, work: StepWork) -> float:
+        """Sequences that the host of the fullest rank schedules: each rank has its own."""
+        if work.rank is not None:
+            return work.rank.decodes + work.rank.prefills
+        return self._expected(work.decodes) + self._expected(work.prefills)
+
+    def _expected(self, sequences: int) -> float:
+        """Of so many, those expected on the fullest rank."""
+        return fullest(sequences, self.group.dp) if self._ranked else sequences
 
     def _fullest_share(self, sequences: int, order: Schedule, most: int = 0) -> float:
         """Share of a step's sequences that the fullest rank has in one micro-batch."""

@@ -130,7 +130,8 @@ def _fixed(
     prompts = rows.prefill_tokens > 0
     sampled = rows.batch * queries + prompts
     heads = _distinct(sampled, lambda n: cost.head_operators(n, order), cost)
-    host = cost.profile.overheads.step + cost.profile.overheads.sequence * (rows.batch + prompts)
+    scheduled = -(-rows.batch // cost.group.dp) + prompts
+    host = cost.profile.overheads.step + cost.profile.overheads.sequence * scheduled
     return np.asarray(host), layers + heads
 
 
