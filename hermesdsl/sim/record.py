@@ -96,12 +96,12 @@ class Recorder:
         A row per piece of its step times that it has passed.
         """
         batch, context, pieces = run.decodes, run.context, run.pieces
-        growth = batch * run.advance
         extend = self.steps.extend
         if len(pieces) == 1:
             first = pieces[0].a + pieces[0].b * context
             extend((client, start, last, steps, batch, steps * batch, 0, used, first))
             return
+        growth = batch * run.advance
         done = 0
         begin = start
         for index, piece in enumerate(pieces):
