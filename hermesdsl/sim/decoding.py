@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 from math import ceil, nan, sqrt
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from hermesdsl.cost.types import DecodeRun
 
@@ -109,6 +109,10 @@ class Decoding(Protocol):
     def context(self) -> float:
         """Tokens of KV that the next step reads, the one each sequence writes included."""
 
+    @property
+    def parts(self) -> int:
+        """Into how many parts of a token a sequence's `carry` counts."""
+
     def join(self, sequence: Sequence) -> None:
         """Let a sequence whose KV holds `prompt` tokens decode from the next step on."""
 
@@ -150,6 +154,9 @@ class CountedDecoding:
     """`Decoding` by counters: no operation looks at more than one sequence or one block size."""
 
     __slots__ = ("_ends", "_grow", "_live", "_serial", "_size", "clock", "context", "count")
+
+    #: See `Decoding`.
+    parts: Final = 1
 
     def __init__(self, block_size: int) -> None:
         self.count = 0

@@ -340,7 +340,7 @@ class Engine(RankedResidents):
         sequence.place = GONE
         if sequence.again and sequence.visible:
             recorder.residences.extend(
-                (request, self.index, self.decoding.clock, self.decoding.clock, now)
+                (request, self.index, self.decoding.clock, self.decoding.clock, now, 0, 0.0)
             )
         if not sequence.keeps:
             self.kv.release(sequence)

@@ -42,6 +42,7 @@ class ListedDecoding:
         self.clock = 0
         self._size = block_size
         self._advance = 1 if advance == 1.0 else Fraction(advance)
+        self.parts = Fraction(advance).denominator
         self._produced = 0
         self._entries: list[_Entry] = []
 
@@ -119,7 +120,7 @@ class ListedDecoding:
     def carried(self, sequence: Sequence) -> int:
         """See `Decoding`."""
         rest = Fraction(self._after(sequence, self.clock - sequence.joined)) % 1
-        return int(rest * Fraction(self._advance).denominator)
+        return int(rest * self.parts)
 
     def produced(self, stepped: int) -> int:
         """See `Decoding`; each token was counted when it came."""
@@ -128,8 +129,7 @@ class ListedDecoding:
     def _after(self, sequence: Sequence, steps: int) -> Fraction | int:
         """What a sequence has gained in so many steps of a stay."""
         carry = sequence.carry
-        parts = Fraction(self._advance).denominator if carry else 1
-        return steps * self._advance + (Fraction(carry, parts) if carry else 0)
+        return steps * self._advance + (Fraction(carry, self.parts) if carry else 0)
 
     def _ends(self, entry: _Entry, steps: int) -> bool:
         return entry.after(steps * self._advance) == entry.base + entry.due

@@ -44,7 +44,8 @@ class Residents:
 
     __slots__ = (
         "_begun", "_cancelled", "_decoded_at", "_incoming", "_kernel", "_ready", "_recorder",
-        "_slices", "accepted", "dealt", "decoded_s", "decoding", "host", "index", "kv", "max_batch",
+        "_slices", "accepted", "advance", "dealt", "decoded_s", "decoding", "host", "index", "kv",
+        "max_batch",
         "preemptions", "queries", "recomputed", "reuse", "waiting",
     )  # fmt: skip
 
@@ -58,8 +59,9 @@ class Residents:
         self.max_batch = max_batch
         self.dealt: list[int] | None = None
         self.queries = 1 if speculation is None else speculation.guesses + 1
-        advance = 1.0 if speculation is None else speculation.advance
-        self.decoding = self._make_decoding(kv.size, advance)
+        #: Tokens that a decoding sequence gains per step.
+        self.advance = 1.0 if speculation is None else speculation.advance
+        self.decoding = self._make_decoding(kv.size, self.advance)
         self.waiting = self._make_queue(rank)
         self.host = host
         self.reuse = Reuse(kv, chain) if chain is not None else None
@@ -436,5 +438,6 @@ class Residents:
         if sequence.visible:
             recorder.visible[request] += done
             recorder.residences.extend(
-                (request, self.index, sequence.joined, clock, sequence.since)
-            )
+                (request, self.index, sequence.joined, clock, sequence.since, done,
+                 sequence.carry / self.decoding.parts)
+            )  # fmt: skip

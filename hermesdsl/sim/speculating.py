@@ -53,13 +53,13 @@ class SpeculatingDecoding:
     it owes; `need` leaves that out.
     """
 
-    __slots__ = ("_due", "_ends", "_live", "_lost", "_parts", "_per_step", "_phases", "_serial",
-                 "_size", "_units", "clock", "count")  # fmt: skip
+    __slots__ = ("_due", "_ends", "_live", "_lost", "_per_step", "_phases", "_serial",
+                 "_size", "_units", "clock", "count", "parts")  # fmt: skip
 
     def __init__(self, block_size: int, advance: float) -> None:
         self.count = 0
         self.clock = 0
-        self._per_step, self._parts = float(advance).as_integer_ratio()
+        self._per_step, self.parts = float(advance).as_integer_ratio()
         self._size = block_size
         self._serial = 0
         self._live: dict[int, Sequence] = {}
@@ -75,7 +75,7 @@ class SpeculatingDecoding:
     @property
     def context(self) -> float:
         """See `Decoding`; with the parts of tokens that sequences have gained."""
-        return (self._units + self.count * self._parts) / self._parts
+        return (self._units + self.count * self.parts) / self.parts
 
     def join(self, sequence: Sequence) -> None:
         """See `Decoding`."""
@@ -94,7 +94,7 @@ class SpeculatingDecoding:
 
     def need(self, steps: int) -> int:
         """See `Decoding`; up to the step in which the first sequence finishes."""
-        span = self._size * self._parts
+        span = self._size * self.parts
         rounds, rest = divmod(steps * self._per_step, span)
         shift = self.clock * self._per_step % span
         phases, low = self._phases, span - rest - shift
@@ -158,20 +158,20 @@ class SpeculatingDecoding:
 
     def opening(self, sequence: Sequence) -> int:
         """See `Decoding`."""
-        return min(sequence.remaining, (self._per_step + sequence.carry) // self._parts)
+        return min(sequence.remaining, (self._per_step + sequence.carry) // self.parts)
 
     def done(self, sequence: Sequence) -> int:
         """See `Decoding`."""
-        return min(sequence.remaining, self._gained(sequence) // self._parts)
+        return min(sequence.remaining, self._gained(sequence) // self.parts)
 
     def carried(self, sequence: Sequence) -> int:
         """See `Decoding`."""
-        return self._gained(sequence) % self._parts
+        return self._gained(sequence) % self.parts
 
     def produced(self, stepped: int) -> int:
         """See `Decoding`; exact: nothing is left over when every part is accounted for."""
         astray = self._lost + sum(self._astray(s) for s in self._live.values())
-        tokens, rest = divmod(stepped * self._per_step - astray, self._parts)
+        tokens, rest = divmod(stepped * self._per_step - astray, self.parts)
         return tokens if not rest else -1
 
     def _gained(self, sequence: Sequence) -> int:
@@ -180,26 +180,26 @@ class SpeculatingDecoding:
 
     def _now(self, sequence: Sequence) -> int:
         """Parts of its KV."""
-        return sequence.base * self._parts + self._gained(sequence)
+        return sequence.base * self.parts + self._gained(sequence)
 
     def _astray(self, sequence: Sequence) -> int:
         """Parts that its steps gave it and that are no tokens of its own."""
-        return self._gained(sequence) - self.done(sequence) * self._parts - sequence.carry
+        return self._gained(sequence) - self.done(sequence) * self.parts - sequence.carry
 
     def _end(self, sequence: Sequence) -> int:
         """The clock when it has all that it owes."""
-        owed = sequence.remaining * self._parts - sequence.carry
+        owed = sequence.remaining * self.parts - sequence.carry
         return sequence.joined - (-owed // self._per_step)
 
     def _phase(self, sequence: Sequence) -> int:
-        parts = (sequence.base + self._size - 1) * self._parts + sequence.carry
-        return (parts - sequence.joined * self._per_step) % (self._size * self._parts)
+        parts = (sequence.base + self._size - 1) * self.parts + sequence.carry
+        return (parts - sequence.joined * self._per_step) % (self._size * self.parts)
 
     def _beyond(self, clock: int) -> int:
         """Blocks for what sequences that end then would have beyond what they owe."""
         blocks, size = 0, self._size
         for sequence in self._due.get(clock, {}).values():
             gained = (clock - sequence.joined) * self._per_step + sequence.carry
-            have, owe = sequence.base + gained // self._parts, sequence.base + sequence.remaining
+            have, owe = sequence.base + gained // self.parts, sequence.base + sequence.remaining
             blocks += -(-have // size) + (-owe // size)
         return blocks

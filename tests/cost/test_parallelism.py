@@ -175,7 +175,7 @@ def test_tables_still_add_up(build: SimpleNamespace, ep: int) -> None:
         assert total_seconds(cost.breakdown(work)) == pytest.approx(cost.step(work), rel=1e-12)
 
 
-# --- a step that says what its fullest rank has ----------------------------------------------------
+# --- a step that says what its fullest rank has --------------------------------------------------
 
 
 def test_decodes_of_a_known_rank_are_those_of_one_engine(build: SimpleNamespace) -> None:

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hermesdsl.graph.types import Client, Spec
+from hermesdsl.results.tokens import longest_gaps, tokens_between
 from hermesdsl.sim.decoding import Sequence
 from hermesdsl.sim.record import COMPLETED, Run
 from hermesdsl.sim.reference import ListedDecoding
 from hermesdsl.sim.speculating import SpeculatingDecoding, speculation
-from hermesdsl.sim.tokens import token_gaps
+from hermesdsl.sim.tokens import TokenTimes, token_gaps
 
 
 def guessing(guesses: int, accept: float, **more: Any) -> dict[str, Any]:
@@ -64,6 +65,29 @@ def test_fractions_are_carried_from_step_to_step():
     assert gaps(found) == [0.0, 1.0, 1.0, 1.0, 1.0]
     # KV of two tokens of the prompt and five written: never those beyond what is owed.
     assert found.steps["kv_blocks"].tolist()[-1] == 7
+
+
+def test_tokens_are_counted_when_they_come():
+    # As above: one token at 1, then 1, 2, 1 and 1 at 2, 3, 4 and 5.
+    times = TokenTimes(done(1, 0.5, batch([0.0], 2, 6)))
+    came = [int(tokens_between(times, at, at + 1.0)[0]) for at in range(7)]
+    assert came == [0, 1, 1, 2, 1, 1, 0]
+    assert longest_gaps(times).tolist() == [1.0]
+
+
+@given(
+    st.integers(0, 4), st.floats(0, 1), st.lists(st.integers(1, 30), min_size=1, max_size=9),
+    st.floats(0, 40),
+)  # fmt: skip
+@settings(deadline=None, max_examples=60)
+def test_tokens_of_two_halves_are_all_tokens(
+    guesses: int, accept: float, outputs: list[int], cut: float
+):
+    found = done(guesses, accept, batch(np.arange(len(outputs)) * 1.5, 6, outputs), kv=60)
+    times = TokenTimes(found)
+    halves = tokens_between(times, 0.0, cut) + tokens_between(times, cut, 1e9)
+    assert halves.tolist() == found.requests["visible"].tolist()
+    assert found.requests["generated"].tolist() == outputs
 
 
 @pytest.mark.parametrize("guesses", [1, 2, 5])
