@@ -11,8 +11,12 @@ from hermesdsl.cost.constants import PROFILES, Profile, efficiencies_of
 from hermesdsl.cost.device import peak_dtype
 from hermesdsl.cost.llm import DataSheetCost, attention_dtype, gemm_dtype
 from hermesdsl.cost.memory import MEMORY_RULES, MemoryPlan, plan
+from hermesdsl.cost.speculation import SpeculativeCost, drafted, mtp
 from hermesdsl.diagnostics import Diagnostic, Sink, error, warning
 from hermesdsl.graph.types import DTYPE_BYTES, Client, Group, LlmModel, PlacementGraph, Spec
+
+#: What each form of `speculate` calls its guesses per step.
+_GUESSES = {"mtp": "depth", "draft": "gamma"}
 
 #: Types that activations keep when the weights have them; below other weights they are bf16.
 ACTIVATION_DTYPES = ("fp32", "fp16", "fp8")
@@ -49,7 +53,7 @@ def profile_of(client: Client) -> Profile | None:
 
 
 def engine_cost(client: Client) -> DataSheetCost:
-    """The data-sheet cost of one engine.
+    """The data-sheet cost of one engine, guesses of tokens left out.
 
     Raises ValueError where `diagnose` has an error.
     """
@@ -58,6 +62,24 @@ def engine_cost(client: Client) -> DataSheetCost:
         raise ValueError(f"{client.path} has no devices or an unknown profile")
     efficiencies = efficiencies_of(client.group.part)
     return DataSheetCost(served_model(client), client.group, client.options, efficiencies, profile)
+
+
+def served_cost(client: Client) -> DataSheetCost | SpeculativeCost:
+    """The same with the guesses that the engine's `speculate` asks for.
+
+    Raises ValueError where `diagnose` has an error.
+    """
+    cost, spec = engine_cost(client), client.options.get("speculate")
+    if not isinstance(spec, Spec) or spec.name == "off":
+        return cost
+    accept, guesses = spec.args.get("accept"), spec.args.get(_GUESSES[spec.name])
+    assert isinstance(accept, int | float)
+    assert isinstance(guesses, int | float)
+    if spec.name == "mtp":
+        return mtp(cost, depth=int(guesses), accept=float(accept))
+    if client.draft is None:
+        raise ValueError(f"{client.path} guesses with no model")
+    return drafted(cost, client.draft, accept=float(accept), guesses=int(guesses))
 
 
 def diagnose(client: Client) -> list[Diagnostic]:
@@ -84,10 +106,12 @@ def diagnose(client: Client) -> list[Diagnostic]:
     profile = profile_of(client)
     if not sink.failed and profile is not None:
         _check_memory(client, plan(model, group, profile, client.options), sink)
+    if not sink.failed:
+        _check_guesses(client, sink)
     return sink.items
 
 
-def bind(placement: PlacementGraph) -> dict[str, DataSheetCost]:
+def bind(placement: PlacementGraph) -> dict[str, DataSheetCost | SpeculativeCost]:
     """The cost model of every LLM engine, by path; also attached to its node as ``cost``.
 
     Raises SpecError with all errors of all engines.
@@ -102,7 +126,7 @@ def bind(placement: PlacementGraph) -> dict[str, DataSheetCost]:
                 if item.is_error:
                     sink.add(item)
     sink.raise_if_failed()
-    costs = {client.path: engine_cost(client) for client in engines}
+    costs = {client.path: served_cost(client) for client in engines}
     for path, cost in costs.items():
         placement.nodes[path]["cost"] = cost
     return costs
@@ -126,9 +150,32 @@ def _check_options(client: Client, group: Group, sink: Sink) -> None:
     for name, ways, split in (("attention", group.dp, "dp"), ("experts", group.ep, "ep")):
         value = options.get(name)
         if value is not None and (value == split) != (ways > 1):
-            message = f"`{client.path}`: `{name} = {value}` with {split} = {ways}"
-            note = f"help: `{split}` above 1 and `{name} = {split}` go together"
-            sink.add(error("HMS506", f"{message} is not executable yet", notes=(note,)))
+            message = f"`{client.path}` has `{name} = {value}` and {split} = {ways}"
+            note = f"help: `{name} = {split}` is what `{split}` above 1 means: give one of them"
+            sink.add(error("HMS405", message, notes=(note,)))
+
+
+def _check_guesses(client: Client, sink: Sink) -> None:
+    """The draft needs a peak, and room for its weights and KV beside the model's."""
+    spec = client.options.get("speculate")
+    if isinstance(spec, Spec) and spec.name == "draft" and client.draft is None:
+        sink.add(error("HMS405", f"`speculate = {spec}` of `{client.path}` names no model"))
+        return
+    group, draft = client.group, client.draft
+    assert group is not None
+    if draft is not None:
+        for what, dtype in (("draft", gemm_dtype(draft)), ("draft", attention_dtype(draft))):
+            if peak_dtype(group.part.peak, dtype) is None:
+                _check_peak(client, group, what, dtype, sink)
+                return
+    cost = served_cost(client)
+    if isinstance(cost, SpeculativeCost) and cost.kv_tokens < 1:
+        message = (
+            f"what guesses tokens for `{client.path}` takes {_gib(cost.weights)} of each device, "
+            f"which has {_gib(cost.target.memory.kv)} beside the model"
+        )
+        note = "help: a smaller draft, more devices per engine, or a larger memory_rule"
+        sink.add(error("HMS407", message, notes=(note,)))
 
 
 def _check_peak(client: Client, group: Group, what: str, dtype: str, sink: Sink) -> None:

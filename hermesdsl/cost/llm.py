@@ -4,8 +4,8 @@ Composes operators (GEMM, attention, experts, collectives) per layer and stage a
 engine's host costs. Sees sums over a step, never requests, clock or queues.
 
 Decoder layers on one tensor-parallel rank; activations between operators hold 16 bits at least.
-Over pipeline stages a step is cut into micro-batches (`pipelining`). The sequences of a step fall
-on data-parallel ranks at random, and all wait for the fullest (`slowest`).
+Over pipeline stages a step is cut into micro-batches (`pipelining`). Data-parallel ranks wait for
+the fullest: as the step says, else as sequences fall on them at random (`slowest`).
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class DataSheetCost:
         self._staged, self._ranked = group.pp > 1, group.dp > 1
         self._schedules: dict[int, Schedule] = {}
         self._linear_cache: dict[tuple[int, int], float] = {}
-        self._head_cache: dict[tuple[int, int], float] = {}
-        self._decode_cache: dict[tuple[int, int, int], tuple[Piece, ...]] = {}
-        self._run_cache: dict[tuple[int, int], tuple[Piece, ...]] = {}
+        self._head_cache: dict[tuple[int, int, int], float] = {}
+        self._decode_cache: dict[tuple[int, int, int, int], tuple[Piece, ...]] = {}
+        self._run_cache: dict[tuple[int, int, int], tuple[Piece, ...]] = {}
 
     # --- the interpreter's interface -------------------------------------------------------
 
@@ -72,26 +72,32 @@ class DataSheetCost:
 
         `queries`: tokens of each decoding sequence, all counted in `tokens` and `sampled`.
         """
-        tokens, sampled, prefills, _, _, _, decodes, context = work
+        tokens, sampled, prefills, _, _, _, decodes, context, fullest_rank = work
+        most, drawn = (0, 0)
+        if fullest_rank is not None:
+            most, drawn = fullest_rank.decodes, fullest_rank.sampled
         if prefills == 0 and tokens == decodes * queries == sampled:
-            piece = piece_at(self.run_pieces(decodes, queries), context)
+            piece = piece_at(self.run_pieces(decodes, queries, most), context)
             return piece.a + piece.b * context
         order = self.schedule(tokens) if self._staged else _UNCUT
-        rank = self._rank(tokens, decodes, prefills, queries) if self._ranked else tokens
+        rank = self._rank(work, queries) if self._ranked else tokens
         seconds = self._linear(rank, tokens)
-        seconds += self._head(sampled, order)
-        seconds += self._overheads.sequence * (decodes + prefills)
+        seconds += self._head(sampled, order, drawn)
+        seconds += self._overheads.sequence * self._scheduled(work)
         if decodes:
-            piece = piece_at(self.decode_pieces(decodes, order, queries), context)
+            piece = piece_at(self.decode_pieces(decodes, order, queries, most), context)
             seconds += piece.a + piece.b * context
         if prefills:
             op = self._prefill(work, order)
             seconds += op.count * op.seconds
         return seconds
 
-    def decode_run(self, decodes: int, context: float) -> DecodeRun:
-        """Step times of pure decoding by `decodes` sequences from summed `context` tokens on."""
-        pieces = self.run_pieces(decodes)
+    def decode_run(self, decodes: int, context: float, most: int = 0) -> DecodeRun:
+        """Step times of pure decoding by `decodes` sequences from summed `context` tokens on.
+
+        `most` of them on the fullest data-parallel rank; 0: as many as are expected.
+        """
+        pieces = self.run_pieces(decodes, 1, most)
         if len(pieces) > 1:
             pieces = pieces_from(pieces, context)
         return DecodeRun(pieces, decodes, context)
@@ -124,13 +130,14 @@ class DataSheetCost:
     def breakdown(self, work: StepWork) -> list[Operator]:
         """The operators of one step; their times add up to `step(work)` (1e-12 relative)."""
         o, order = self._overheads, self.schedule(work.tokens)
-        rank = self._rank(work.tokens, work.decodes, work.prefills)
-        found = self.linear_operators(rank, work.tokens) + self.head_operators(work.sampled, order)
+        most, drawn = (work.rank.decodes, work.rank.sampled) if work.rank is not None else (0, 0)
+        found = self.linear_operators(self._rank(work), work.tokens)
+        found += self.head_operators(work.sampled, order, drawn)
         if work.prefills:
             found.append(self._prefill(work, order))
         if work.decodes:
-            found.append(self._decode_operator(work.decodes, work.decode_context, order))
-        host = o.step + o.sequence * (work.decodes + work.prefills)
+            found.append(self._decode_operator(work.decodes, work.decode_context, order, most))
+        host = o.step + o.sequence * self._scheduled(work)
         found.append(Operator("host", 1, host, 0.0, 0.0, LAUNCH))
         return found
 
@@ -168,48 +175,60 @@ class DataSheetCost:
     def _linear_seconds(self, rank: int, tokens: int, order: Schedule) -> float:
         return total_seconds(self._layers.linear(order.part(rank), order.part(tokens), order))
 
-    def _head(self, sampled: int, order: Schedule) -> float:
-        seconds = self._head_cache.get((sampled, order.cuts))
+    def _head(self, sampled: int, order: Schedule, most: int) -> float:
+        seconds = self._head_cache.get((sampled, order.cuts, most))
         if seconds is None:
-            seconds = total_seconds(self.head_operators(sampled, order))
-            self._head_cache[sampled, order.cuts] = seconds
+            seconds = total_seconds(self.head_operators(sampled, order, most))
+            self._head_cache[sampled, order.cuts, most] = seconds
         return seconds
 
-    def decode_pieces(self, decodes: int, order: Schedule, queries: int = 1) -> tuple[Piece, ...]:
+    def decode_pieces(
+        self, decodes: int, order: Schedule, queries: int = 1, most: int = 0
+    ) -> tuple[Piece, ...]:
         """Decode attention of all layers over the engine's summed context.
 
         Of each micro-batch: decodes/cuts sequences on the data-parallel ranks together, of which
-        the fullest reads its share of the context. `queries` tokens of each sequence read it.
+        the fullest (`most` of all, or as expected) reads its share of the context. `queries` tokens
+        of each sequence read it.
         """
-        pieces = self._decode_cache.get((decodes, order.cuts, queries))
+        pieces = self._decode_cache.get((decodes, order.cuts, queries, most))
         if pieces is None:
             layers = self.model.layers * order.passes
-            share = self._fullest_share(decodes, order)
+            share = self._fullest_share(decodes, order, most)
             layer = self._decode_attention(decodes * share, queries).pieces()
             pieces = tuple(
                 Piece(p.start / share, p.a * layers, p.b * layers * share) for p in layer
             )
-            self._decode_cache[decodes, order.cuts, queries] = pieces
+            self._decode_cache[decodes, order.cuts, queries, most] = pieces
         return pieces
 
-    def run_pieces(self, decodes: int, queries: int = 1) -> tuple[Piece, ...]:
-        """A whole step of pure decoding, with `queries` tokens of each sequence at once."""
-        pieces = self._run_cache.get((decodes, queries))
+    def run_pieces(self, decodes: int, queries: int = 1, most: int = 0) -> tuple[Piece, ...]:
+        """A whole step of pure decoding, with `queries` tokens of each sequence at once.
+
+        `most`: sequences on the fullest data-parallel rank; 0: as many as are expected.
+        """
+        pieces = self._run_cache.get((decodes, queries, most))
         if pieces is None:
             tokens = decodes * queries
             order = self.schedule(tokens)
-            fixed = self._linear(self._rank(tokens, decodes, 0, queries), tokens)
-            fixed += self._head(tokens, order)
-            fixed += self._overheads.sequence * decodes
-            found = self.decode_pieces(decodes, order, queries)
+            rank = most * queries or self._expected_rank(tokens, decodes, 0, queries)
+            fixed = self._linear(rank, tokens) + self._head(tokens, order, most * queries)
+            fixed += self._overheads.sequence * (most or self._expected(decodes))
+            found = self.decode_pieces(decodes, order, queries, most)
             pieces = tuple(Piece(p.start, fixed + p.a, p.b) for p in found)
-            self._run_cache[decodes, queries] = pieces
+            self._run_cache[decodes, queries, most] = pieces
         return pieces
 
     # --- the fullest data-parallel rank ------------------------------------------------------
 
-    def _rank(self, tokens: int, decodes: int, prefills: int, queries: int = 1) -> int:
-        """Tokens on the fullest rank: `queries` of each decode, of prompt slices equally many.
+    def _rank(self, work: StepWork, queries: int = 1) -> int:
+        """Tokens on the fullest rank of a step."""
+        if work.rank is not None:
+            return work.rank.tokens
+        return self._expected_rank(work.tokens, work.decodes, work.prefills, queries)
+
+    def _expected_rank(self, tokens: int, decodes: int, prefills: int, queries: int) -> int:
+        """Expected tokens there: `queries` of each decode, of prompt slices equally many.
 
         The rank with most decodes and the one with most slices are taken as the same.
         """
@@ -221,10 +240,20 @@ class DataSheetCost:
             most += (tokens - decodes * queries) * fullest(prefills, dp) / prefills
         return ceil(most - 1e-9)
 
-    def _fullest_share(self, sequences: int, order: Schedule) -> float:
+    def _scheduled(self, work: StepWork) -> float:
+        """Sequences that the host of the fullest rank schedules: each rank has its own."""
+        if work.rank is not None:
+            return work.rank.decodes + work.rank.prefills
+        return self._expected(work.decodes) + self._expected(work.prefills)
+
+    def _expected(self, sequences: int) -> float:
+        """Of so many, those expected on the fullest rank."""
+        return fullest(sequences, self.group.dp) if self._ranked else sequences
+
+    def _fullest_share(self, sequences: int, order: Schedule, most: int = 0) -> float:
         """Share of a step's sequences that the fullest rank has in one micro-batch."""
         dp = self.group.dp
-        share = fullest(sequences, dp) / sequences if dp > 1 else 1.0
+        share = (most or fullest(sequences, dp)) / sequences if dp > 1 else 1.0
         return share / order.cuts
 
     # --- operators -------------------------------------------------------------------------
@@ -234,19 +263,23 @@ class DataSheetCost:
         order = self.schedule(tokens)
         return self._layers.linear(order.part(rank), order.part(tokens), order)
 
-    def head_operators(self, sampled: int, order: Schedule) -> list[Operator]:
-        """Operators of the sequences that get a next token."""
-        rank = ceil(fullest(sampled, self.group.dp) - 1e-9) if self.group.dp > 1 else sampled
+    def head_operators(self, sampled: int, order: Schedule, most: int = 0) -> list[Operator]:
+        """Operators of the sequences that get a next token, `most` of them on one rank."""
+        rank = sampled
+        if self.group.dp > 1:
+            rank = most or ceil(fullest(sampled, self.group.dp) - 1e-9)
         return self._layers.head(order.part(rank), order.cuts)
 
     def _decode_attention(self, sequences: float, queries: int = 1) -> DecodeAttention:
         """One layer on the fullest rank; `limit` is in that rank's context."""
         return decode(self.attention_device, self.shape, sequences, queries)
 
-    def _decode_operator(self, decodes: int, context: float, order: Schedule) -> Operator:
-        share = self._fullest_share(decodes, order)
+    def _decode_operator(
+        self, decodes: int, context: float, order: Schedule, most: int
+    ) -> Operator:
+        share = self._fullest_share(decodes, order, most)
         layer = self._decode_attention(decodes * share)
-        piece = piece_at(self.decode_pieces(decodes, order), context)
+        piece = piece_at(self.decode_pieces(decodes, order, 1, most), context)
         layers = self.model.layers * order.passes
         seconds = (piece.a + piece.b * context) / layers
         seen = min(context * share, layer.limit)
@@ -260,7 +293,10 @@ class DataSheetCost:
         dp, layers = self.group.dp, self.model.layers * order.passes
         if dp == 1 and order.cuts == 1:
             return prefill(self.attention_device, self.shape, layers, work)
-        share = self._fullest_share(work.prefills, order)
+        if work.rank is not None:
+            work, share = work.rank, 1.0 / order.cuts
+        else:
+            share = self._fullest_share(work.prefills, order)
         part = work._replace(
             prefills=ceil(work.prefills * share),
             prefill_tokens=ceil(work.prefill_tokens * share),

@@ -9,12 +9,12 @@ Knows two cost models; no engine, clock or random draw.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from hermesdsl.cost.constants import Profile
 from hermesdsl.cost.llm import DataSheetCost, piece_at, pieces_from
 from hermesdsl.cost.memory import kv_bytes_per_token, weights_per_device
-from hermesdsl.cost.types import DecodeRun, Piece, StepWork
+from hermesdsl.cost.types import DecodeRun, Piece, StepRows, StepWork, Use
 from hermesdsl.graph.types import LlmModel
 
 
@@ -45,15 +45,24 @@ class SpeculativeCost:
     guesses: int
     weights: float
     kv: float
+    _known: dict[tuple[int, int], tuple[Piece, ...]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def gained(self) -> float:
         """Tokens that a decoding sequence gains per step."""
         return expected_tokens(self.accept, self.guesses)
 
-    def decode_run(self, decodes: int, context: float) -> DecodeRun:
-        """Steps of pure decoding: γ steps of the draft, then γ + 1 tokens per sequence at once."""
-        pieces = pieces_from(self._pieces(decodes), context)
+    def decode_run(self, decodes: int, context: float, most: int = 0) -> DecodeRun:
+        """Steps of pure decoding: γ steps of the draft, then γ + 1 tokens per sequence at once.
+
+        `most` sequences on the fullest data-parallel rank; 0: as many as are expected.
+        """
+        pieces = self._known.get((decodes, most))
+        if pieces is None:
+            pieces = self._known[decodes, most] = self._pieces(decodes, most)
+        pieces = pieces_from(pieces, context)
         return DecodeRun(pieces, decodes, context, self.gained)
 
     def step(self, work: StepWork) -> float:
@@ -61,17 +70,26 @@ class SpeculativeCost:
 
         The draft reads the step's prompts with its first guess.
         """
+        rank = work.rank
+        most = rank.decodes if rank is not None else 0
         if work.prefills == 0:
-            return self.decode_run(work.decodes, work.decode_context).seconds(1)
-        more = self.guesses * work.decodes
-        read = work._replace(tokens=work.tokens + more, sampled=work.sampled + more)
-        seconds = self.target.step(read, self.guesses + 1)
+            return self.decode_run(work.decodes, work.decode_context, most).seconds(1)
+        if rank is not None:
+            rank = self._verified(rank)
+        seconds = self.target.step(self._verified(work)._replace(rank=rank), self.guesses + 1)
         if self.guesses:
             seconds += self.draft.step(work)
             if work.decodes and self.guesses > 1:
-                later = work.decode_context + work.decodes
-                seconds += self.draft.decode_run(work.decodes, later).seconds(self.guesses - 1)
+                later = self.draft.decode_run(
+                    work.decodes, work.decode_context + work.decodes, most
+                )
+                seconds += later.seconds(self.guesses - 1)
         return seconds
+
+    def _verified(self, work: StepWork) -> StepWork:
+        """The same step with all guesses in it."""
+        more = self.guesses * work.decodes
+        return work._replace(tokens=work.tokens + more, sampled=work.sampled + more)
 
     @property
     def kv_tokens(self) -> int:
@@ -80,15 +98,30 @@ class SpeculativeCost:
         room = max(own.kv - self.weights, 0.0)
         return int(room / (own.kv_per_token + self.kv)) * self.target.group.dp
 
-    def _pieces(self, decodes: int) -> tuple[Piece, ...]:
+    def held(self, context: float) -> float:
+        """Tokens of KV that a sequence of `context` tokens needs."""
+        return self.target.held(context)
+
+    def use(self, rows: StepRows) -> Use:
+        """What steps that were recorded used of each device.
+
+        Rows count each decoding sequence once. Of a step's seconds, the share that the model takes
+        at the same tokens and the context that the blocks hold is its verification, used as
+        `cost.use` says for γ + 1 tokens per sequence; the rest are γ steps of the draft.
+        """
+        from hermesdsl.cost.use import speculative_use
+
+        return speculative_use(self, rows)
+
+    def _pieces(self, decodes: int, most: int) -> tuple[Piece, ...]:
         """A step of pure decoding; the draft's steps are taken at their mean context."""
-        verify = self.target.run_pieces(decodes, self.guesses + 1)
+        verify = self.target.run_pieces(decodes, self.guesses + 1, most)
         if not self.guesses:
             return verify
         ahead = 0.5 * (self.guesses - 1) * decodes
         guess = tuple(
             Piece(max(p.start - ahead, 0.0), self.guesses * (p.a + p.b * ahead), self.guesses * p.b)
-            for p in pieces_from(self.draft.run_pieces(decodes), ahead)
+            for p in pieces_from(self.draft.run_pieces(decodes, 1, most), ahead)
         )
         starts = sorted({*(p.start for p in verify), *(p.start for p in guess)})
         pairs = ((piece_at(verify, start), piece_at(guess, start), start) for start in starts)

@@ -24,7 +24,8 @@ class StepWork(NamedTuple):
     `sampled` sequences get a next token. `prefill_pairs` = Σ over prompt slices of
     t·s + t(t+1)/2 for t new tokens after s cached ones; `prefill_kv` = Σ (s + t) tokens of KV
     that the slices read; `prefill_tokens` = Σ t; `prefills` their number. `decodes` sequences
-    (branches counted) read `decode_context` = Σ tokens of KV.
+    (branches counted) read `decode_context` = Σ tokens of KV. `rank`: the most of each that any of
+    several data-parallel ranks has (its `decode_context` is 0: a share of all); None: not known.
     """
 
     tokens: int
@@ -35,6 +36,7 @@ class StepWork(NamedTuple):
     prefill_kv: float = 0.0
     decodes: int = 0
     decode_context: float = 0.0
+    rank: StepWork | None = None
 
 
 class Piece(NamedTuple):
@@ -141,8 +143,11 @@ class EngineCost(Protocol):
     def step(self, work: StepWork) -> float:
         """Seconds of one step. With `prefills` = 0 it equals `decode_run(...).seconds(1)`."""
 
-    def decode_run(self, decodes: int, context: float) -> DecodeRun:
-        """Step times of pure decoding by `decodes` sequences from summed `context` tokens on."""
+    def decode_run(self, decodes: int, context: float, most: int = 0) -> DecodeRun:
+        """Step times of pure decoding by `decodes` sequences from summed `context` tokens on.
+
+        `most`: sequences on the fullest of several data-parallel ranks, 0: not known.
+        """
 
     @property
     def kv_tokens(self) -> int:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hermesdsl.cost.forward import ForwardCost
     from hermesdsl.cost.llm import DataSheetCost
     from hermesdsl.cost.rag import SearchCost
+    from hermesdsl.cost.speculation import SpeculativeCost
     from hermesdsl.cost.types import Floats, Ints
 
 #: Lengths of a batch's sequences between which the use of a forward pass is interpolated.
@@ -56,8 +57,8 @@ def work_of(cost: DataSheetCost, operators: Iterable[Operator]) -> Work:
     return Work(taken, host, compute, memory, wire)
 
 
-def engine_use(cost: DataSheetCost, rows: StepRows) -> Use:
-    """The use of each device by steps of one engine.
+def engine_use(cost: DataSheetCost, rows: StepRows, queries: int = 1) -> Use:
+    """The use of each device by steps of one engine, `queries` tokens of each decode in `tokens`.
 
     Layers and head are those of the cost model for the step's tokens; of prompts one is taken to
     end with the step. The rest of the time is attention. Of decodes alone it gives the context,
@@ -69,8 +70,40 @@ def engine_use(cost: DataSheetCost, rows: StepRows) -> Use:
     tokens = np.maximum(np.rint(rows.tokens).astype(np.int64), 1)
     found = np.zeros((len(Use._fields), len(tokens)))
     for order, at in _by_schedule(cost, tokens):
-        found[:, at] = _shares(cost, order, tokens[at], _rows(rows, at))
+        found[:, at] = _shares(cost, order, tokens[at], _rows(rows, at), queries)
     return Use(*np.clip(found, 0.0, 1.0))
+
+
+def speculative_use(cost: SpeculativeCost, rows: StepRows) -> Use:
+    """The use of each device by steps that guess and verify; see `SpeculativeCost.use`."""
+    guesses = cost.guesses
+    if not guesses:
+        return engine_use(cost.target, rows)
+    verify = rows._replace(tokens=rows.tokens + guesses * rows.batch)
+    guess = rows._replace(
+        tokens=rows.batch + rows.prefill_tokens / guesses,
+        prefill_tokens=rows.prefill_tokens / guesses,
+    )
+    whole = _expected(cost.target, verify, guesses + 1)
+    share = whole / np.maximum(whole + guesses * _expected(cost.draft, guess, 1), 1e-300)
+    used = engine_use(cost.target, verify._replace(seconds=rows.seconds * share), guesses + 1)
+    idle = guess._replace(seconds=rows.seconds * (1.0 - share) / guesses)
+    both = zip(used, engine_use(cost.draft, idle), strict=True)
+    return Use(*(np.asarray(share * own + (1.0 - share) * other) for own, other in both))
+
+
+def _expected(cost: DataSheetCost, rows: StepRows, queries: int) -> Floats:
+    """Seconds of steps whose decodes read what the blocks hold, attention of prompts left out."""
+    found = np.zeros(len(rows.seconds))
+    tokens = np.maximum(np.rint(rows.tokens).astype(np.int64), 1)
+    for order, at in _by_schedule(cost, tokens):
+        part = _rows(rows, at)
+        host, linear = _fixed(cost, order, tokens[at], part, queries)
+        forever = np.full(len(at), np.inf)
+        found[at] = host + linear[:, _TAKEN]
+        plain = part._replace(prefill_tokens=np.maximum(part.prefill_tokens, 1e-9))
+        found[at] += _decode_use(cost, order, plain, forever, queries)[0]
+    return found
 
 
 def _rows(rows: StepRows, at: Ints) -> StepRows:
@@ -89,15 +122,27 @@ def _by_schedule(cost: DataSheetCost, tokens: Ints) -> list[tuple[Schedule, Ints
     return [(order, np.flatnonzero(np.isin(place, own))) for order, own in groups.items()]
 
 
-def _shares(cost: DataSheetCost, order: Schedule, tokens: Ints, rows: StepRows) -> Floats:
-    """`engine_use` of steps cut alike, shape (4, rows)."""
+def _fixed(
+    cost: DataSheetCost, order: Schedule, tokens: Ints, rows: StepRows, queries: int
+) -> tuple[Floats, Floats]:
+    """Of steps cut alike: seconds of the host, (rows,), and work of layers and head, (rows, 5)."""
     layers = _distinct(tokens, lambda n: cost.linear_operators(-(-n // cost.group.dp), n), cost)
     prompts = rows.prefill_tokens > 0
-    heads = _distinct(rows.batch + prompts, lambda n: cost.head_operators(n, order), cost)
-    linear = layers + heads
-    host = cost.profile.overheads.step + cost.profile.overheads.sequence * (rows.batch + prompts)
+    sampled = rows.batch * queries + prompts
+    heads = _distinct(sampled, lambda n: cost.head_operators(n, order), cost)
+    scheduled = -(-rows.batch // cost.group.dp) + prompts
+    host = cost.profile.overheads.step + cost.profile.overheads.sequence * scheduled
+    return np.asarray(host), layers + heads
+
+
+def _shares(
+    cost: DataSheetCost, order: Schedule, tokens: Ints, rows: StepRows, queries: int
+) -> Floats:
+    """`engine_use` of steps cut alike, shape (4, rows)."""
+    host, linear = _fixed(cost, order, tokens, rows, queries)
+    prompts = rows.prefill_tokens > 0
     left = np.maximum(rows.seconds - linear[:, _TAKEN] - host, 0.0)
-    taken, flops, read = _decode_use(cost, order, rows, left)
+    taken, flops, read = _decode_use(cost, order, rows, left, queries)
     shape, efficiencies = cost.shape, cost.attention_device.efficiencies
     width = 0.5 * (shape.key_width + shape.value_width)
     reach = efficiencies.prefill_compute * min(1.0, (width / 128.0) ** efficiencies.head_exponent)
@@ -124,16 +169,16 @@ def _distinct(
 
 
 def _decode_use(
-    cost: DataSheetCost, order: Schedule, rows: StepRows, left: Floats
+    cost: DataSheetCost, order: Schedule, rows: StepRows, left: Floats, queries: int
 ) -> tuple[Floats, Floats, Floats]:
     """Decode attention: seconds taken of those `left`, of compute, and of memory; (rows,) each."""
     taken, compute, memory = np.zeros((3, len(left)))
     passed = cost.model.layers * order.passes / order.cuts / cost.group.dp
-    per_token = passed * cost.shape.flops_per_token / cost.attention_device.peak
+    per_token = passed * queries * cost.shape.flops_per_token / cost.attention_device.peak
     per_read = passed * cost.shape.kv_bytes / cost.attention_device.bandwidth
     for batch in np.unique(rows.batch[rows.batch > 0]).tolist():
         mine = np.flatnonzero(rows.batch == batch)
-        pieces = cost.decode_pieces(batch, order)
+        pieces = cost.decode_pieces(batch, order, queries)
         prompts = rows.prefill_tokens[mine]
         held = np.maximum(rows.kv_tokens[mine] - prompts, batch)
         guess = np.minimum(left[mine], _seconds(pieces, held))

@@ -220,7 +220,8 @@ class Client:
     ``KvTier``). `vector` is the path without index when the client is one of several. `options`
     are the schema's properties in SI units, defaults filled in, e.g. for an engine: batching:
     Spec, max_batch: int, max_tokens: int | None, block_size: int, memory_rule: Spec,
-    kv_dtype: str, order: str, preemption: str, profile: str.
+    kv_dtype: str, order: str, preemption: str, profile: str. `draft`: the model that guesses tokens
+    for `model` on the same devices (``speculate = draft(…)``).
     """
 
     path: str
@@ -231,6 +232,7 @@ class Client:
     doc: str = ""
     options: Mapping[str, Value] = field(default_factory=dict)
     labels: tuple[tuple[str, str], ...] = ()
+    draft: LlmModel | None = None
 
 
 @dataclass(frozen=True)

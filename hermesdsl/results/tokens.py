@@ -22,7 +22,10 @@ Ints: TypeAlias = "NDArray[np.int64]"
 
 
 class _Stays(NamedTuple):
-    """The stays at one client that brought tokens: its decode steps first … last - 1, from 0."""
+    """The stays at one client that brought tokens: its decode steps first … last - 1, from 0.
+
+    k steps of a stay bring ⌊k·advance + carry⌋ tokens, all of it `gained`.
+    """
 
     client: int
     request: Ints
@@ -30,17 +33,31 @@ class _Stays(NamedTuple):
     first: Ints
     last: Ints
     ends: Floats
+    gained: Ints
+    carry: Floats
+    advance: float
+
+    def tokens(self, step: Ints) -> Floats:
+        """Tokens of each stay by the end of a step, from none before `first`; shape (stays,)."""
+        done = np.clip(step, self.first, self.last) - self.first
+        came = np.minimum(np.floor(done * self.advance + self.carry), self.gained)
+        return np.where(step >= self.last, self.gained, came)
 
 
 def _by_client(times: TokenTimes) -> Iterator[_Stays]:
     stays = times.run.residences
     moved = stays["last_step"] > stays["first_step"]
+    advance = {engine.client: engine.advance for engine in times.run.engines}
     for client in np.unique(stays["client"][moved]).tolist():
         row = np.flatnonzero(moved & (stays["client"] == client))
-        request, since, first, last = (
-            stays[name][row] for name in ("request", "since_s", "first_step", "last_step")
+        request, since, first, last, gained, carry = (
+            stays[name][row]
+            for name in ("request", "since_s", "first_step", "last_step", "gained", "carry")
         )
-        yield _Stays(client, request, since, first, last, times.ends(client))
+        yield _Stays(
+            client, request, since, first, last, times.ends(client), gained, carry,
+            advance.get(times.run.clients[client], 1.0),
+        )  # fmt: skip
 
 
 def longest_gaps(times: TokenTimes) -> Floats:
@@ -58,8 +75,8 @@ def longest_gaps(times: TokenTimes) -> Floats:
             np.maximum.at(longest, stay.request[inner], most)
     request, pause = times.pauses
     np.maximum.at(longest, request, pause)
-    shown = times.run.shown
-    np.maximum.at(longest, shown["request"][shown["tokens"] > 1], 0.0)
+    several = times.run.requests["visible"] > 1
+    longest[several] = np.maximum(longest[several], 0.0)
     return np.where(np.isinf(longest) | times.parallel, np.nan, longest)
 
 
@@ -87,8 +104,9 @@ def tokens_between(times: TokenTimes, start: float, end: float) -> Ints:
     count += np.bincount(shown["request"][inside], shown["tokens"][inside], n)
     for stay in _by_client(times):
         low, high = np.searchsorted(stay.ends, (start, end))
-        within = np.minimum(stay.last, high) - np.maximum(stay.first, low)
-        count += np.bincount(stay.request, np.maximum(within, 0), n)
+        within = stay.tokens(np.full(len(stay.first), high))
+        within -= stay.tokens(np.full(len(stay.first), low))
+        count += np.bincount(stay.request, within, n)
     return count.astype(np.int64)
 
 

@@ -56,7 +56,8 @@ def _requests(run: Run) -> Iterable[str]:
 
 def _tokens(run: Run, engines: list[Engine], recorder: Recorder) -> Iterable[str]:
     steps = run.steps
-    decoded = int((steps["steps"] * steps["batch"]).sum())
+    stepped = np.bincount(steps["client"], steps["steps"] * steps["batch"], len(run.clients))
+    decoded = sum(engine.decoding.produced(round(stepped[engine.index])) for engine in engines)
     produced = decoded + sum(engine.prompts_done for engine in engines) + recorder.samples
     generated = sum(recorder.generated)
     if produced != generated:
@@ -92,6 +93,8 @@ def _engine(run: Run, engine: Engine) -> Iterable[str]:
         yield f"{engine.path} has {engine.kv.used} KV blocks in use, its sequences hold {held}"
     if run.horizon == "drain" and (engine.kv.used or engine.decoding.count):
         yield f"{engine.path} ends with {engine.kv.used} KV blocks in use"
+    if run.horizon == "drain" and engine.dealt is not None and any(engine.dealt):
+        yield f"{engine.path} ends with sequences on its ranks: {engine.dealt}"
     yield from _known_blocks(engine)
     host = engine.host
     if host is not None:

@@ -1,16 +1,16 @@
 """The sequences of an engine that are decoding, in constant work per step whatever their number.
 
-All advance by one token per step, so one counter of steps (`clock`) stands for every sequence's
-progress: a sequence is finished when the clock reaches its target, and needs a new KV block
-whenever the clock meets its residue modulo the block size. Knows no time, queue or policy.
-`sim.reference` holds the same interface written sequence by sequence.
+All advance by one token per step (by more: `sim.speculating`), so one counter of steps (`clock`)
+stands for every sequence's progress: a sequence is finished when the clock reaches its target, and
+needs a new KV block whenever the clock meets its residue modulo the block size. Knows no time,
+queue or policy. `sim.reference` holds the same interface written sequence by sequence.
 """
 
 from __future__ import annotations
 
 from heapq import heappop, heappush
 from math import ceil, nan, sqrt
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from hermesdsl.cost.types import DecodeRun
 
@@ -39,6 +39,8 @@ class Sequence:
     `source`: KV at another engine that must be moved here first. `keeps`: its KV outlives it;
     `layerwise`: and begins to move with the last step of its prompt.
     `awaits`: KV that it goes on from is still on its way here; its first token waits for it.
+    `carry`: part of a token that speculation had gained it when it was last preempted
+    (`sim.speculating`). `rank`: where its KV is, of several data-parallel ranks; -1: nowhere yet.
     `visible`: its tokens are the user's. `place`: see `QUEUED` and its like; `cancelled`: to be
     taken out at the next step boundary. `start`, `first`: times of its first step, first token.
     `worked`: seconds of the steps that it was in (`mark`: those of all steps with decodes when it
@@ -46,11 +48,11 @@ class Sequence:
     clock after which it first decoded (-1: not yet).
     """
 
-    __slots__ = ("again", "awaits", "base", "below", "cancelled", "first", "fresh", "held",
-                 "joined", "keeps", "layerwise", "left", "lost", "mark", "names", "opened",
-                 "parent", "pins", "place", "prompt", "read", "remaining", "request", "serial",
-                 "shared", "since", "source", "start", "started", "swapped", "text", "turn",
-                 "visible", "visit", "worked")  # fmt: skip
+    __slots__ = ("again", "awaits", "base", "below", "cancelled", "carry", "first", "fresh",
+                 "held", "joined", "keeps", "layerwise", "left", "lost", "mark", "names",
+                 "opened", "parent", "pins", "place", "prompt", "rank", "read", "remaining",
+                 "request", "serial", "shared", "since", "source", "start", "started", "swapped",
+                 "text", "turn", "visible", "visit", "worked")  # fmt: skip
 
     def __init__(self, request: int, visit: Thread | None, prompt: int, remaining: int) -> None:
         self.request = request
@@ -61,6 +63,8 @@ class Sequence:
         self.held = 0
         self.base = 0
         self.joined = 0
+        self.carry = 0
+        self.rank = -1
         self.serial = 0
         self.since = 0.0
         self.started = False
@@ -102,8 +106,12 @@ class Decoding(Protocol):
         """Steps done since the run's start."""
 
     @property
-    def context(self) -> int:
+    def context(self) -> float:
         """Tokens of KV that the next step reads, the one each sequence writes included."""
+
+    @property
+    def parts(self) -> int:
+        """Into how many parts of a token a sequence's `carry` counts."""
 
     def join(self, sequence: Sequence) -> None:
         """Let a sequence whose KV holds `prompt` tokens decode from the next step on."""
@@ -129,11 +137,26 @@ class Decoding(Protocol):
     def live(self) -> list[Sequence]:
         """The sequences in the order in which they joined."""
 
+    def opening(self, sequence: Sequence) -> int:
+        """Tokens whose KV the first step of a sequence that is about to join will write."""
+
+    def done(self, sequence: Sequence) -> int:
+        """Tokens that a sequence has produced since it joined."""
+
+    def carried(self, sequence: Sequence) -> int:
+        """What it has of the next token, in parts; for a sequence that has not finished."""
+
+    def produced(self, stepped: int) -> int:
+        """Tokens of all sequences so far, which were in `stepped` steps in all; -1: no number."""
+
 
 class CountedDecoding:
     """`Decoding` by counters: no operation looks at more than one sequence or one block size."""
 
     __slots__ = ("_ends", "_grow", "_live", "_serial", "_size", "clock", "context", "count")
+
+    #: See `Decoding`.
+    parts: Final = 1
 
     def __init__(self, block_size: int) -> None:
         self.count = 0
@@ -224,6 +247,22 @@ class CountedDecoding:
         """See `Decoding`."""
         return list(self._live.values())
 
+    def opening(self, sequence: Sequence) -> int:
+        """See `Decoding`."""
+        return 1
+
+    def done(self, sequence: Sequence) -> int:
+        """See `Decoding`."""
+        return self.clock - sequence.joined
+
+    def carried(self, sequence: Sequence) -> int:
+        """See `Decoding`."""
+        return 0
+
+    def produced(self, stepped: int) -> int:
+        """See `Decoding`."""
+        return stepped
+
     def _leave(self, sequence: Sequence) -> None:
         start = sequence.joined - sequence.base
         self._grow[start % self._size] -= 1
@@ -237,7 +276,7 @@ def first_step_at(run: DecodeRun, time: float, origin: float, limit: int) -> int
     `limit` if there is none. The root of the first piece's parabola is tried before searching.
     """
     piece = run.pieces[0]
-    slope = piece.b * run.decodes
+    slope = piece.b * run.decodes * run.advance
     first = piece.a + piece.b * run.context - 0.5 * slope
     elapsed = time - origin
     square = first * first + 2.0 * slope * elapsed

@@ -25,8 +25,9 @@ from hermesdsl.sim.decoding import GONE, INCOMING, QUEUED, Sequence, first_step_
 from hermesdsl.sim.kernel import STEP, WAKE, Kernel
 from hermesdsl.sim.kv import Hold, KvBlocks
 from hermesdsl.sim.order import SWAPPED, Rank
+from hermesdsl.sim.ranks import RankedResidents
 from hermesdsl.sim.record import Recorder
-from hermesdsl.sim.residents import Residents
+from hermesdsl.sim.speculating import speculation
 from hermesdsl.sim.turns import Turn, Turns
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ DEFAULT_BLOCK_SIZE = 16
 _IDLE, _STEPPING, _RUNNING = 0, 1, 2
 
 
-class Engine(Residents):
+class Engine(RankedResidents):
     """One client of type ``LlmEngine``, the `index`-th of the run.
 
     `reading` is called with (engine, sequence, start, end) of the step that completes a prompt
@@ -86,10 +87,12 @@ class Engine(Residents):
         kv_tokens: int | None = None,
     ) -> None:
         room = cost.kv_tokens if kv_tokens is None else kv_tokens
-        kv = KvBlocks(room, block_size(client), dropped)
-        most = _count(client, "max_batch", DEFAULT_MAX_BATCH)
+        size, ranks = block_size(client), client.group.dp if client.group is not None else 1
+        kv = KvBlocks(room // ranks // size * size * ranks, size, dropped)
+        most = _count(client, "max_batch", DEFAULT_MAX_BATCH) * ranks
         chain = texts.chain if texts is not None and client.options.get("prefix_cache") else None
-        super().__init__(index, kv, most, rank, host, kernel, recorder, chain)
+        super().__init__(index, kv, most, rank, host, kernel, recorder, chain, speculation(client))
+        self.dealt = [0] * ranks if ranks > 1 else None
         #: Places what happens at one instant among clients.
         self.key = index
         self.path = client.path
@@ -131,7 +134,8 @@ class Engine(Residents):
         else:
             waiting.push(sequence)
         self.accepted += sequence.left
-        if self._state == _IDLE or (waiting.head is sequence and self.seats() > 0):
+        first = waiting.head is sequence or self.dealt is not None
+        if self._state == _IDLE or (first and self.seats() > 0):
             self._poke(now, now if arrival else nextafter(now, inf))
 
     def deliver(self, sequence: Sequence, now: float) -> None:
@@ -311,8 +315,9 @@ class Engine(Residents):
         batch = self.decoding.count if decodes else 0
         context = self.decoding.context if batch else 0
         work = StepWork(
-            prefill + batch, sampled + batch, len(slices), prefill, pairs, kv_read, batch, context
-        )
+            prefill + batch, sampled + batch, len(slices), prefill, pairs, kv_read, batch, context,
+            self.fullest(slices, batch > 0) if self.dealt is not None else None,
+        )  # fmt: skip
         self._step_decodes = batch > 0
         self._step_start = now
         end = now + self.cost.step(work)
@@ -372,7 +377,7 @@ class Engine(Residents):
         sequence.place = GONE
         if sequence.again and sequence.visible:
             recorder.residences.extend(
-                (request, self.index, self.decoding.clock, self.decoding.clock, now)
+                (request, self.index, self.decoding.clock, self.decoding.clock, now, 0, 0.0)
             )
         if not sequence.keeps:
             self.kv.release(sequence)
@@ -421,7 +426,11 @@ class Engine(Residents):
 
     def _begin_run(self, now: float) -> None:
         decoding = self.decoding
-        self._run = self.cost.decode_run(decoding.count, decoding.context)
+        count, context = decoding.count, decoding.context
+        if self.dealt is None:
+            self._run = self.cost.decode_run(count, context)
+        else:
+            self._run = self.cost.decode_run(count, context, max(self.dealt))
         self._run_start = now
         self._state = _RUNNING
         self._plan_run()

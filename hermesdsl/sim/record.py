@@ -32,7 +32,7 @@ REASONS = (
 #: Columns of the tables that are filled row by row (integers are exact as doubles below 2^53).
 STEP_COLUMNS = ("client", "start_s", "end_s", "steps", "batch", "tokens", "prefill_tokens",
                 "kv_blocks", "first_s")  # fmt: skip
-RESIDENCE_COLUMNS = ("request", "client", "first_step", "last_step", "since_s")
+RESIDENCE_COLUMNS = ("request", "client", "first_step", "last_step", "since_s", "gained", "carry")
 VISIT_COLUMNS = ("request", "stage", "client", "pass", "enter_s", "start_s", "end_s", "moved_s",
                  "part", "first_s", "worked_s", "opened", "critical")  # fmt: skip
 SHOWN_COLUMNS = ("request", "tokens", "time_s")
@@ -41,7 +41,7 @@ TRANSFER_COLUMNS = ("request", "source", "target", "bytes", "start_s", "end_s")
 SCALING_COLUMNS = ("client", "start_s", "ready_s", "stop_s")
 _INTEGERS = frozenset({"client", "steps", "batch", "tokens", "prefill_tokens", "kv_blocks",
                        "request", "requests", "stage", "pass", "part", "opened", "critical",
-                       "first_step", "last_step", "source", "target"})  # fmt: skip
+                       "first_step", "last_step", "source", "target", "gained"})  # fmt: skip
 
 
 class Recorder:
@@ -101,17 +101,18 @@ class Recorder:
             first = pieces[0].a + pieces[0].b * context
             extend((client, start, last, steps, batch, steps * batch, 0, used, first))
             return
+        growth = batch * run.advance
         done = 0
         begin = start
         for index, piece in enumerate(pieces):
             edge = pieces[index + 1].start if index + 1 < len(pieces) else inf
             upto = steps
-            if context + (steps - 1) * batch >= edge:
-                upto = max(ceil((edge - context) / batch), 0)
+            if context + (steps - 1) * growth >= edge:
+                upto = max(ceil((edge - context) / growth), 0)
             if upto > done:
                 n = upto - done
                 end = start + run.seconds(upto)
-                first = piece.a + piece.b * (context + done * batch)
+                first = piece.a + piece.b * (context + done * growth)
                 extend((client, begin, end, n, batch, n * batch, 0, used, first))
                 done, begin = upto, end
             if done == steps:
@@ -127,7 +128,7 @@ class EngineSummary:
     `steps` iterations. With a prefix cache, `asked` prompt tokens were looked up in it, of which
     `hits` were found (the hit rate is hits/asked); both 0 without one. A prompt that is read
     again after preemption counts only for what it finds beyond what it had, and `recomputed` has
-    only what was really read again.
+    only what was really read again. `advance`: tokens that a decoding sequence gains per step.
     """
 
     client: str
@@ -140,6 +141,7 @@ class EngineSummary:
     steps: int
     asked: int = 0
     hits: int = 0
+    advance: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -205,15 +207,18 @@ class Run:
     transfers between clients.
 
     `steps`, one row per run of equal steps: ``client``, ``start_s``, ``end_s``, ``steps``,
-    ``batch`` (sequences decoding), ``tokens`` (through the linear layers, all steps together),
+    ``batch`` (sequences decoding), ``tokens`` (through the linear layers, all steps together,
+    guesses left out),
     ``prefill_tokens``, ``kv_blocks`` (held at its end), ``first_s`` (length of the first step;
     within a row, the others grow linearly, see `sim.tokens`).
 
     `residences`, one row per uninterrupted stay of a request among a client's decoding sequences
     whose tokens are visible as they come:
-    ``request``, ``client``, ``first_step``, ``last_step``, ``since_s``: the token before its
+    ``request``, ``client``, ``first_step``, ``last_step``, ``since_s``, ``gained``: tokens of the
+    stay, and ``carry``: the part of a token that it began with. The token before its
     stay came at `since_s`, and those of the stay at the ends of the client's decode steps
-    ``first_step + 1 … last_step`` (counting rows of `steps` with ``batch`` > 0). From these
+    ``first_step + 1 … last_step`` (counting rows of `steps` with ``batch`` > 0); where the engine
+    guesses tokens, at least one at each: k steps bring ⌊k·advance + carry⌋. From these
     `sim.tokens` computes every gap between tokens exactly.
 
     `transfers`, one row per move of KV between clients that arrived, in that order: ``request``,

@@ -8,6 +8,8 @@ bit; what interrupts a run of decode steps, and that the end of its j-th step is
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
+from math import floor
 
 from hermesdsl.sim.decoding import Decoding, Sequence
 from hermesdsl.sim.engine import Engine
@@ -17,17 +19,31 @@ from hermesdsl.sim.order import BEGUN, WAITING, Entry, Rank, WaitingQueue
 
 @dataclass
 class _Entry:
+    """A sequence with `base` tokens of KV that owes `due` more and has gained `gained` of them."""
+
     sequence: Sequence
-    tokens: int
-    left: int
+    base: int
+    due: int
+    gained: Fraction | int
+
+    def after(self, gained: Fraction | int) -> int:
+        """Tokens of KV when so much more has been gained."""
+        return self.base + min(self.due, floor(self.gained + gained))
+
+    @property
+    def tokens(self) -> int:
+        return self.after(0)
 
 
 class ListedDecoding:
     """`decoding.Decoding` as a list of sequences with their own token counts."""
 
-    def __init__(self, block_size: int) -> None:
+    def __init__(self, block_size: int, advance: float = 1.0) -> None:
         self.clock = 0
         self._size = block_size
+        self._advance = 1 if advance == 1.0 else Fraction(advance)
+        self.parts = Fraction(advance).denominator
+        self._produced = 0
         self._entries: list[_Entry] = []
 
     @property
@@ -36,27 +52,31 @@ class ListedDecoding:
         return len(self._entries)
 
     @property
-    def context(self) -> int:
+    def context(self) -> float:
         """See `Decoding`."""
-        return sum(entry.tokens + 1 for entry in self._entries)
+        whole = sum(entry.base + entry.gained + 1 for entry in self._entries)
+        return whole if isinstance(whole, int) else float(whole)
 
     def join(self, sequence: Sequence) -> None:
         """See `Decoding`."""
         sequence.base = sequence.prompt
         sequence.joined = self.clock
-        self._entries.append(_Entry(sequence, sequence.prompt, sequence.remaining))
+        gained = self._after(sequence, 0)
+        self._entries.append(_Entry(sequence, sequence.prompt, sequence.remaining, gained))
 
     def need(self, steps: int) -> int:
         """See `Decoding`."""
         return sum(
-            self._blocks(entry.tokens + steps) - self._blocks(entry.tokens)
+            self._blocks(entry.after(steps * self._advance)) - self._blocks(entry.tokens)
             for entry in self._entries
         )
 
     def horizon(self, free: int) -> int:
         """See `Decoding`; found by trying one step after the other."""
         steps = 1
-        while all(entry.left > steps for entry in self._entries) and self.need(steps + 1) <= free:
+        while not any(self._ends(entry, steps) for entry in self._entries):
+            if self.need(steps + 1) > free:
+                break
             steps += 1
         return steps
 
@@ -65,14 +85,15 @@ class ListedDecoding:
         taken = self.need(steps)
         self.clock += steps
         for entry in self._entries:
-            entry.tokens += steps
-            entry.left -= steps
+            before = entry.tokens
+            entry.gained += steps * self._advance
+            self._produced += entry.tokens - before
         return taken
 
     def finished(self) -> list[Sequence]:
         """See `Decoding`."""
-        done = [entry.sequence for entry in self._entries if entry.left == 0]
-        self._entries = [entry for entry in self._entries if entry.left]
+        done = [entry.sequence for entry in self._entries if self._ends(entry, 0)]
+        self._entries = [entry for entry in self._entries if not self._ends(entry, 0)]
         return done
 
     def drop_last(self) -> Sequence:
@@ -86,6 +107,32 @@ class ListedDecoding:
     def live(self) -> list[Sequence]:
         """See `Decoding`."""
         return [entry.sequence for entry in self._entries]
+
+    def opening(self, sequence: Sequence) -> int:
+        """See `Decoding`."""
+        return min(sequence.remaining, floor(self._after(sequence, 1)))
+
+    def done(self, sequence: Sequence) -> int:
+        """See `Decoding`."""
+        steps = self.clock - sequence.joined
+        return min(sequence.remaining, floor(self._after(sequence, steps)))
+
+    def carried(self, sequence: Sequence) -> int:
+        """See `Decoding`."""
+        rest = Fraction(self._after(sequence, self.clock - sequence.joined)) % 1
+        return int(rest * self.parts)
+
+    def produced(self, stepped: int) -> int:
+        """See `Decoding`; each token was counted when it came."""
+        return self._produced
+
+    def _after(self, sequence: Sequence, steps: int) -> Fraction | int:
+        """What a sequence has gained in so many steps of a stay."""
+        carry = sequence.carry
+        return steps * self._advance + (Fraction(carry, self.parts) if carry else 0)
+
+    def _ends(self, entry: _Entry, steps: int) -> bool:
+        return entry.after(steps * self._advance) == entry.base + entry.due
 
     def _blocks(self, tokens: int) -> int:
         return -(-tokens // self._size)
@@ -124,8 +171,8 @@ class SteppedEngine(Engine):
 
     __slots__ = ("_done", "_stop")
 
-    def _make_decoding(self, block_size: int) -> Decoding:
-        return ListedDecoding(block_size)
+    def _make_decoding(self, block_size: int, advance: float) -> Decoding:
+        return ListedDecoding(block_size, advance)
 
     def _make_queue(self, rank: Rank) -> WaitingQueue:
         return ListedQueue(rank)

@@ -21,6 +21,7 @@ from hermesdsl.sim.decoding import (
 from hermesdsl.sim.kv import Hold, KvBlocks
 from hermesdsl.sim.order import SWAPPED, Rank, WaitingQueue
 from hermesdsl.sim.reuse import ChainOf, Found, Reuse
+from hermesdsl.sim.speculating import SpeculatingDecoding, Speculation
 
 if TYPE_CHECKING:
     from hermesdsl.sim.kernel import Kernel
@@ -36,23 +37,31 @@ class Residents:
 
     `host`: where preempted KV goes; None: it is given up and computed again. `accepted`: prompt
     tokens handed in; `recomputed`: added by preemption (counted as first prefilled, then lost).
-    `reuse`: how prompts find KV that is here already; None: they do not.
+    `reuse`: how prompts find KV that is here already; None: they do not. `queries`: tokens of each
+    decoding sequence in a step, more than one with speculation. `dealt`: how many decode on each of
+    several data-parallel ranks; None: there is one (`sim.ranks`).
     """
 
     __slots__ = (
         "_begun", "_cancelled", "_decoded_at", "_incoming", "_kernel", "_ready", "_recorder",
-        "_slices", "accepted", "decoded_s", "decoding", "host", "index", "kv", "max_batch",
-        "preemptions", "recomputed", "reuse", "waiting",
+        "_slices", "accepted", "advance", "dealt", "decoded_s", "decoding", "host", "index", "kv",
+        "max_batch",
+        "preemptions", "queries", "recomputed", "reuse", "waiting",
     )  # fmt: skip
 
     def __init__(
         self, index: int, kv: KvBlocks, max_batch: int, rank: Rank, host: HostMemory | None,
         kernel: Kernel, recorder: Recorder, chain: ChainOf | None,
+        speculation: Speculation | None,
     ) -> None:  # fmt: skip
         self.index = index
         self.kv = kv
         self.max_batch = max_batch
-        self.decoding = self._make_decoding(kv.size)
+        self.dealt: list[int] | None = None
+        self.queries = 1 if speculation is None else speculation.guesses + 1
+        #: Tokens that a decoding sequence gains per step.
+        self.advance = 1.0 if speculation is None else speculation.advance
+        self.decoding = self._make_decoding(kv.size, self.advance)
         self.waiting = self._make_queue(rank)
         self.host = host
         self.reuse = Reuse(kv, chain) if chain is not None else None
@@ -74,8 +83,10 @@ class Residents:
         #: Seconds of all steps so far in which anything decoded.
         self.decoded_s = 0.0
 
-    def _make_decoding(self, block_size: int) -> Decoding:
-        return CountedDecoding(block_size)
+    def _make_decoding(self, block_size: int, advance: float) -> Decoding:
+        if advance == 1.0:
+            return CountedDecoding(block_size)
+        return SpeculatingDecoding(block_size, advance)
 
     def _make_queue(self, rank: Rank) -> WaitingQueue:
         return WaitingQueue(rank)
@@ -107,18 +118,24 @@ class Residents:
         return need
 
     def fill(
-        self, budget: float, reserve: int, now: float, *, whole: bool, most: int | None = None
-    ) -> list[Slice]:
+        self, budget: float, reserve: int, now: float, *, whole: bool, beside: bool = False,
+        most: int | None = None,
+    ) -> list[Slice]:  # fmt: skip
         """Take prompts from the head of the queue, in order, for up to `budget` tokens.
 
+        `beside`: all decodes are in the step too, and take their tokens of the budget first.
         A prompt is admitted when there is a seat and its KV fits beside `reserve` blocks; its
         blocks are taken at once. `whole`: no prompt is cut, and one above the budget goes alone.
         Otherwise the last is cut to the budget and stays at the head. `most`: sequences to take.
         """
+        if self.dealt is not None:
+            return self._fill_ranks(self.dealt, budget, reserve, now, whole, beside, most)
         waiting = self.waiting
         slices: list[Slice] = []
         if not waiting:
             return slices
+        if beside:
+            budget -= self.decoding.count * self.queries
         spare = self.kv.free - reserve
         seats = self.seats() if most is None else min(most, self.seats())
         while waiting and seats > 0 and budget > 0:
@@ -157,8 +174,8 @@ class Residents:
             need -= len(found.blocks)
             taken = need + found.idle
         if not sequence.left and sequence.source is None:
-            # What goes straight to decoding takes its first step's block with it.
-            taken += kv.blocks(prompt + 1) - kv.blocks(prompt)
+            # What goes straight to decoding takes its first step's blocks with it.
+            taken += kv.blocks(prompt + self.decoding.opening(sequence)) - kv.blocks(prompt)
         if taken > spare:
             return -1
         kv.free -= need
@@ -180,7 +197,7 @@ class Residents:
         if sequence.source is None and not sequence.swapped:
             self._start(sequence, now)
             self._join(sequence)
-            tokens = 1
+            tokens = self.queries
         else:
             self._incoming[sequence] = None
             sequence.place = INCOMING
@@ -192,9 +209,9 @@ class Residents:
     def outstanding(self) -> tuple[int, int]:
         """(prompt tokens not yet computed, KV blocks in use) of everything that is here."""
         queue = [*self._undecided(), *self._incoming]
-        clock, kv = self.decoding.clock, self.kv
+        decoding, kv = self.decoding, self.kv
         held = sum(s.held for s in queue) + kv.kept + len(kv.known.users)
-        held += sum(kv.blocks(s.base + clock - s.joined) - s.shared for s in self.decoding.live())
+        held += sum(kv.blocks(s.base + decoding.done(s)) - s.shared for s in decoding.live())
         return sum(s.left for s in queue), held
 
     def pins(self) -> int:
@@ -204,9 +221,8 @@ class Residents:
 
     def _undecided(self) -> list[Sequence]:
         """Whoever waits or is being read."""
-        waiting = self.waiting
-        read = [s for s, _ in self._slices if not (waiting and s is waiting.head)]
-        return [*waiting, *read]
+        waiting = dict.fromkeys(self.waiting)
+        return [*waiting, *(s for s, _ in self._slices if s not in waiting)]
 
     def reusable(self, chain: Ordered[int]) -> int:
         """Tokens of a text whose KV a prompt that began with it would find here now.
@@ -227,6 +243,8 @@ class Residents:
     def _join(self, sequence: Sequence) -> None:
         sequence.held = 0
         sequence.place = DECODING
+        if self.dealt is not None:
+            self.dealt[sequence.rank] += 1
         sequence.mark = self.decoded_s
         self.decoding.join(sequence)
         if sequence.opened < 0:
@@ -289,7 +307,7 @@ class Residents:
 
     def _count_kv(self, sequence: Sequence) -> int:
         """A sequence decodes no longer: its KV is its own to count. Returns the tokens of that."""
-        tokens = sequence.base + self.decoding.clock - sequence.joined
+        tokens = sequence.base + self.decoding.done(sequence)
         sequence.held = self.kv.blocks(tokens) - sequence.shared
         if self.reuse is not None:
             self.reuse.publish(sequence, tokens)
@@ -317,6 +335,13 @@ class Residents:
 
     def _bring(self, sequence: Sequence, now: float) -> None:
         """Begin to move KV, for which blocks were just taken, from wherever it is."""
+        raise NotImplementedError
+
+    def _fill_ranks(
+        self, dealt: list[int], budget: float, reserve: int, now: float, whole: bool,
+        beside: bool, most: int | None,
+    ) -> list[Slice]:  # fmt: skip
+        """As `fill`, where `budget` and `most` are those of each rank."""
         raise NotImplementedError
 
     def _store(self, blocks: int) -> None:
@@ -377,6 +402,7 @@ class Residents:
         tokens = self._count_kv(sequence)
         blocks = sequence.held + len(sequence.pins)
         done = tokens - sequence.base
+        sequence.carry = self.decoding.carried(sequence)
         sequence.remaining -= done
         sequence.again = True
         if self.host is not None and self.host.fits(blocks):
@@ -404,11 +430,14 @@ class Residents:
     def _record_residence(self, sequence: Sequence) -> None:
         clock = self.decoding.clock
         recorder = self._recorder
-        request, done = sequence.request, clock - sequence.joined
+        request, done = sequence.request, self.decoding.done(sequence)
         recorder.generated[request] += done
+        if self.dealt is not None:
+            self.dealt[sequence.rank] -= 1
         sequence.worked += self.decoded_s - sequence.mark
         if sequence.visible:
             recorder.visible[request] += done
             recorder.residences.extend(
-                (request, self.index, sequence.joined, clock, sequence.since)
-            )
+                (request, self.index, sequence.joined, clock, sequence.since, done,
+                 sequence.carry / self.decoding.parts)
+            )  # fmt: skip

@@ -25,7 +25,7 @@ from hermesdsl.sim.swap import nearest_memories, swaps
 _ENGINE_ACTED_ON = frozenset(
     {"model", "tp", "pp", "micro_batches", "ep", "attention", "experts", "batching", "max_batch",
      "max_tokens", "block_size", "memory_rule", "dtype", "kv_dtype", "profile", "route", "share",
-     "spare", "span", "order", "preemption", "prefix_cache", "role"}
+     "spare", "span", "order", "preemption", "prefix_cache", "role", "speculate", "dp"}
 )  # fmt: skip
 _SHARED = frozenset({"route", "share", "spare", "span", "order"})
 _SERVER_ACTED_ON: Mapping[str, frozenset[str]] = MappingProxyType(
@@ -36,11 +36,9 @@ _SERVER_ACTED_ON: Mapping[str, frozenset[str]] = MappingProxyType(
         "Delay": _SHARED | {"latency"},
     }
 )
-#: The one value of an option that asks for nothing special; absent, None and False ask for nothing.
-_ENGINE_PLAIN: Mapping[str, Value] = MappingProxyType({"speculate": "off", "dp": 1})
 _POOL_ACTED_ON = frozenset({"route", "members", "convert", "admission", "autoscale"})
 _WORKLOAD_ACTED_ON = frozenset({"turns", "think_time", "prefix"})
-
+#: No option of these asks for nothing special; absent, None and False ask for nothing.
 _NOTHING_PLAIN: Mapping[str, Value] = MappingProxyType({})
 
 
@@ -164,9 +162,7 @@ def _client(system: CompiledSystem, client: Client) -> Iterator[Diagnostic]:
     if client.type_name != "LlmEngine":
         yield not_yet(f"{where} of type `{client.type_name}`")
         return
-    yield from plain(where, options, _ENGINE_PLAIN, _ENGINE_ACTED_ON)
-    if client.group is not None and client.group.dp > 1:
-        yield not_yet(f"`dp = {client.group.dp}` of {where}")
+    yield from plain(where, options, _NOTHING_PLAIN, _ENGINE_ACTED_ON)
     yield from _waiting(system, client, where)
     batching = options.get("batching") or Spec("chunked")
     if not isinstance(batching, Spec) or batching.name not in POLICIES:

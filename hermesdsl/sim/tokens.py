@@ -2,8 +2,8 @@
 
 Computed from the step rows and residences of a `Run`: nothing was stored per token. While a
 request stays among the decoding sequences of a client, its tokens come at the ends of the
-client's decode steps, so the gaps of all requests there are differences of one series of times,
-each weighted with the number of requests that saw it.
+client's decode steps (with speculation, several at once), so the gaps of all requests there are
+differences of one series of times, each weighted with the number of requests that saw it.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ def token_gaps(
     mine = counted[request]
     gaps.append(pause[mine])
     weights.append(np.ones(int(mine.sum()), np.int64))
-    shown = run.shown
-    at_once = int((shown["tokens"][counted[shown["request"]]] - 1).sum())
+    seen_of = run.requests["visible"][counted]
+    at_once = int(seen_of.sum() - np.count_nonzero(seen_of)) - int(sum(w.sum() for w in weights))
     gaps.append(np.zeros(1 if at_once else 0))
     weights.append(np.full(1 if at_once else 0, at_once))
     return np.concatenate(gaps), np.concatenate(weights)

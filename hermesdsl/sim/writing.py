@@ -7,7 +7,7 @@ of arrival.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Ordered
 
 import numpy as np
@@ -59,7 +59,9 @@ def records(
     transfers = table(recorder.transfers, TRANSFER_COLUMNS)
     requests = _requests(offered, recorder)
     shown = table(recorder.shown, SHOWN_COLUMNS)
-    residences, shown = _begun_by_decoding(residences, shown, steps, requests)
+    engines = list(engines)
+    advances = {engine.index: engine.advance for engine in engines}
+    residences, shown = _begun_by_decoding(residences, shown, steps, requests, advances)
     _first_tokens(visits, steps)
     for number, path in enumerate(stages):
         for what, column in _stage_columns(visits, number, len(offered)).items():
@@ -123,11 +125,12 @@ def _requests(offered: Offered, recorder: Recorder) -> Table:
 
 
 def _begun_by_decoding(
-    residences: Table, shown: Table, steps: Table, requests: Table
+    residences: Table, shown: Table, steps: Table, requests: Table, advances: Mapping[int, float]
 ) -> tuple[Table, Table]:
     """Stays whose first token no prompt brought: that token is the one they begin with.
 
-    It becomes a row of `shown`. Sets the time of the first visible token of their requests.
+    With whatever else its step brought, it becomes a row of `shown`. Sets the time of the first
+    visible token of their requests.
     """
     since, first, last = (residences[name] for name in ("since_s", "first_step", "last_step"))
     fresh = np.isnan(since)
@@ -140,8 +143,13 @@ def _begun_by_decoding(
         since[mine] = times
         first[mine] += 1
         request = residences["request"][mine]
+        gained, carry = residences["gained"], residences["carry"]
+        parts = carry[mine] + advances[client]
+        came = np.minimum(gained[mine], np.floor(parts)).astype(np.int64)
+        gained[mine] -= came
+        carry[mine] = parts - came
         np.fmin.at(requests["first_token_s"], request, times)
-        more = {"request": request, "tokens": np.ones(len(mine), np.int64), "time_s": times}
+        more = {"request": request, "tokens": came, "time_s": times}
         shown = {name: np.concatenate([column, more[name]]) for name, column in shown.items()}
     kept = ~np.isnan(since)
     return {name: column[kept] for name, column in residences.items()}, shown
@@ -221,6 +229,7 @@ def _engines(engines: Iterable[Engine], steps: Table, count: int) -> tuple[Engin
             steps=int(number[engine.index]),
             asked=engine.reuse.asked if engine.reuse is not None else 0,
             hits=engine.reuse.hits if engine.reuse is not None else 0,
+            advance=engine.advance,
         )
         for engine in engines
     )

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import networkx as nx
 import pytest
 
-from hermesdsl.cost import bind, diagnose, engine_cost
-from hermesdsl.cost.bind import served_model
+from hermesdsl.cost import DataSheetCost, bind, diagnose, engine_cost
+from hermesdsl.cost.bind import served_cost, served_model
+from hermesdsl.cost.speculation import SpeculativeCost
 from hermesdsl.diagnostics import Severity, SpecError
 from hermesdsl.graph.types import Client, Spec
 
@@ -112,14 +113,6 @@ def test_devices_without_memory_are_refused(build: SimpleNamespace) -> None:
     [
         ({"profile": "sglang"}, "engine profile `sglang` of `llm` has no constants yet"),
         ({"memory_rule": Spec("all")}, "memory rule `all` of `llm` is not executable yet"),
-        (
-            {"experts": "ep"},
-            "`llm`: `experts = ep` with ep = 1 is not executable yet",
-        ),
-        (
-            {"attention": "dp"},
-            "`llm`: `attention = dp` with dp = 1 is not executable yet",
-        ),
     ],
 )
 def test_settings_without_a_model_are_named(
@@ -140,3 +133,50 @@ def test_all_errors_of_all_engines_come_at_once(build: SimpleNamespace) -> None:
         bind(graph)
     assert [d.code for d in raised.value.diagnostics] == ["HMS407", "HMS407"]
     assert all("cost" not in data for _, data in graph.nodes(data=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "ways", "message"),
+    [
+        ({"experts": "ep"}, {"tp": 4}, "`llm` has `experts = ep` and ep = 1"),
+        ({"attention": "dp"}, {"tp": 4}, "`llm` has `attention = dp` and dp = 1"),
+        ({"attention": "tp"}, {"dp": 4}, "`llm` has `attention = tp` and dp = 4"),
+    ],
+)
+def test_splits_that_contradict_themselves(
+    build: SimpleNamespace, options: dict[str, object], ways: dict[str, int], message: str
+) -> None:
+    llm = build.client(build.llama, build.group(build.sheets["h200"], **ways), **options)
+    found = [d for d in diagnose(llm) if d.code == "HMS405"]
+    assert [d.message for d in found] == [message]
+
+
+def test_what_guesses_takes_its_part_of_the_memory(build: SimpleNamespace) -> None:
+    group = build.group(build.sheets["h200"], tp=2)
+    small = build.dense("small", (4096, 32, 14336, 128256, 32, 8))
+    draft = Spec("draft", {"model": "small", "gamma": 3, "accept": 0.5})
+    plain = build.client(build.llama, group)
+    guessing = replace(build.client(build.llama, group, speculate=draft), draft=small)
+    assert diagnose(guessing) == []
+    cost = served_cost(guessing)
+    assert isinstance(cost, SpeculativeCost)
+    assert cost.gained == 1.875
+    own = engine_cost(plain).memory
+    # Per device: KV heads of both models over two ranks, weights of the draft over two.
+    both = own.kv_per_token + small.kv_bytes_per_token / 2
+    assert cost.kv_tokens == int((own.kv - small.weight_bytes / 2) / both)
+    assert isinstance(served_cost(plain), DataSheetCost)
+
+
+def test_a_draft_that_leaves_no_room_is_refused(build: SimpleNamespace) -> None:
+    spec = Spec("draft", {"model": "large", "gamma": 3, "accept": 0.5})
+    group = build.group(build.sheets["h200"], tp=2)
+    large = replace(build.llama, name="large")
+    client = build.client(build.llama, group, speculate=spec)
+    (found,) = diagnose(replace(client, draft=large))
+    assert found.code == "HMS407"
+    assert "what guesses tokens for `llm` takes" in found.message
+    (nothing,) = diagnose(client)
+    assert (nothing.code, "names no model" in nothing.message) == ("HMS405", True)
+    with pytest.raises(ValueError, match="no model"):
+        served_cost(client)

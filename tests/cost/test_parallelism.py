@@ -12,6 +12,7 @@ from hermesdsl.cost.moe import distinct_experts
 from hermesdsl.cost.operator import total_seconds
 from hermesdsl.cost.pipelining import Schedule, candidates, schedule
 from hermesdsl.cost.slowest import fullest, fullest_of_binomials
+from hermesdsl.cost.speculation import mtp
 from hermesdsl.cost.types import StepWork
 
 
@@ -172,3 +173,41 @@ def test_tables_still_add_up(build: SimpleNamespace, ep: int) -> None:
         prompts(2, 100)._replace(tokens=216, sampled=18, decodes=16, decode_context=1e4),
     ):
         assert total_seconds(cost.breakdown(work)) == pytest.approx(cost.step(work), rel=1e-12)
+
+
+# --- a step that says what its fullest rank has --------------------------------------------------
+
+
+def test_decodes_of_a_known_rank_are_those_of_one_engine(build: SimpleNamespace) -> None:
+    h200 = build.sheets["h200"]
+    four, one = (build.engine(build.latent, build.group(h200, dp=n)) for n in (4, 1))
+    # Of 64 sequences 20 are on one rank, which reads 20/64 of the context.
+    work = decoding(64, 64e3)._replace(rank=decoding(20, 0.0))
+    assert four.step(work) == pytest.approx(one.step(decoding(20, 20e3)), rel=1e-12)
+    assert four.step(work) == four.decode_run(64, 64e3, 20).seconds(1)
+    assert four.step(work) > four.step(decoding(64, 64e3)._replace(rank=decoding(16, 0.0)))
+
+
+def test_prompts_of_a_known_rank_are_those_of_one_engine(build: SimpleNamespace) -> None:
+    h200 = build.sheets["h200"]
+    four, one = (build.engine(build.latent, build.group(h200, dp=n)) for n in (4, 1))
+    work = prompts(16, 1024)._replace(rank=prompts(4, 1024))
+    assert four.step(work) == pytest.approx(one.step(prompts(4, 1024)), rel=1e-12)
+    table = four.breakdown(work)
+    assert total_seconds(table) == pytest.approx(four.step(work), rel=1e-12)
+
+
+def test_guesses_are_made_and_verified_on_the_fullest_rank(build: SimpleNamespace) -> None:
+    h200 = build.sheets["h200"]
+    four, one = (
+        mtp(build.engine(build.latent, build.group(h200, dp=n)), depth=2, accept=0.5)
+        for n in (4, 1)
+    )
+    expected = one.decode_run(20, 20e3).seconds(1)
+    assert four.decode_run(64, 64e3, 20).seconds(1) == pytest.approx(expected, rel=1e-9)
+    mixed = decoding(64, 64e3)._replace(
+        tokens=64 + 400, prefills=1, prefill_tokens=400, prefill_pairs=80_200.0, prefill_kv=400,
+        sampled=65,
+    )  # fmt: skip
+    rank = mixed._replace(tokens=416, sampled=17, decodes=16, decode_context=0.0)
+    assert four.step(mixed._replace(rank=rank)) > four.step(decoding(64, 64e3))

@@ -9,6 +9,7 @@ import pytest
 from hermesdsl.cost.constants import NONE
 from hermesdsl.cost.forward import ForwardCost
 from hermesdsl.cost.rag import Machine, SearchCost, flat
+from hermesdsl.cost.speculation import drafted, mtp
 from hermesdsl.cost.text import TextCost
 from hermesdsl.cost.types import StepRows, StepWork, Use
 from hermesdsl.cost.use import cores_use, work_of
@@ -145,3 +146,34 @@ def test_a_worker_uses_no_more_than_its_share() -> None:
     assert max(column[0] for column in used) == 0.25
     text = TextCost(1e-6, 0.0).use(np.array([1]), np.array([1.0]), share)
     assert text == cores_use(share) == Use(share, share, 0 * share, 0 * share)
+
+
+def test_steps_that_guess_use_what_guesses_and_verification_use(build: SimpleNamespace) -> None:
+    target = build.engine(build.llama, build.group(build.sheets["h200"], tp=2))
+    small = build.dense("small", (4096, 32, 14336, 128256, 32, 8))
+    cost = drafted(target, small, accept=0.7, guesses=3)
+    work = decoding(32, 64e3)
+    seconds = cost.step(work)
+    verified = StepWork(128, 128, decodes=32, decode_context=64e3)
+    first = [work_of(cost.draft, cost.draft.breakdown(work))] * 3
+    parts = [work_of(target, target.breakdown(verified)), *first]
+    found = cost.use(rows(cost, work))
+    # All read their weights and KV; contexts of the guesses differ by a token.
+    assert found.memory[0] == pytest.approx(sum(p.memory for p in parts) / seconds, rel=0.01)
+    assert found.compute[0] == pytest.approx(sum(p.compute for p in parts) / seconds, rel=0.03)
+    assert found.link[0] == pytest.approx(sum(p.wire for p in parts) / seconds, rel=0.02)
+
+
+def test_without_guesses_steps_use_what_the_model_uses(build: SimpleNamespace) -> None:
+    target = build.engine(build.llama, build.group(build.sheets["h200"], tp=2))
+    cost = mtp(target, depth=0, accept=0.5)
+    recorded = rows(target, decoding(32, 64e3), prompt(700, 9, 1e4))
+    for mine, theirs in zip(cost.use(recorded), target.use(recorded), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_guesses_beside_prompts_use_no_more_than_there_is(build: SimpleNamespace) -> None:
+    target = build.engine(build.latent, build.group(build.sheets["h200"], dp=4, ep=4))
+    cost = mtp(target, depth=2, accept=0.5)
+    for share in cost.use(rows(cost, decoding(64, 64e3), prompt(900, 30, 3e4), prompt(500))):
+        assert ((share >= 0.0) & (share <= 1.0)).all()

@@ -120,7 +120,9 @@ def test_steps_that_grow_and_a_preemption():
                 (0, 7.0, 10.0, 1, 0, 13, 13, 1, 3.0),
                 (0, 10.0, 14.0, 1, 1, 1, 0, 1, 4.0),
             ),
-            residences=columns(RESIDENCE_COLUMNS, (0, 0, 0, 3, 1.0), (0, 0, 3, 4, 10.0)),
+            residences=columns(
+                RESIDENCE_COLUMNS, (0, 0, 0, 3, 1.0, 3, 0.0), (0, 0, 3, 4, 10.0, 1, 0.0)
+            ),
             shown=columns(SHOWN_COLUMNS, (0, 1, 1.0), (0, 1, 10.0)),
         ),
         generated=[6, 1, 0],

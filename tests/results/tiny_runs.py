@@ -86,7 +86,7 @@ def tiny(**changes: Any) -> Run:
             (0, 3.0, 5.0, 1, 0, 20, 20, 3, 2.0),
             (0, 5.0, 6.0, 1, 1, 1, 0, 1, 1.0),
         ),
-        residences=columns(RESIDENCE_COLUMNS, (0, 0, 0, 3, 1.0)),
+        residences=columns(RESIDENCE_COLUMNS, (0, 0, 0, 3, 1.0, 3, 0.0)),
         transfers=columns(TRANSFER_COLUMNS),
         engines=(EngineSummary("llm[0]", 100, 16, 6.0, 0, 0, 0, 5),),
         counts={"offered": 3, "admitted": 2, "completed": 2, "refused": 1, "unfinished": 0},
@@ -129,7 +129,7 @@ def cut() -> Run:
         end_s=4.5,
         makespan_s=0.0,
         steps={name: column[:2] for name, column in run.steps.items()},
-        residences=columns(RESIDENCE_COLUMNS, (0, 0, 0, 2, 1.0)),
+        residences=columns(RESIDENCE_COLUMNS, (0, 0, 0, 2, 1.0, 2, 0.0)),
         visits=columns(
             VISITS,
             (0, 0, 0, 0, 0.0, 0.0, NAN, 0.0, 0, 1.0, 3.0, 1),

@@ -69,6 +69,30 @@ class KneeCost(AffineCost):
         return DecodeRun((Piece(0.0, step, self.per_context), knee), decodes, context)
 
 
+@dataclass(frozen=True)
+class RankedCost(AffineCost):
+    """As `AffineCost`, of the rank that has most; gains `advance` tokens per sequence and step."""
+
+    advance: float = 1.0
+
+    def step(self, work: StepWork) -> float:
+        if not work.prefills:
+            most = work.rank.decodes if work.rank is not None else 0
+            return self.decode_run(work.decodes, work.decode_context, most).seconds(1)
+        rank = work.rank or work
+        return (
+            self.base
+            + self.per_token * rank.tokens
+            + self.per_pair * rank.prefill_pairs
+            + self.per_context * work.decode_context
+        )
+
+    def decode_run(self, decodes: int, context: float, most: int = 0) -> DecodeRun:
+        step = self.base + self.per_token * (most or decodes)
+        pieces = (Piece(0.0, step, self.per_context),)
+        return DecodeRun(pieces, decodes, context, self.advance)
+
+
 def batch(
     arrival: Sequence[float] | np.ndarray,
     prompt: int | Sequence[int] = 1,
@@ -127,6 +151,7 @@ def system(
     options: dict[str, Any] | None = None,
     kind: str = "LlmEngine",
     hardware: nx.MultiDiGraph | None = None,
+    dp: int = 1,
     workloads: Sequence[Workload] = (Workload("w", "chat", Spec("poisson")),),
     **experiment: Any,
 ) -> CompiledSystem:
@@ -137,7 +162,7 @@ def system(
         members = tuple(f"{pool}[{index}]" for index in range(count))
         for path in members:
             device = Part(f"{path}.gpu", "chip", "Chip")
-            group = Group((device.path,), device, (), 0.0, 0.0)
+            group = Group((device.path,), device, (), 0.0, 0.0, dp=dp)
             client = Client(path, kind, group, MODEL, pool, options=options or {})
             placement.add_node(path, client=client)
             placement.add_node(device.path, part=device)

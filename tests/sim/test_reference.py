@@ -7,7 +7,18 @@ from typing import Any
 
 import networkx as nx
 import numpy as np
-from hand_built import AffineCost, KneeCost, batch, chat, generate, reading, run, system, wires
+from hand_built import (
+    AffineCost,
+    KneeCost,
+    RankedCost,
+    batch,
+    chat,
+    generate,
+    reading,
+    run,
+    system,
+    wires,
+)
 from hosts import classed, hosted, with_classes
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -184,6 +195,35 @@ def test_both_forms_agree_when_prefill_and_decode_are_apart(
     cost = type(cost)(**{**vars(cost), "kv_tokens": tight})
     load = batch(np.array(arrival) * TICK, prompt, output)
     both(built, cost, data.draw(shared(load, TICK), "load"))
+
+
+@given(offers, costs, settings_of_engines(), st.sampled_from([1, 1, 2, 3]), st.data())
+@settings(max_examples=250, deadline=None)
+def test_both_forms_agree_with_ranks_and_guesses(
+    offer: Any, cost: Any, options: Any, dp: int, data: Any
+):
+    arrival, prompt, output = zip(*sorted(offer), strict=True)
+    # No sequence is longer than 30 + 40 tokens: each fits a rank.
+    tight = data.draw(st.sampled_from([80, 96, 130, 1 << 30]), "KV tokens of a rank")
+    gamma = data.draw(st.integers(0, 5), "guesses")
+    accept = data.draw(st.sampled_from([0.0, 0.3, 0.85, 1.0]) | st.floats(0, 1), "accept")
+    guessing = {"speculate": Spec("mtp", {"depth": gamma, "accept": accept})}
+    horizon = data.draw(st.sampled_from([{}, {"horizon": "cut", "duration": 60 * TICK}]))
+    apart = data.draw(st.booleans(), "prefill and decode apart")
+    ends = [("p[0].gpu", "left", 1e6, TICK), ("d[0].gpu", "right", 1e6, TICK)]
+    wired = wires(*ends, ("left", "right", 1e6, 0.0), switches=["left", "right"])
+    hardware = hosted(wired, ["p[0].gpu", "d[0].gpu"], **data.draw(hosts))
+    graph = data.draw(st.sampled_from([chat("d"), generate("d"), reading("d")]))
+    built = system(
+        chat("p", "d") if apart else graph, engines={"p": 1, "d": 1} if apart else {"d": 1},
+        options=options | guessing, hardware=hardware, dp=dp, **horizon,
+    )  # fmt: skip
+    ranked = RankedCost(
+        dp * tight, cost.base, cost.per_token, cost.per_pair, cost.per_context,
+        sum(accept**n for n in range(gamma + 1)),
+    )  # fmt: skip
+    load = data.draw(shared(batch(np.array(arrival) * TICK, prompt, output), TICK), "load")
+    both(built, ranked, load)
 
 
 def test_the_hard_cases_do_happen():

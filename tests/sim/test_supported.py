@@ -84,7 +84,7 @@ def test_a_repetition_that_never_ends():
         ({"batching": Spec("eager", {"n": 8})}, "`batching = eager(n = 8)`"),
         ({"order": "lifo"}, "`order = lifo`"),
         ({"preemption": "drop"}, "`preemption = drop`"),
-        ({"speculate": Spec("mtp", {"depth": 1})}, "`speculate = mtp(depth = 1)`"),
+        ({"speculative": True}, "`speculative = True`"),
         ({"surprise": 3}, "`surprise = 3`"),
     ],
 )

@@ -24,7 +24,7 @@ from hermesdsl.graph.types import (
 )
 from hermesdsl.model import flows
 from hermesdsl.model.instance import Definition, Instance
-from hermesdsl.model.values import Fail, text
+from hermesdsl.model.values import ComputedValue, Fail, text
 from hermesdsl.model.wires import holders
 from hermesdsl.schema.serving import BYTES
 
@@ -33,14 +33,25 @@ if TYPE_CHECKING:
     from hermesdsl.model.elaborate import Tree
 
 _SHOWN = {
-    "LlmEngine": ("tp", "pp", "dp", "ep", "batching", "max_batch", "order", "preemption"),
+    "LlmEngine": (
+        "tp",
+        "pp",
+        "dp",
+        "ep",
+        "batching",
+        "max_batch",
+        "order",
+        "preemption",
+        "speculate",
+    ),
     "BatchEngine": ("max_wait",),
     "WorkerPool": ("workers",),
     "Delay": ("latency",),
     "KvTier": ("scope", "capacity"),
 }
 #: Values that say nothing special.
-_NOT_SHOWN = {"tp": 1, "pp": 1, "dp": 1, "ep": 1, "order": "fcfs", "preemption": "recompute"}
+_NOT_SHOWN = {"tp": 1, "pp": 1, "dp": 1, "ep": 1, "order": "fcfs", "preemption": "recompute",
+              "speculate": "off"}  # fmt: skip
 
 
 def lower(tree: Tree, hardware: HardwareGraph) -> tuple[PlacementGraph, list[Diagnostic]]:
@@ -113,6 +124,9 @@ def _client(builder: Builder, instance: Instance, request: placement.ClientReque
     model = None
     if "model" in instance.properties:
         model = llm_model(builder, builder.get(instance, "model"), instance)
+    draft = None
+    if "speculate" in instance.properties:
+        draft = _draft(builder, builder.get(instance, "speculate"))
     shown = []
     for name in _SHOWN.get(client_type(instance), ()):
         value = builder.get(instance, name) if name in instance.properties else None
@@ -120,8 +134,16 @@ def _client(builder: Builder, instance: Instance, request: placement.ClientReque
             shown.append((name, text(value)))
     return Client(
         instance.path, client_type(instance), None, model, instance.vector, instance.doc, values,
-        tuple(shown),
+        tuple(shown), draft,
     )  # fmt: skip
+
+
+def _draft(builder: Builder, value: Any) -> LlmModel | None:
+    """The model that ``draft(model, …)`` names, in its own dtypes."""
+    chosen = value.args.get("model") if isinstance(value, ComputedValue) else None
+    if isinstance(chosen, Definition):
+        chosen = chosen.instance(builder)
+    return llm_model(builder, chosen, chosen) if isinstance(chosen, Instance) else None
 
 
 def _one_budget(instance: Instance, values: dict[str, Value]) -> None:

@@ -21,14 +21,14 @@ DEFAULT_BUDGET = 2048
 
 @dataclass(frozen=True)
 class Chunked:
-    """One token per decode and prompt slices, together at most `budget` tokens."""
+    """One token per decode (and its guesses) and prompt slices, at most `budget` tokens."""
 
     budget: int
 
     def plan(self, engine: Engine, now: float) -> tuple[list[Slice], bool]:
         """See `Batching`."""
         reserve = engine.make_room()
-        return engine.fill(self.budget - engine.decoding.count, reserve, now, whole=False), True
+        return engine.fill(self.budget, reserve, now, whole=False, beside=True), True
 
 
 def make(spec: Spec, options: Mapping[str, Value]) -> Chunked:

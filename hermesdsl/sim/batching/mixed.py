@@ -31,7 +31,7 @@ class Mixed:
     def plan(self, engine: Engine, now: float) -> tuple[list[Slice], bool]:
         """See `Batching`."""
         reserve = engine.make_room()
-        return engine.fill(self.max_tokens - engine.decoding.count, reserve, now, whole=True), True
+        return engine.fill(self.max_tokens, reserve, now, whole=True, beside=True), True
 
 
 def make(spec: Spec, options: Mapping[str, Value]) -> Mixed:

@@ -36,8 +36,8 @@ def rates(engine: Engine, offered: Offered) -> tuple[float, float]:
     pairs = prompt * (prompt + 1) / 2
     reading = cost.step(StepWork(prompt, 1, 1, prompt, pairs, prompt))
     batch = min(max(cost.kv_tokens // (prompt + output), 1), engine.max_batch)
-    writing = cost.decode_run(batch, batch * (prompt + output / 2)).seconds(1)
-    return reading / prompt, writing / batch
+    run = cost.decode_run(batch, batch * (prompt + output / 2))
+    return reading / prompt, run.seconds(1) / (batch * run.advance)
 
 
 def work(context: RouterContext, owed: Seen[int] | None = None) -> Seen[float]:
