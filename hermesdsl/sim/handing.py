@@ -13,6 +13,7 @@ from hermesdsl.sim.decoding import Sequence
 from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.kernel import DELIVERY, Kernel
 from hermesdsl.sim.kv import Hold
+from hermesdsl.sim.liveness import Liveness
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.network.network import Flow
 from hermesdsl.sim.nodes import EngineVisit
@@ -56,6 +57,9 @@ class HandOvers(VisitRows):
         self.engines: dict[int, Engine] = {}
         self._transfers = transfers
         self._moving: dict[int, tuple[Sequence, Engine, Flow]] = {}
+        #: Until when KV of a thread waits for the stage that it is in, where that has a limit.
+        self._deadlines: dict[int, float] = {}
+        self._liveness = Liveness(self.engines, self._live, self._deadlines, kernel)
 
     def _refuse(self, thread: Thread, reason: int, now: float) -> None:
         raise NotImplementedError
@@ -145,6 +149,7 @@ class HandOvers(VisitRows):
         thread.enter, thread.moved = now, 0.0
         thread.produces, thread.owed = ahead.tokens, ahead.tokens - 1
         thread.client, thread.charges = ahead.client, ahead.charges
+        self._liveness.look(now)
         thread.primed = ""
         if ahead.node.visible:
             self._recorder.show(thread.request, 1, now)

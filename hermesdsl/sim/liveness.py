@@ -19,7 +19,8 @@ idle engine is *stuck*. A request is alive if one of its threads is at a client 
 way, or queued at an engine that is not stuck; an engine is not stuck if it runs, if KV for it is on
 its way, or if it keeps KV that is being copied or is a live request's. Engines that wait for each
 other are stuck together. Stuckness is looked at where it can begin: when an engine falls idle or
-kept KV changes while some of its queue waits, and when a thread begins to wait for its siblings.
+kept KV changes while some of its queue waits, and when a thread begins to wait for its siblings or
+at the engine where it queued before its prompt was read.
 
 Why it ends: after 3 to 5 nothing but the head holds memory, so the head is admitted. A prompt
 that is admitted has all its blocks and loses them only to decodes, and whatever decodes takes one

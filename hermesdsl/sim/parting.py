@@ -10,7 +10,6 @@ from hermesdsl.sim import ledger
 from hermesdsl.sim.branch import Onward
 from hermesdsl.sim.fork import Gather
 from hermesdsl.sim.kernel import Kernel
-from hermesdsl.sim.liveness import Liveness
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.nodes import Node, ReplicaEnd, Replicas, Wait
 from hermesdsl.sim.record import Recorder
@@ -34,9 +33,6 @@ class Partings(EngineVisits):
         super().__init__(offered, kernel, recorder, load, transfers)
         self.servers: dict[int, Server] = {}
         self._keys = len(offered)
-        #: Until when KV of a thread waits for the stage that it is in, where that has a limit.
-        self._deadlines: dict[int, float] = {}
-        self._liveness = Liveness(self.engines, self._live, self._deadlines, kernel)
 
     def _child(self, thread: Thread, scope: Scope) -> Thread:
         self._keys += 1

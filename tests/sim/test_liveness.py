@@ -67,6 +67,33 @@ def test_the_last_branch_to_reach_a_join_ends_the_wait_for_its_kv(reference: boo
 
 
 @both_forms
+def test_whoever_queued_while_his_prompt_was_read_elsewhere_may_be_stuck_from_then_on(
+    reference: bool,
+):
+    # `a` is over at 2 and keeps 9 of 12 tokens until the join. `b` reads two tokens a second at
+    # `other`, and queues at `llm` for its 8 when its last step begins, at 3. At 4 nothing is left
+    # that could free them: those of `a` are given up. They move, one step decodes, and `z` reads
+    # what `a` and `b` have added to the 9 that are there.
+    made = graph(
+        "w",
+        [stage("g", "Tool", "work", service=0.0), stage("a", "Generate", "llm", tokens=2),
+         stage("b", "Generate", "llm", tokens=2, prefill="other", transfer="layerwise"),
+         stage("z", "Prefill", "llm")],
+        ("input", "g", ("a", "b"), "z", "output"),
+    )  # fmt: skip
+    slow = ENGINE | {"batching": Spec("chunked", {"budget": 2})}
+    placement = clients(
+        llm=("LlmEngine", 1, ENGINE), other=("LlmEngine", 1, slow),
+        work=("WorkerPool", 1, {"workers": 1}),
+    )  # fmt: skip
+    cost = AffineCost(base=1.0, kv_tokens=12)
+    done = simulated(site(made, placement), cost, batch([0.0], 8), reference=reference)
+    assert done.engines[0].preemptions == 1
+    start, end = done.transfers["start_s"][0], done.transfers["end_s"][0]
+    assert (start, done.requests["finish_s"][0]) == (4.0, end + 2.0)
+
+
+@both_forms
 def test_of_two_engines_that_wait_for_each_other_the_first_by_name_gives_way(reference: bool):
     # Each request keeps 9 of 12 tokens at one engine for its third stage, and is to read 10 at the
     # other: stuck from 2 on. `here` gives up; the second request reads 10 there 2-3, decodes 3-4,
