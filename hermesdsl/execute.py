@@ -171,6 +171,7 @@ def _bound(
 ) -> float | None:
     """Requests per second that the members of a pool can finish at best."""
     from hermesdsl.cost import capacity, engine_cost
+    from hermesdsl.sim.speculating import speculation
 
     prompt = sum(p for _, p, _ in rates) / offered
     output = sum(o for _, _, o in rates) / offered
@@ -180,6 +181,8 @@ def _bound(
         client = system.placement.nodes[member]["client"]
         if client.type_name != "LlmEngine" or client.group is None:
             return None
+        if speculation(client) is not None:
+            return None  # the bound is that of one token per step
         key = client.vector or client.path
         if key not in known:
             batch = int(client.options.get("max_batch") or _DEFAULT_BATCH)

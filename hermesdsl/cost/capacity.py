@@ -6,6 +6,7 @@ For warnings before a run; knows nothing of arrivals or queues.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 from hermesdsl.cost.llm import DataSheetCost
 from hermesdsl.cost.types import StepWork
@@ -32,16 +33,18 @@ def capacity(
     In balance each step decodes D sequences and takes in D·prompt/(output − 1) prompt tokens (the
     first token comes from the prompt itself), so D/(output − 1) requests finish per step. D is
     the most that `max_batch`, the KV (mean context prompt + output/2, or the window of a sliding
-    attention) and `max_tokens` allow. No
-    schedule reads the weights less often, so real engines stay below. With `output` <= 1 steps
-    hold prompts only. Raises ValueError if `prompt` and `output` are both below one token.
+    attention) and `max_tokens` allow; `max_batch` and `max_tokens` are those of each data-parallel
+    rank, over which work is spread evenly. No schedule reads the weights less often, so real
+    engines stay below. With `output` <= 1 steps hold prompts only. Raises ValueError if `prompt`
+    and `output` are both below one token.
     """
     decoding = max(output - 1.0, 0.0)
+    max_tokens *= cost.group.dp
     if prompt < 1.0 and decoding <= 0.0:
         raise ValueError("a request without prompt and output has no capacity")
     if decoding == 0.0:
         work = _prompts(float(max_tokens), prompt)
-        seconds = cost.step(work)
+        seconds = cost.step(_dealt(work, cost.group.dp))
         return Capacity(max_tokens / prompt / seconds, max_tokens / seconds, seconds, work.prefills)
     context = prompt + 0.5 * output
     batch = min(
@@ -51,16 +54,31 @@ def capacity(
     )
     decodes = max(int(batch), 1)
     slices = _prompts(decodes * prompt / decoding, prompt)
-    seconds = cost.step(
-        slices._replace(
-            tokens=slices.prefill_tokens + decodes,
-            sampled=slices.sampled + decodes,
-            decodes=decodes,
-            decode_context=decodes * context,
-        )
+    work = slices._replace(
+        tokens=slices.prefill_tokens + decodes,
+        sampled=slices.sampled + decodes,
+        decodes=decodes,
+        decode_context=decodes * context,
     )
+    seconds = cost.step(_dealt(work, cost.group.dp))
     requests = decodes / decoding / seconds
     return Capacity(requests, requests * (prompt + output), seconds, decodes)
+
+
+def _dealt(work: StepWork, ranks: int) -> StepWork:
+    """The same step with as nearly the same on every data-parallel rank as can be."""
+    if ranks == 1:
+        return work
+    rank = StepWork(
+        tokens=ceil(work.tokens / ranks),
+        sampled=ceil(work.sampled / ranks),
+        prefills=ceil(work.prefills / ranks),
+        prefill_tokens=ceil(work.prefill_tokens / ranks),
+        prefill_pairs=work.prefill_pairs / ranks,
+        prefill_kv=work.prefill_kv / ranks,
+        decodes=ceil(work.decodes / ranks),
+    )
+    return work._replace(rank=rank)
 
 
 def _prompts(tokens: float, prompt: float) -> StepWork:

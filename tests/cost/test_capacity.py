@@ -44,3 +44,12 @@ def test_a_request_of_nothing_is_refused(build: SimpleNamespace) -> None:
     cost = build.engine(build.llama, build.group(build.sheets["h100"], tp=4))
     with pytest.raises(ValueError, match="no capacity"):
         capacity(cost, 0, 1, 64, 2048)
+
+
+def test_ranks_have_seats_and_budgets_of_their_own(build: SimpleNamespace) -> None:
+    h200 = build.sheets["h200"]
+    four, one = (build.engine(build.latent, build.group(h200, dp=n)) for n in (4, 1))
+    # Without experts to meet at, each of four ranks does what one engine does.
+    bounds = [capacity(cost, 500.0, 100.0, 32, 2048) for cost in (four, one)]
+    assert bounds[0].batch == pytest.approx(4 * bounds[1].batch, abs=4)
+    assert bounds[0].requests == pytest.approx(4 * bounds[1].requests, rel=0.08)
