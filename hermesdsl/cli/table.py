@@ -237,10 +237,12 @@ def _facts(data: Mapping[str, Any]) -> Table:
 def _requests(data: Mapping[str, Any]) -> Text:
     counts = data["requests"]
     text = Text(f"{counts['offered']:,} offered, {counts['completed']:,} completed")
-    for outcome in ("refused", "unfinished"):
-        if counts[outcome]:
+    for outcome in ("refused", "timed_out", "unfinished"):
+        if counts.get(outcome):
             text.append(", ")
-            text.append(f"{counts[outcome]:,} {outcome}", style="yellow")
+            text.append(f"{counts[outcome]:,} {outcome.replace('_', ' ')}", style="yellow")
+    if counts.get("retries"):
+        text.append(f", {counts['retries']:,} retries")
     return text
 
 

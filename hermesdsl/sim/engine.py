@@ -210,6 +210,13 @@ class Engine(Residents):
             free -= self.decoding.need(steps) if steps else 0
         return free
 
+    def decoded(self, sequence: Sequence, earliest: float) -> int:
+        """Tokens of a sequence since it last joined, by steps that end before `earliest`."""
+        done = self.decoding.clock - sequence.joined
+        if self._state == _RUNNING:
+            done += first_step_at(self._run, earliest, self._run_start, self._limit) - 1
+        return done
+
     # --- steps ------------------------------------------------------------------------------------
 
     def _poke(self, now: float, earliest: float) -> None:

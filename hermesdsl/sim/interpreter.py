@@ -12,9 +12,9 @@ from math import nan
 from typing import TypeAlias
 
 from hermesdsl.sim import ledger
+from hermesdsl.sim.attempts import Attempts
 from hermesdsl.sim.batch_engine import BatchEngine, Job
 from hermesdsl.sim.branch import Onward
-from hermesdsl.sim.fetching import Fetching
 from hermesdsl.sim.kernel import ARRIVAL, DELIVERY, Kernel
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.network.network import Network
@@ -30,7 +30,7 @@ from hermesdsl.sim.nodes import (
     ServerVisit,
     Wait,
 )
-from hermesdsl.sim.record import COMPLETED, REFUSED, Recorder
+from hermesdsl.sim.record import COMPLETED, Recorder
 from hermesdsl.sim.routing.admission import NOBODY
 from hermesdsl.sim.routing.load import ClientLoad
 from hermesdsl.sim.transfer import Transfers
@@ -45,11 +45,8 @@ _PROGRESS_EVERY = 512
 _LAST = 1 << 60
 
 
-class Interpreter(Fetching):
-    """Runs requests over `engines` and other `servers`, both by index of client.
-
-    `entries`: where requests of each workload begin.
-    """
+class Interpreter(Attempts):
+    """Runs requests over `engines` and other `servers`, both by index of client."""
 
     def __init__(
         self,
@@ -64,12 +61,9 @@ class Interpreter(Fetching):
     ) -> None:
         super().__init__(offered, kernel, recorder, load, transfers)
         self._network = network
-        self.entries: list[Onward] = []
         self._progress = progress
         #: Until when KV of a thread waits for the stage that it is in, where that has a limit.
         self._deadlines: dict[int, float] = {}
-        #: When a thread last went on.
-        self._walked = 0.0
         #: The thread that a request left behind, where another follows it.
         self._histories: dict[int, Thread] = {}
 
@@ -87,7 +81,7 @@ class Interpreter(Fetching):
         engines = sorted(self.engines.values(), key=lambda engine: engine.key)
         while True:
             self._kernel.run(until)
-            stale = self._network.stale + sum(engine.stale for engine in engines)
+            stale = self._network.stale + self._expiring + sum(e.stale for e in engines)
             if self._kernel.pending > stale:
                 return
             # The clock may stand later: at the end of a run that was planned and ended before.
@@ -137,9 +131,8 @@ class Interpreter(Fetching):
         thread = Thread(request, request, context)
         if history is not None:
             thread.breaks = history.breaks
-        self._live[request] = thread
         self._recorder.context[request] = context
-        self._go(thread, self.entries[offered.workload_of[request]], 0, now)
+        self._attempt(thread, now)
 
     # --- walking -----------------------------------------------------------------------------
 
@@ -312,22 +305,11 @@ class Interpreter(Fetching):
         recorder.status[request] = COMPLETED
         self._finish(thread, now)
 
-    def _refuse(self, thread: Thread, reason: int, now: float) -> None:
-        """The whole request ends here, with everything that is under way for it."""
-        request = thread.request
-        self._recorder.status[request] = REFUSED
-        self._recorder.reason[request] = reason
-        top = thread
-        while top.scope is not None and top.scope.gather is not None:
-            top = top.scope.gather.parent
-        for other in [top] if top.scope is None else list(top.scope.threads):
-            self._cancel(other, now)
-        self._finish(thread, now)
-
     def _finish(self, thread: Thread, now: float) -> None:
         request, recorder, offered = thread.request, self._recorder, self._offered
         if recorder.status[request] == COMPLETED:
             recorder.finish[request] = now
+            self._expires.pop(request, None)
         recorder.ended += 1
         if self._progress is not None and recorder.ended % _PROGRESS_EVERY == 0:
             self._progress(now, recorder.ended, len(offered))

@@ -13,7 +13,7 @@ from hermesdsl.cost.types import ServiceCost
 from hermesdsl.diagnostics import Diagnostic, SpecError, error
 from hermesdsl.graph.roles import DECODE, by_role, role_of
 from hermesdsl.graph.types import Client, CompiledSystem, Experiment, Pool, Spec, Value, Workload
-from hermesdsl.sim import lookups
+from hermesdsl.sim import lookups, patience
 from hermesdsl.sim.batching import POLICIES
 from hermesdsl.sim.order import ORDERS
 from hermesdsl.sim.routing.checks import around, bypassed, routing
@@ -39,7 +39,7 @@ _SERVER_ACTED_ON: Mapping[str, frozenset[str]] = MappingProxyType(
 #: The one value of an option that asks for nothing special; absent, None and False ask for nothing.
 _ENGINE_PLAIN: Mapping[str, Value] = MappingProxyType({"speculate": "off", "dp": 1})
 _POOL_ACTED_ON = frozenset({"route", "members", "convert", "admission", "autoscale"})
-_WORKLOAD_ACTED_ON = frozenset({"turns", "think_time", "prefix"})
+_WORKLOAD_ACTED_ON = frozenset({"turns", "think_time", "prefix"}) | patience.OPTIONS
 
 _NOTHING_PLAIN: Mapping[str, Value] = MappingProxyType({})
 
@@ -106,6 +106,7 @@ def _experiment(experiment: Experiment) -> Iterator[Diagnostic]:
 def _workload(workload: Workload) -> Iterator[Diagnostic]:
     where = f"workload `{workload.name}`"
     yield from plain(where, workload.options, _NOTHING_PLAIN, _WORKLOAD_ACTED_ON)
+    yield from patience.check(workload)
 
 
 def _lending(
