@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hermesdsl.cost.types import ServiceCost
 from hermesdsl.sim.kernel import DELIVERY, WAKE, Kernel
-from hermesdsl.sim.record import Recorder
+from hermesdsl.sim.record import SERVICE_COLUMNS, Recorder
 from hermesdsl.sim.worker_pool import Served, ServerRank
 
 if TYPE_CHECKING:
     from hermesdsl.sim.walk import Thread
+
+
+#: Place of the end in a row of services.
+_END = SERVICE_COLUMNS.index("end_s")
 
 
 class Job(NamedTuple):
@@ -35,8 +39,8 @@ class BatchEngine:
     at least one. What comes at one instant can share a batch.
     """
 
-    __slots__ = ("_batch", "_due", "_gone", "_kernel", "_max_batch", "_max_tokens", "_max_wait",
-                 "_queue", "_rank", "_recorder", "_served", "_tokens", "_turns", "index",
+    __slots__ = ("_batch", "_begun", "_down", "_due", "_gone", "_kernel", "_max_batch",
+                 "_max_tokens", "_max_wait", "_queue", "_rank", "_recorder", "_row", "_served", "_tokens", "_turns", "index",
         "key",
                  "path")  # fmt: skip
 
@@ -69,6 +73,10 @@ class BatchEngine:
         self._tokens = 0
         self._turns = 0
         self._batch: list[Job] = []
+        #: Passes that have begun; the client has failed.
+        self._begun = 0
+        self._down = False
+        self._row = 0
         #: When a look at the queue is planned for; -1 for never.
         self._due = -1.0
 
@@ -77,7 +85,7 @@ class BatchEngine:
         self._turns += 1
         heappush(self._queue, (self._rank(job.thread, 0.0), self._turns, job))
         self._tokens += job.tokens
-        if not self._batch:
+        if not (self._batch or self._down):
             self._look_at(now if self._full() else max(self._latest(), now))
         return True
 
@@ -87,6 +95,25 @@ class BatchEngine:
             if job.thread is thread:
                 self._gone += 1
                 self._tokens -= job.tokens
+
+    def fail(self, now: float) -> list[Thread]:
+        """Lose everything; the threads that were here, those that are over among them."""
+        self._down = True
+        lost = [job.thread for job in self._batch] + [job.thread for _, _, job in self._queue]
+        if self._batch:
+            self._recorder.services[self._row + _END] = now
+        self._batch = []
+        self._queue.clear()
+        self._gone = self._tokens = 0
+        self._begun += 1
+        self._due = -1.0
+        return lost
+
+    def restart(self, now: float) -> None:
+        """Serve again."""
+        self._down = False
+        if self.waiting():
+            self._look_at(now if self._full() else max(self._latest(), now))
 
     def waiting(self) -> int:
         """Threads that wait."""
@@ -108,7 +135,7 @@ class BatchEngine:
         if now != self._due:
             return
         self._due = -1.0
-        if self._batch or not self.waiting():
+        if self._batch or self._down or not self.waiting():
             return
         latest = self._latest()
         if self._full() or latest <= now:
@@ -133,10 +160,14 @@ class BatchEngine:
             batch.append(job)
         self._tokens -= tokens
         end = now + _seconds(batch)
+        self._begun += 1
+        self._row = len(self._recorder.services)
         self._recorder.services.extend((self.index, now, end, len(batch), 1.0))
-        self._kernel.at(end, DELIVERY, -1 - self.key, self._end)
+        self._kernel.at(end, DELIVERY, -1 - self.key, self._end, self._begun)
 
-    def _end(self, now: float, _: int) -> None:
+    def _end(self, now: float, number: int) -> None:
+        if number != self._begun:
+            return
         batch, self._batch = self._batch, []
         for job in batch:
             if not job.thread.over:

@@ -24,9 +24,9 @@ from hermesdsl.sim import batching
 from hermesdsl.sim.decoding import GONE, INCOMING, QUEUED, Sequence, first_step_at
 from hermesdsl.sim.kernel import STEP, WAKE, Kernel
 from hermesdsl.sim.kv import Hold, KvBlocks
+from hermesdsl.sim.losing import Losing
 from hermesdsl.sim.order import SWAPPED, Rank
 from hermesdsl.sim.record import Recorder
-from hermesdsl.sim.residents import Residents
 
 if TYPE_CHECKING:
     from hermesdsl.graph.types import Client
@@ -43,10 +43,10 @@ Reading: TypeAlias = "Callable[[Engine, Sequence, float, float], None]"
 DEFAULT_MAX_BATCH = 256
 DEFAULT_BLOCK_SIZE = 16
 
-_IDLE, _STEPPING, _RUNNING = 0, 1, 2
+_IDLE, _STEPPING, _RUNNING, _DOWN = 0, 1, 2, 3
 
 
-class Engine(Residents):
+class Engine(Losing):
     """One client of type ``LlmEngine``, the `index`-th of the run.
 
     `reading` is called with (engine, sequence, start, end) of the step that completes a prompt
@@ -189,6 +189,24 @@ class Engine(Residents):
         if self.waiting:
             self._poke(now, nextafter(now, inf))
 
+    def fail(self, now: float) -> list[Sequence]:
+        """Lose everything, the step under way too; what has to go on elsewhere, see `afresh`."""
+        if self._state == _RUNNING:
+            self._settle_run(now)
+        if self._state == _RUNNING or (self._state == _STEPPING and not self._parked):
+            self.stale += 1
+        self._version += 1
+        self._state = _DOWN
+        self._parked = False
+        return self._lose_all(now)
+
+    def restart(self, now: float) -> None:
+        """Serve again, with nothing but what has come to wait meanwhile."""
+        self._state = _IDLE
+        self.idle_since = now
+        if self.waiting:
+            self._poke(now, now)
+
     def settle(self, until: float) -> None:
         """Count what was done by `until`, when the run is cut there."""
         if self._state == _RUNNING:
@@ -223,14 +241,17 @@ class Engine(Residents):
         """Something came that may change the batch: look at the next boundary from `earliest`."""
         if self._state == _IDLE:
             self._state = _STEPPING
-            self._kernel.at(now, WAKE, self.key, self._wake)
+            self._kernel.at(now, WAKE, self.key, self._wake, self._version)
         elif self._state == _RUNNING:
             self._interrupt(earliest)
         else:
             self._poked = True
 
-    def _wake(self, now: float, _: int) -> None:
-        self._next(now)
+    def _wake(self, now: float, version: int) -> None:
+        if version == self._version:
+            self._next(now)
+        else:
+            self.stale -= 1
 
     def _next(self, now: float) -> None:
         """Begin the next step or run, or fall idle."""
@@ -286,13 +307,17 @@ class Engine(Residents):
         self._step_decodes = batch > 0
         self._step_start = now
         end = now + self.cost.step(work)
-        self._kernel.at(end, STEP, self.key, self._end_step, prefill)
+        self._kernel.at(end, STEP, self.key, self._end_step, self._version)
         for sequence, take in slices:
             if sequence.layerwise and take == sequence.left:
                 self._reading(self, sequence, now, end)
 
-    def _end_step(self, now: float, prefill: int) -> None:
+    def _end_step(self, now: float, version: int) -> None:
+        if version != self._version:
+            self.stale -= 1
+            return
         decoding, kv = self.decoding, self.kv
+        prefill = sum(take for _, take in self._slices)
         batch = 0
         if self._step_decodes:
             batch = decoding.count

@@ -12,9 +12,9 @@ from math import nan
 from typing import TypeAlias
 
 from hermesdsl.sim import ledger
-from hermesdsl.sim.attempts import Attempts
 from hermesdsl.sim.batch_engine import BatchEngine, Job
 from hermesdsl.sim.branch import Onward
+from hermesdsl.sim.failing import Failing
 from hermesdsl.sim.kernel import ARRIVAL, DELIVERY, Kernel
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.network.network import Network
@@ -30,6 +30,7 @@ from hermesdsl.sim.nodes import (
     ServerVisit,
     Wait,
 )
+from hermesdsl.sim.outages import Outages
 from hermesdsl.sim.record import COMPLETED, Recorder
 from hermesdsl.sim.routing.admission import NOBODY
 from hermesdsl.sim.routing.load import ClientLoad
@@ -45,7 +46,7 @@ _PROGRESS_EVERY = 512
 _LAST = 1 << 60
 
 
-class Interpreter(Attempts):
+class Interpreter(Failing):
     """Runs requests over `engines` and other `servers`, both by index of client."""
 
     def __init__(
@@ -62,6 +63,7 @@ class Interpreter(Attempts):
         super().__init__(offered, kernel, recorder, load, transfers)
         self._network = network
         self._progress = progress
+        self.outages: Outages | None = None
         #: Until when KV of a thread waits for the stage that it is in, where that has a limit.
         self._deadlines: dict[int, float] = {}
         #: The thread that a request left behind, where another follows it.
@@ -69,6 +71,8 @@ class Interpreter(Attempts):
 
     def start(self) -> None:
         """Plan the first arrival; each plans the next."""
+        if self.outages is not None:
+            self.outages.start()
         if self._offered.first:
             self._kernel.at(self._offered.arrivals[0], ARRIVAL, 0, self._arrive, 0)
 
@@ -81,8 +85,7 @@ class Interpreter(Attempts):
         engines = sorted(self.engines.values(), key=lambda engine: engine.key)
         while True:
             self._kernel.run(until)
-            stale = self._network.stale + self._expiring + sum(e.stale for e in engines)
-            if self._kernel.pending > stale:
+            if not self.idle():
                 return
             # The clock may stand later: at the end of a run that was planned and ended before.
             now = max((engine.idle_since for engine in engines), default=0.0)
@@ -91,6 +94,16 @@ class Interpreter(Attempts):
             others = engines if stuck else []
             if not any(engine.give_up(now) for engine in (*stuck, *others)):
                 return
+            if self.outages is not None:
+                self.outages.resume()
+
+    def idle(self) -> bool:
+        """Nothing can happen any more, but that patience ends or a client fails."""
+        stale = self._network.stale + self._expiring
+        stale += sum(engine.stale for engine in self.engines.values())
+        if self.outages is not None:
+            stale += self.outages.planned
+        return self._kernel.pending <= stale
 
     def settle(self, until: float) -> None:
         """Count what was done by `until`, when the run is cut there."""

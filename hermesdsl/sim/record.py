@@ -23,6 +23,8 @@ Table: TypeAlias = "dict[str, Column]"
 
 #: Codes of the column `status`.
 UNFINISHED, COMPLETED, REFUSED, TIMED_OUT = 0, 1, 2, 3
+#: Code of the column `part` for a stay that ended because its client failed.
+LOST = 3
 #: Texts of the column `reason`.
 REASONS = (
     "", "needs more KV than the client has", "a queue was full", "refused by its pipeline",
@@ -38,10 +40,11 @@ VISIT_COLUMNS = ("request", "stage", "client", "pass", "enter_s", "start_s", "en
 SHOWN_COLUMNS = ("request", "tokens", "time_s")
 SERVICE_COLUMNS = ("client", "start_s", "end_s", "requests", "share")
 TRANSFER_COLUMNS = ("request", "source", "target", "bytes", "start_s", "end_s")
+OUTAGE_COLUMNS = ("client", "down_s", "up_s", "lost")
 SCALING_COLUMNS = ("client", "start_s", "ready_s", "stop_s")
 _INTEGERS = frozenset({"client", "steps", "batch", "tokens", "prefill_tokens", "kv_blocks",
                        "request", "requests", "stage", "pass", "part", "opened", "critical",
-                       "first_step", "last_step", "source", "target"})  # fmt: skip
+                       "first_step", "last_step", "source", "target", "lost"})  # fmt: skip
 
 
 @dataclass
@@ -72,8 +75,8 @@ class Recorder:
     """
 
     __slots__ = ("arrival", "cached", "context", "cut_short", "due", "ended", "finish", "first",
-                 "generated", "last", "reason", "residences", "samples", "services", "shown",
-                 "status", "steps", "transfers", "tries", "visible", "visits")  # fmt: skip
+                 "generated", "last", "outages", "reason", "residences", "samples", "services",
+                 "shown", "status", "steps", "transfers", "tries", "visible", "visits")  # fmt: skip
 
     def __init__(self, arrival: array[float]) -> None:
         n = len(arrival)
@@ -97,6 +100,7 @@ class Recorder:
         self.residences = array("d")
         self.transfers = array("d")
         self.services = array("d")
+        self.outages = array("d")
         self.visits = array("d")
         self.shown = array("d")
 
@@ -215,7 +219,8 @@ class Run:
     `visits`, one row per stay at a client for a stage: ``request``, ``stage``, ``client``, ``pass``
     (from 0), ``enter_s``, ``start_s`` (first served), ``end_s``, ``moved_s`` (seconds of the wait
     in which its KV was on the way), ``part`` (0: all of a visit; 1 and 2: a visit that reads its
-    prompt at one client and goes on at another), ``first_s`` (its first token, NaN: none),
+    prompt at one client and goes on at another; `LOST`: its client failed,
+    and the visit begins again with the next row), ``first_s`` (its first token, NaN: none),
     ``worked_s`` (seconds of the steps or services that worked for it; NaN: KV came from a cache,
     for which nobody works), ``critical``: 1 if the
     request waited for it, 0 if it ran beside what the request waited for. `shown`, one row per
@@ -239,6 +244,8 @@ class Run:
 
     `transfers`, one row per move of KV between clients that arrived, in that order: ``request``,
     ``source``, ``target`` (clients), ``bytes``, ``start_s``, ``end_s``.
+    `outages`, one row per time that a client was down: ``client``, ``down_s``, ``up_s`` (at the
+    latest `end_s`), ``lost`` (sequences or requests that it lost).
     `scaling`, one row per time that a member of a pool with `autoscale` ran: ``client``,
     ``start_s`` (it began to load weights), ``ready_s``, ``stop_s`` (at the latest `end_s`).
     `counts`: offered, admitted, completed, refused, unfinished, and where there are time-outs or
@@ -270,6 +277,7 @@ class Run:
     tiers: tuple[TierSummary, ...] = ()
     links: tuple[LinkSummary, ...] = ()
     scaling: Table = field(default_factory=dict)
+    outages: Table = field(default_factory=lambda: table(array("d"), OUTAGE_COLUMNS))
     reasons: tuple[str, ...] = field(default=REASONS)
     shown: Table = field(default_factory=lambda: table(array("d"), SHOWN_COLUMNS))
     kinds: tuple[str, ...] = ()

@@ -145,9 +145,12 @@ class SteppedEngine(Engine):
 
     def _plan_step(self) -> None:
         end = self._run_start + self._run.seconds(self._done + 1)
-        self._kernel.at(end, STEP, self.key, self._end_one)
+        self._kernel.at(end, STEP, self.key, self._end_one, self._version)
 
-    def _end_one(self, now: float, _: int) -> None:
+    def _end_one(self, now: float, version: int) -> None:
+        if version != self._version:
+            self.stale -= 1
+            return
         self._advance(1)
         self._done += 1
         finished = self.decoding.finished()

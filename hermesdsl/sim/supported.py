@@ -13,7 +13,7 @@ from hermesdsl.cost.types import ServiceCost
 from hermesdsl.diagnostics import Diagnostic, SpecError, error
 from hermesdsl.graph.roles import DECODE, by_role, role_of
 from hermesdsl.graph.types import Client, CompiledSystem, Experiment, Pool, Spec, Value, Workload
-from hermesdsl.sim import lookups, patience
+from hermesdsl.sim import breakable, lookups, patience
 from hermesdsl.sim.batching import POLICIES
 from hermesdsl.sim.order import ORDERS
 from hermesdsl.sim.routing.checks import around, bypassed, routing
@@ -25,14 +25,24 @@ from hermesdsl.sim.swap import nearest_memories, swaps
 _ENGINE_ACTED_ON = frozenset(
     {"model", "tp", "pp", "micro_batches", "ep", "attention", "experts", "batching", "max_batch",
      "max_tokens", "block_size", "memory_rule", "dtype", "kv_dtype", "profile", "route", "share",
-     "spare", "span", "order", "preemption", "prefix_cache", "role"}
+     "spare", "span", "order", "preemption", "prefix_cache", "role", "fails", "cold_start"}
 )  # fmt: skip
 _SHARED = frozenset({"route", "share", "spare", "span", "order"})
 _SERVER_ACTED_ON: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        "WorkerPool": _SHARED | {"workers", "queue_limit"},
+        "WorkerPool": _SHARED | {"workers", "queue_limit", "fails"},
         "BatchEngine": _SHARED
-        | {"model", "tp", "max_batch", "max_tokens", "max_wait", "dtype", "profile"},
+        | {
+            "model",
+            "tp",
+            "max_batch",
+            "max_tokens",
+            "max_wait",
+            "dtype",
+            "profile",
+            "fails",
+            "cold_start",
+        },
         "Delay": _SHARED | {"latency"},
     }
 )
@@ -73,6 +83,7 @@ def check(
     for name in pools:
         found.extend(_pool(system, name, clients))
     if not found:
+        found.extend(breakable.check(system, experiment, clients))
         found.extend(_lending(system, experiment, pools))
         found.extend(lookups.check(system, experiment))
         found.extend(bypassed(system, experiment))

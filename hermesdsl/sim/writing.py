@@ -19,6 +19,7 @@ from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.record import (
     COMPLETED,
+    OUTAGE_COLUMNS,
     REFUSED,
     RESIDENCE_COLUMNS,
     SCALING_COLUMNS,
@@ -108,9 +109,20 @@ def records(
         tiers=tuple(tier for cache in caches for tier in cache.summaries()),
         links=links,
         scaling=table(routers.scaling, SCALING_COLUMNS),
+        outages=_outages(recorder, end),
         shown=shown,
         kinds=tuple(point.system.placement.nodes[path]["client"].type_name for path in clients),
     )
+
+
+def _outages(recorder: Recorder, end: float) -> Table:
+    """By the time they began, and as far as they lie before the end of the run."""
+    rows = table(recorder.outages, OUTAGE_COLUMNS)
+    order = np.lexsort((rows["client"], rows["down_s"]))
+    order = order[rows["down_s"][order] < end]
+    kept = {name: column[order] for name, column in rows.items()}
+    kept["up_s"] = np.minimum(kept["up_s"], end)
+    return kept
 
 
 def _requests(offered: Offered, recorder: Recorder) -> Table:

@@ -73,7 +73,7 @@ def test_two_metrics_are_value_and_bound():
          "help: did you mean `class`?"),
         (Metric("p99", "ttft", {"outcome": "refused"}), "`p99` has no filter `outcome`",
          "`share` has one"),
-        (Metric("share"), "`share` needs `outcome`", "one of completed, refused, unfinished"),
+        (Metric("share"), "`share` needs `outcome`", "one of completed, refused, timed_out, unfinished"),
         (Metric("share", None, {"outcome": "lost"}), "no outcome `lost` in this experiment",
          "there: completed, refused, unfinished"),
         (Metric("utilisation", "lm"), "nothing at `lm` was used in this experiment", None),

@@ -1,0 +1,75 @@
+"""Whether clients that are down now and then can be executed where they are, before a run.
+
+What the interpreter does not do around an outage is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from hermesdsl.diagnostics import Diagnostic, error
+from hermesdsl.graph.pipeline import flatten
+from hermesdsl.graph.types import Client, CompiledSystem, Experiment, Pool, Spec
+from hermesdsl.sim.outages import may_be_down
+from hermesdsl.sim.stages import not_yet
+from hermesdsl.sim.swap import nearest_memories
+
+#: Settings of a pool that choose among members in ways that know no outage.
+_CHOOSING = ("convert", "autoscale")
+
+
+def check(
+    system: CompiledSystem, experiment: Experiment, paths: Iterable[str]
+) -> Iterator[Diagnostic]:
+    """Everything wrong with the outages of the clients at `paths`."""
+    nodes = system.placement.nodes
+    mortal: list[Client] = [
+        nodes[path]["client"] for path in paths if may_be_down(nodes[path]["client"])
+    ]
+    if not mortal:
+        return
+    first = _name(mortal[0])
+    for client in mortal:
+        yield from _client(system, client)
+    known: dict[str, Pool] = system.placement.graph["pools"]
+    down = {client.path for client in mortal}
+    for name, pool in known.items():
+        for key in _CHOOSING:
+            if down & set(pool.members) and pool.options.get(key) is not None:
+                yield not_yet(f"`{key} = {pool.options[key]}` of pool `{name}` beside {first}")
+    if any(client.type_name == "LlmEngine" for client in mortal):
+        yield from _pipelines(system, experiment, first)
+
+
+def _name(client: Client) -> str:
+    spec = client.options.get("fails")
+    where = f"`{client.vector}[*]`" if client.vector else f"`{client.path}`"
+    setting = "cold_start = true" if spec is None else f"fails = {spec}"
+    return f"`{setting}` of client {where}"
+
+
+def _client(system: CompiledSystem, client: Client) -> Iterator[Diagnostic]:
+    spec = client.options.get("fails")
+    if isinstance(spec, Spec) and spec.name == "at" and not spec.args.get("times"):
+        yield error("HMS505", f"{_name(client)} names no time")
+    if client.options.get("cold_start") and nearest_memories(system.hardware, client) is None:
+        yield error(
+            "HMS405",
+            f"`cold_start = true` of client `{client.path}`: it reaches no host memory",
+            notes=(
+                "note: weights come from the DRAM of the CPU nearest to each device",
+                "help: wire its devices to a CPU with a memory",
+            ),
+        )
+
+
+def _pipelines(system: CompiledSystem, experiment: Experiment, first: str) -> Iterator[Diagnostic]:
+    for name in experiment.workloads:
+        graph = system.pipelines[system.workloads[name].pipeline]
+        options = [graph.graph.get("options", {})]
+        for _, stage in flatten(graph):
+            options.append(stage.options)
+            if stage.type_name == "KvFetch":
+                yield not_yet(f"stage `{stage.path}`, which looks into a cache, beside {first}")
+        if any(given.get("transfer") == "layerwise" for given in options):
+            yield not_yet(f"`transfer = layerwise` beside {first}")
