@@ -5,6 +5,7 @@ All in SI units, as JSON values. Knows no file and no terminal.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from hermesdsl.results.attribution import KINDS
 from hermesdsl.results.metrics import PERCENTILES, Measures
-from hermesdsl.sim.record import COMPLETED
+from hermesdsl.sim.record import COMPLETED, Column
 
 __all__ = ["LEVELS", "attribution", "clients", "stages", "tail", "tiers"]
 

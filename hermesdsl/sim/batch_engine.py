@@ -40,9 +40,8 @@ class BatchEngine:
     """
 
     __slots__ = ("_batch", "_begun", "_down", "_due", "_gone", "_kernel", "_max_batch",
-                 "_max_tokens", "_max_wait", "_queue", "_rank", "_recorder", "_row", "_served", "_tokens", "_turns", "index",
-        "key",
-                 "path")  # fmt: skip
+                 "_max_tokens", "_max_wait", "_queue", "_rank", "_recorder", "_row", "_served",
+                 "_tokens", "_turns", "index", "key", "path")  # fmt: skip
 
     def __init__(
         self,

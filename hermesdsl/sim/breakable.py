@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator
 from hermesdsl.diagnostics import Diagnostic, error
 from hermesdsl.graph.pipeline import flatten
 from hermesdsl.graph.types import Client, CompiledSystem, Experiment, Pool, Spec
-from hermesdsl.sim.outages import may_be_down
+from hermesdsl.sim.outages import may_be_down, weights_from
 from hermesdsl.sim.stages import not_yet
-from hermesdsl.sim.swap import nearest_memories
 
 #: Settings of a pool that choose among members in ways that know no outage.
 _CHOOSING = ("convert", "autoscale")
@@ -52,7 +51,7 @@ def _client(system: CompiledSystem, client: Client) -> Iterator[Diagnostic]:
     spec = client.options.get("fails")
     if isinstance(spec, Spec) and spec.name == "at" and not spec.args.get("times"):
         yield error("HMS505", f"{_name(client)} names no time")
-    if client.options.get("cold_start") and nearest_memories(system.hardware, client) is None:
+    if client.options.get("cold_start") and weights_from(system.hardware, client) is None:
         yield error(
             "HMS405",
             f"`cold_start = true` of client `{client.path}`: it reaches no host memory",

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from hermesdsl.graph.types import Client, HardwareGraph
 
+#: Types of clients that hold the weights of a model.
+_WITH_WEIGHTS = ("LlmEngine", "BatchEngine")
 #: Added to a key: a client fails, or is back, after everything that arrives at the same instant.
 _LATE = 1 << 62
 
@@ -131,8 +133,8 @@ class Outages:
     def _load(self, now: float, index: int) -> None:
         """A client's weights come from host memory, if it has any and reaches one."""
         client = self._clients[index]
-        memories = nearest_memories(self._hardware, client)
-        if client.model is None or client.group is None or memories is None:
+        memories = weights_from(self._hardware, client)
+        if memories is None or client.model is None or client.group is None:
             self._up(now, index)
             return
 
@@ -155,6 +157,14 @@ class Outages:
 def may_be_down(client: Client) -> bool:
     """Whether a client is ever down."""
     return bool(client.options.get("fails") or client.options.get("cold_start"))
+
+
+def weights_from(hardware: HardwareGraph, client: Client) -> tuple[str, ...] | None:
+    """The memories that a client's weights come from, one per device; None if there are none."""
+    devices = client.group.devices if client.group is not None else ()
+    if client.type_name not in _WITH_WEIGHTS or not all(d in hardware for d in devices):
+        return None
+    return nearest_memories(hardware, client)
 
 
 def _seconds(spec: Spec, name: str) -> float:
