@@ -190,6 +190,9 @@ def _clients(clients: Mapping[str, Any]) -> Table:
     table.add_column("busy", justify="right", no_wrap=True)
     table.add_column("waiting", justify="right", no_wrap=True)
     table.add_column("present", justify="right", no_wrap=True)
+    down = any("availability" in entry for entry in clients.values())
+    if down:
+        table.add_column("up", justify="right", no_wrap=True)
     table.add_column("", style="dim", no_wrap=True)
     vectors: dict[str, list[Mapping[str, Any]]] = {}
     for path, entry in clients.items():
@@ -203,6 +206,9 @@ def _clients(clients: Mapping[str, Any]) -> Table:
                 for number in ("waiting", "present")
             ),
         ]
+        if down:
+            up = sum(each.get("availability", 1.0) for each in members) / len(members)
+            cells.append(figures.share(up))
         title = f"{name} x{len(members)}" if len(members) > 1 else name
         table.add_row(Text(title, style="bold"), *cells, "each" if len(members) > 1 else "")
     return table

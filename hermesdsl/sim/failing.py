@@ -43,6 +43,8 @@ class Failing(Attempts):
             assert thread is not None
             if not thread.over:
                 self._go_elsewhere(thread, old, new, now)
+            elif new.source is not None:
+                new.source.engine.release(new.source, now)
         return len(gone)
 
     def restart(self, client: int, now: float) -> None:
@@ -95,6 +97,7 @@ class Failing(Attempts):
         ):
             if source is not None:
                 source.engine.release(source, now)
+            self._recorder.cut_short[thread.request] = 1
             self._refuse(thread, NOT_ADMITTED if index == NOBODY else TOO_LONG, now)
             return
         engine = self.engines[index]
