@@ -224,6 +224,9 @@ def _facts(data: Mapping[str, Any]) -> Table:
     table.add_row("requests", _requests(data))
     table.add_row("tokens", _tokens(data["tokens"]))
     table.add_row("time", _time(data))
+    outages = _outages(data["clients"])
+    if outages:
+        table.add_row("down", outages)
     for name, text in (("energy", spending.energy), ("cost", spending.cost)):
         if data.get(name) is not None:
             table.add_row(name, text(data[name]))
@@ -250,6 +253,15 @@ def _requests(data: Mapping[str, Any]) -> Text:
     if counts.get("retries"):
         text.append(f", {counts['retries']:,} retries")
     return text
+
+
+def _outages(clients: Mapping[str, Any]) -> str:
+    """Which clients were down, and for how much of the run; empty if none was."""
+    return ", ".join(
+        f"{path} {entry['outages']:,} x, {figures.duration(entry['down_s'])} in all"
+        for path, entry in clients.items()
+        if entry.get("outages")
+    )
 
 
 def _tokens(tokens: Mapping[str, int]) -> str:
