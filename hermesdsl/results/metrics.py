@@ -73,8 +73,8 @@ RATES: Mapping[str, Definition] = MappingProxyType(
             "req/s",
         ),
         "attainment": Definition(
-            "share of measured requests that met every bound of their class; refused, timed-out "
-            "and unfinished ones miss",
+            "share of measured requests that met every bound of their class; refused and "
+            "unfinished ones miss",
             "1",
         ),
     }
