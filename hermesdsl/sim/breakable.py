@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from hermesdsl.diagnostics import Diagnostic, error
 from hermesdsl.graph.pipeline import flatten
 from hermesdsl.graph.types import Client, CompiledSystem, Experiment, Pool, Spec
-from hermesdsl.sim.outages import may_be_down, weights_from
+from hermesdsl.sim.outages import WITH_WEIGHTS, may_be_down, weights_from
 from hermesdsl.sim.stages import not_yet
 
 #: Settings of a pool that choose among members in ways that know no outage.
@@ -22,6 +22,7 @@ def check(
 ) -> Iterator[Diagnostic]:
     """Everything wrong with the outages of the clients at `paths`."""
     nodes = system.placement.nodes
+    paths = list(paths)
     mortal: list[Client] = [
         nodes[path]["client"] for path in paths if may_be_down(nodes[path]["client"])
     ]
@@ -30,6 +31,7 @@ def check(
     first = _name(mortal[0])
     for client in mortal:
         yield from _client(system, client)
+        yield from _neighbours(client, [nodes[path]["client"] for path in paths])
     known: dict[str, Pool] = system.placement.graph["pools"]
     down = {client.path for client in mortal}
     for name, pool in known.items():
@@ -60,6 +62,16 @@ def _client(system: CompiledSystem, client: Client) -> Iterator[Diagnostic]:
                 "help: wire its devices to a CPU with a memory",
             ),
         )
+
+
+def _neighbours(client: Client, others: Iterable[Client]) -> Iterator[Diagnostic]:
+    """Engines that would have to give a device back when they fail."""
+    for other in others:
+        both = (client.group, other.group)
+        if other is client or not all(c.type_name in WITH_WEIGHTS for c in (client, other)):
+            continue
+        if both[0] and both[1] and set(both[0].devices) & set(both[1].devices):
+            yield not_yet(f"{_name(client)}, which shares devices with `{other.path}`,")
 
 
 def _pipelines(system: CompiledSystem, experiment: Experiment, first: str) -> Iterator[Diagnostic]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hermesdsl.graph.types import Client, HardwareGraph
 
 #: Types of clients that hold the weights of a model.
-_WITH_WEIGHTS = ("LlmEngine", "BatchEngine")
+WITH_WEIGHTS = ("LlmEngine", "BatchEngine")
 #: Added to a key: a client fails, or is back, after everything that arrives at the same instant.
 _LATE = 1 << 62
 
@@ -162,7 +162,7 @@ def may_be_down(client: Client) -> bool:
 def weights_from(hardware: HardwareGraph, client: Client) -> tuple[str, ...] | None:
     """The memories that a client's weights come from, one per device; None if there are none."""
     devices = client.group.devices if client.group is not None else ()
-    if client.type_name not in _WITH_WEIGHTS or not all(d in hardware for d in devices):
+    if client.type_name not in WITH_WEIGHTS or not all(d in hardware for d in devices):
         return None
     return nearest_memories(hardware, client)
 

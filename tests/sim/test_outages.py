@@ -242,6 +242,17 @@ def test_what_knows_no_outage_is_refused_by_name():
         simulated(built, AffineCost(base=1.0), batch([0.0]))
 
 
+def test_engines_that_share_a_device_do_not_fail_yet():
+    made = graph("w", [stage("w.a", "Generate", "a"), stage("w.b", "Generate", "b")],
+                 ("input", "w.a", "w.b", "output"))  # fmt: skip
+    placement = clients(a=("LlmEngine", 1, {}), b=("LlmEngine", 1, {}))
+    one, other = (placement.nodes[path]["client"] for path in ("a[0]", "b[0]"))
+    placement.nodes["b[0]"]["client"] = replace(other, group=one.group)
+    built = failing(site(made, placement), a_0={"fails": at(1.0, down=1.0)})
+    with pytest.raises(SpecError, match=r"shares devices with `b\[0\]`"):
+        simulated(built, AffineCost(base=1.0), batch([0.0]))
+
+
 failures = st.one_of(
     st.tuples(st.lists(st.integers(0, 90), min_size=1, max_size=3), st.integers(1, 20)).map(
         lambda given: at(*(t * TICK for t in given[0]), down=given[1] * TICK)
