@@ -74,7 +74,8 @@ def test_a_step_that_ends_with_the_failure_has_ended(slow: bool):
 
 
 def test_an_engine_alone_is_waited_for():
-    # It fails at 2.5 s with one token shown, is down for 4 s and reads 8 tokens again.
+    # It fails at 1.5 s with one token shown, is down until 5.5 s and reads 8 tokens: 6.5 s. The one
+    # that came meanwhile decodes its second token at 7.5 s.
     built = failing(system(generate()), llm_0={"fails": at(1.5, down=4.0)})
     done = run(built, AffineCost(base=1.0), batch([0.0, 3.0], 7, 2))
     assert done.requests["finish_s"].tolist() == [6.5, 7.5]
