@@ -190,6 +190,9 @@ def _clients(clients: Mapping[str, Any]) -> Table:
     table.add_column("busy", justify="right", no_wrap=True)
     table.add_column("waiting", justify="right", no_wrap=True)
     table.add_column("present", justify="right", no_wrap=True)
+    down = any("availability" in entry for entry in clients.values())
+    if down:
+        table.add_column("up", justify="right", no_wrap=True)
     table.add_column("", style="dim", no_wrap=True)
     vectors: dict[str, list[Mapping[str, Any]]] = {}
     for path, entry in clients.items():
@@ -203,6 +206,9 @@ def _clients(clients: Mapping[str, Any]) -> Table:
                 for number in ("waiting", "present")
             ),
         ]
+        if down:
+            up = sum(each.get("availability", 1.0) for each in members) / len(members)
+            cells.append(figures.share(up))
         title = f"{name} x{len(members)}" if len(members) > 1 else name
         table.add_row(Text(title, style="bold"), *cells, "each" if len(members) > 1 else "")
     return table
@@ -218,6 +224,9 @@ def _facts(data: Mapping[str, Any]) -> Table:
     table.add_row("requests", _requests(data))
     table.add_row("tokens", _tokens(data["tokens"]))
     table.add_row("time", _time(data))
+    outages = _outages(data["clients"])
+    if outages:
+        table.add_row("down", outages)
     for name, text in (("energy", spending.energy), ("cost", spending.cost)):
         if data.get(name) is not None:
             table.add_row(name, text(data[name]))
@@ -237,11 +246,22 @@ def _facts(data: Mapping[str, Any]) -> Table:
 def _requests(data: Mapping[str, Any]) -> Text:
     counts = data["requests"]
     text = Text(f"{counts['offered']:,} offered, {counts['completed']:,} completed")
-    for outcome in ("refused", "unfinished"):
-        if counts[outcome]:
+    for outcome in ("refused", "timed_out", "unfinished"):
+        if counts.get(outcome):
             text.append(", ")
-            text.append(f"{counts[outcome]:,} {outcome}", style="yellow")
+            text.append(f"{counts[outcome]:,} {outcome.replace('_', ' ')}", style="yellow")
+    if counts.get("retries"):
+        text.append(f", {counts['retries']:,} retries")
     return text
+
+
+def _outages(clients: Mapping[str, Any]) -> str:
+    """Which clients were down, and for how much of the run; empty if none was."""
+    return ", ".join(
+        f"{path} {entry['outages']:,} x, {figures.duration(entry['down_s'])} in all"
+        for path, entry in clients.items()
+        if entry.get("outages")
+    )
 
 
 def _tokens(tokens: Mapping[str, int]) -> str:

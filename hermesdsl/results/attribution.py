@@ -10,7 +10,9 @@ joined, the one that came last. Time along it is of five kinds:
 - ``transfer``: waiting for KV or bytes that are on the way, from another client or a cache
 - ``stall``: after the first service, time in which no step worked for it: preempted, beside steps
   that only read prompts, between slices of its own
-- ``outside``: services without a queue (``Delay``)
+- ``outside``: services without a queue (``Delay``), and pauses before a request is tried again
+
+Time of attempts that were given up is queueing of the stage that the last one enters first.
 
 Pauses between requests of a session lie before an arrival, so they are part of no request.
 Knows no metric, class or layout. A sum that is off is a fault of the interpreter.
@@ -113,6 +115,11 @@ def attribute(run: Run) -> Attribution:
     seconds = np.zeros((len(rows), len(KINDS)))
     seconds[:, QUEUEING] = wait - moved + gap
     seconds[:, TRANSFER] = moved
+    if "paused_s" in run.requests:
+        first = np.flatnonzero(np.diff(request, prepend=-1))
+        paused = run.requests["paused_s"][request[first]]
+        seconds[first, QUEUEING] -= paused
+        seconds[first, OUTSIDE] += paused
     rest = np.where(np.isnan(worked), TRANSFER, _codes(run)[run.visits["client"][rows]])
     worked = np.where(rest == STALL, worked, 0.0)
     seconds[:, COMPUTE] = worked

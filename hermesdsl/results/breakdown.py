@@ -5,6 +5,7 @@ All in SI units, as JSON values. Knows no file and no terminal.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from hermesdsl.results.attribution import KINDS
 from hermesdsl.results.metrics import PERCENTILES, Measures
-from hermesdsl.sim.record import COMPLETED
+from hermesdsl.sim.record import COMPLETED, Column
 
 __all__ = ["LEVELS", "attribution", "clients", "stages", "tail", "tiers"]
 
@@ -55,8 +56,10 @@ def _statistics(values: NDArray[np.float64]) -> Json:
 
 def clients(measures: Measures) -> Json:
     """By client path, over the window: ``utilisation`` (null for a `Delay`), and the mean number
-    of requests ``waiting`` there and ``present`` in all."""
+    of requests ``waiting`` there and ``present`` in all. Of clients that were down also ``outages``
+    and their seconds ``down_s``, with the ``availability``, over the whole run."""
     run = measures.run
+    down = run.outages
     waiting, present = measures.busy.present()
     kinds = run.kinds or ("LlmEngine",) * len(run.clients)
     return {
@@ -65,9 +68,18 @@ def clients(measures: Measures) -> Json:
             "utilisation": measures.busy.clients[path],
             "waiting": float(waiting[index]),
             "present": float(present[index]),
+            **_outages(down, index, run.end_s),
         }
         for index, (path, kind) in enumerate(zip(run.clients, kinds, strict=True))
     }
+
+
+def _outages(rows: Mapping[str, Column], client: int, end: float) -> Json:
+    mine = rows["client"] == client
+    if not mine.any() or not end:
+        return {}
+    seconds = float((rows["up_s"] - rows["down_s"])[mine].sum())
+    return {"outages": int(mine.sum()), "down_s": seconds, "availability": 1 - seconds / end}
 
 
 def tiers(measures: Measures) -> Json:

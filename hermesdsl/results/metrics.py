@@ -21,7 +21,7 @@ from hermesdsl.results.attribution import Attribution, attribute
 from hermesdsl.results.places import Busy, Places, below
 from hermesdsl.results.tokens import longest_gaps, step_means, tokens_between
 from hermesdsl.results.visits import Visits, visits_of
-from hermesdsl.sim.record import COMPLETED, REFUSED, UNFINISHED, Run
+from hermesdsl.sim.record import COMPLETED, REFUSED, TIMED_OUT, UNFINISHED, Run
 from hermesdsl.sim.tokens import TokenTimes, token_gaps
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ PERCENTILES: Mapping[str, float] = MappingProxyType(
 
 #: Words of `share(outcome = …)`.
 OUTCOMES: Mapping[str, int] = MappingProxyType(
-    {"completed": COMPLETED, "refused": REFUSED, "unfinished": UNFINISHED}
+    {"completed": COMPLETED, "refused": REFUSED, "timed_out": TIMED_OUT, "unfinished": UNFINISHED}
 )
 
 

@@ -24,7 +24,7 @@ from hermesdsl.results.places import Places
 from hermesdsl.results.saturation import verdict
 from hermesdsl.results.slo import Verdict, check, evaluate, measure
 from hermesdsl.results.tables import request_rows
-from hermesdsl.sim.record import REFUSED, Run
+from hermesdsl.sim.record import REFUSED, Run, departures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -206,7 +206,8 @@ def _verdict(measures: Measures) -> str:
     else:
         span = (warmup, duration)
     p99 = measures.series("e2e").statistic("p99")
-    return verdict(arrival, columns["finish_s"][admitted], span, nan if p99 is None else p99)
+    left = departures(columns)[admitted]
+    return verdict(arrival, left, span, nan if p99 is None else p99)
 
 
 def _tokens(run: Run) -> Json:

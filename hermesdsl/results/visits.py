@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hermesdsl.sim.record import Run
+from hermesdsl.sim.record import LOST, Run
 
 __all__ = ["Visits", "visits_of"]
 
@@ -43,6 +43,8 @@ class Visits:
 def visits_of(run: Run) -> Visits:
     """The complete visits of a run, in order of request and, within it, as they were recorded."""
     order = np.argsort(run.visits["request"], kind="stable")
+    # A stay whose client failed is no visit: that begins again.
+    order = order[run.visits["part"][order] != LOST]
     row = {name: column[order] for name, column in run.visits.items()}
     enter, start, end = (row[name] for name in ("enter_s", "start_s", "end_s"))
     moved = row["moved_s"].copy()

@@ -65,4 +65,4 @@ METRICS: dict[str, MetricSchema] = {
     )
 }  # fmt: skip
 
-OUTCOMES = ("completed", "refused", "unfinished")
+OUTCOMES = ("completed", "refused", "timed_out", "unfinished")

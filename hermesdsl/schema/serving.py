@@ -130,6 +130,11 @@ _ROUTE = Property("route", ComputedType("route"), "Which member of a vector or p
 _ORDER = Property("order", SymbolType(("fcfs", "priority", "sjf", "least_work_left", "edf")),
                   "Order of the waiting queue.", "fcfs")  # fmt: skip
 
+_FAILS = Property("fails", ComputedType("fails"), "When it fails, and for how long.")
+_COLD = Property("cold_start", BoolType(),
+                 "It begins with loading its weights from host memory, and serves after that.",
+                 False)  # fmt: skip
+
 CLIENT = Kind(
     "client",
     "A server: a scheduler on hardware.",
@@ -175,6 +180,8 @@ ENGINE = BuiltinType(
         Property("profile", SymbolType(("vllm", "sglang", "trtllm", "none")),
                  "Host overheads of the serving engine.", "vllm"),
         Property("speculate", ComputedType("speculate"), "Speculative decoding.", "off"),
+        _FAILS,
+        _COLD,
     ),
 )  # fmt: skip
 
@@ -194,6 +201,8 @@ BATCH_ENGINE = BuiltinType(
         Property("profile", SymbolType(("vllm", "sglang", "trtllm", "none")),
                  "Host overheads of the serving engine.", "vllm"),
         _ORDER,
+        _FAILS,
+        _COLD,
     ),
 )  # fmt: skip
 WORKER_POOL = BuiltinType(
@@ -204,6 +213,7 @@ WORKER_POOL = BuiltinType(
         Property("workers", _count, "Requests served at once.", 1),
         Property("queue_limit", _natural, "Longest queue; more are refused."),
         _ORDER,
+        _FAILS,
     ),
 )
 DELAY = BuiltinType(
@@ -349,6 +359,16 @@ COMPUTED = (
                       "A member that is not needed for so long is let go.", 60.0),
              Property("startup", NumberType(d.SECOND, minimum=0),
                       "Time to start beside the loading of weights.", 0.0)),
+    _setting("at", "fails", "At set times.",
+             Property("times", ListType(NumberType(d.SECOND, minimum=0)),
+                      "When it fails, unless it is down then.", required=True),
+             Property("down", NumberType(d.SECOND, above=0),
+                      "How long it is down, before it loads its weights.", required=True)),
+    _setting("random", "fails", "At random: up and down times are exponential.",
+             Property("mtbf", NumberType(d.SECOND, above=0),
+                      "Mean time it serves between failures.", required=True),
+             Property("mttr", NumberType(d.SECOND, above=0),
+                      "Mean time it is down, before it loads its weights.", required=True)),
     _setting("off", "speculate", "No speculation."),
     _setting("mtp", "speculate", "Multi-token prediction heads.",
              Property("depth", _count, "Tokens guessed.", 1),

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hermesdsl.cost.types import ServiceCost
 from hermesdsl.sim.kernel import DELIVERY, WAKE, Kernel
-from hermesdsl.sim.record import Recorder
+from hermesdsl.sim.record import SERVICE_COLUMNS, Recorder
 from hermesdsl.sim.turns import Turn, Turns
 from hermesdsl.sim.worker_pool import Served, ServerRank
 
 if TYPE_CHECKING:
     from hermesdsl.sim.walk import Thread
+
+
+#: Place of the end in a row of services.
+_END = SERVICE_COLUMNS.index("end_s")
 
 
 class Job(NamedTuple):
@@ -37,9 +41,9 @@ class BatchEngine:
     takes turns with them, a pass at a time, and takes what waits when its turn has come.
     """
 
-    __slots__ = ("_asked", "_batch", "_due", "_gone", "_kernel", "_max_batch", "_max_tokens",
-                 "_max_wait", "_number", "_queue", "_rank", "_recorder", "_served", "_tokens",
-                 "_turn", "_turns", "index", "key", "path")  # fmt: skip
+    __slots__ = ("_asked", "_batch", "_begun", "_down", "_due", "_gone", "_kernel", "_max_batch",
+                 "_max_tokens", "_max_wait", "_number", "_queue", "_rank", "_recorder", "_row",
+                 "_served", "_tokens", "_turn", "_turns", "index", "key", "path")  # fmt: skip
 
     def __init__(
         self,
@@ -70,6 +74,10 @@ class BatchEngine:
         self._tokens = 0
         self._number = 0
         self._batch: list[Job] = []
+        #: Passes that have begun; the client has failed.
+        self._begun = 0
+        self._down = False
+        self._row = 0
         #: When a look at the queue is planned for; -1 for never.
         self._due = -1.0
         #: Its claim to devices that it shares with others, None if they are its own; whether it
@@ -88,7 +96,7 @@ class BatchEngine:
         self._number += 1
         heappush(self._queue, (self._rank(job.thread, 0.0), self._number, job))
         self._tokens += job.tokens
-        if not self._batch:
+        if not (self._batch or self._down):
             self._look_at(now if self._full() else max(self._latest(), now))
         return True
 
@@ -98,6 +106,25 @@ class BatchEngine:
             if job.thread is thread:
                 self._gone += 1
                 self._tokens -= job.tokens
+
+    def fail(self, now: float) -> list[Thread]:
+        """Lose everything; the threads that were here, those that are over among them."""
+        self._down = True
+        lost = [job.thread for job in self._batch] + [job.thread for _, _, job in self._queue]
+        if self._batch:
+            self._recorder.services[self._row + _END] = now
+        self._batch = []
+        self._queue.clear()
+        self._gone = self._tokens = 0
+        self._begun += 1
+        self._due = -1.0
+        return lost
+
+    def restart(self, now: float) -> None:
+        """Serve again."""
+        self._down = False
+        if self.waiting():
+            self._look_at(now if self._full() else max(self._latest(), now))
 
     def waiting(self) -> int:
         """Threads that wait."""
@@ -119,7 +146,7 @@ class BatchEngine:
         if now != self._due:
             return
         self._due = -1.0
-        if self._batch or self._asked or not self.waiting():
+        if self._batch or self._asked or self._down or not self.waiting():
             return
         latest = self._latest()
         if not self._full() and latest > now:
@@ -161,10 +188,14 @@ class BatchEngine:
             batch.append(job)
         self._tokens -= tokens
         end = now + _seconds(batch)
+        self._begun += 1
+        self._row = len(self._recorder.services)
         self._recorder.services.extend((self.index, now, end, len(batch), 1.0))
-        self._kernel.at(end, DELIVERY, -1 - self.key, self._end)
+        self._kernel.at(end, DELIVERY, -1 - self.key, self._end, self._begun)
 
-    def _end(self, now: float, _: int) -> None:
+    def _end(self, now: float, number: int) -> None:
+        if number != self._begun:
+            return
         batch, self._batch = self._batch, []
         self._give_back(now)
         for job in batch:

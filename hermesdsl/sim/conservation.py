@@ -40,7 +40,8 @@ def check_caches(run: Run, caches: Iterable[Hierarchy]) -> None:
 
 def _requests(run: Run) -> Iterable[str]:
     counts = run.counts
-    if counts["offered"] != counts["completed"] + counts["refused"] + counts["unfinished"]:
+    ended = ("completed", "refused", "timed_out", "unfinished")
+    if counts["offered"] != sum(counts.get(outcome, 0) for outcome in ended):
         yield f"requests are lost: {dict(counts)}"
     if run.horizon == "drain" and counts["unfinished"]:
         first = int(np.argmax(run.requests["status"] == UNFINISHED))

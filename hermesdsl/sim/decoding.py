@@ -93,6 +93,11 @@ class Sequence:
         self.mark = 0.0
         self.opened = -1
 
+    @property
+    def key(self) -> int:
+        """Places what happens at one instant among sequences."""
+        return self.visit.key if self.visit is not None else self.request
+
 
 class Decoding(Protocol):
     """What an engine asks of its decoding sequences."""

@@ -33,6 +33,13 @@ class Delay:
     def cancel(self, thread: Thread) -> None:
         """Its answer will be ignored."""
 
+    def fail(self, now: float) -> list[Thread]:
+        """An outside service does not fail here."""
+        return []
+
+    def restart(self, now: float) -> None:
+        """It never failed."""
+
     def waiting(self) -> int:
         """Nobody ever waits."""
         return 0

@@ -24,8 +24,8 @@ from hermesdsl.sim import batching
 from hermesdsl.sim.decoding import GONE, INCOMING, QUEUED, Sequence, first_step_at
 from hermesdsl.sim.kernel import STEP, WAKE, Kernel
 from hermesdsl.sim.kv import Hold, KvBlocks
+from hermesdsl.sim.losing import Losing
 from hermesdsl.sim.order import SWAPPED, Rank
-from hermesdsl.sim.ranks import RankedResidents
 from hermesdsl.sim.record import Recorder
 from hermesdsl.sim.speculating import speculation
 from hermesdsl.sim.turns import Turn, Turns
@@ -45,10 +45,10 @@ Reading: TypeAlias = "Callable[[Engine, Sequence, float, float], None]"
 DEFAULT_MAX_BATCH = 256
 DEFAULT_BLOCK_SIZE = 16
 
-_IDLE, _STEPPING, _RUNNING = 0, 1, 2
+_IDLE, _STEPPING, _RUNNING, _DOWN = 0, 1, 2, 3
 
 
-class Engine(RankedResidents):
+class Engine(Losing):
     """One client of type ``LlmEngine``, the `index`-th of the run.
 
     `reading` is called with (engine, sequence, start, end) of the step that completes a prompt
@@ -209,6 +209,21 @@ class Engine(RankedResidents):
         if self.waiting:
             self._poke(now, nextafter(now, inf))
 
+    def fail(self, now: float) -> list[Sequence]:
+        """Lose everything, the step under way too; what has to go on elsewhere, see `afresh`."""
+        if self._state == _RUNNING:
+            self._settle_run(now)
+        self._version += 1
+        self._state = _DOWN
+        self._parked = False
+        return self._lose_all(now)
+
+    def restart(self, now: float) -> None:
+        """Serve again, with nothing but what has come to wait meanwhile."""
+        self._state = _IDLE
+        if self.waiting:
+            self._poke(now, now)
+
     def settle(self, until: float) -> None:
         """Count what was done by `until`, when the run is cut there."""
         if self._state == _RUNNING:
@@ -230,20 +245,28 @@ class Engine(RankedResidents):
             free -= self.decoding.need(steps) if steps else 0
         return free
 
+    def decoded(self, sequence: Sequence, earliest: float) -> int:
+        """Tokens of a sequence since it last joined, by steps that end before `earliest`."""
+        done = self.decoding.clock - sequence.joined
+        if self._state == _RUNNING:
+            done += first_step_at(self._run, earliest, self._run_start, self._limit) - 1
+        return done
+
     # --- steps ------------------------------------------------------------------------------------
 
     def _poke(self, now: float, earliest: float) -> None:
         """Something came that may change the batch: look at the next boundary from `earliest`."""
         if self._state == _IDLE:
             self._state = _STEPPING
-            self._kernel.at(now, WAKE, self.key, self._wake)
+            self._kernel.at(now, WAKE, self.key, self._wake, self._version)
         elif self._state == _RUNNING:
             self._interrupt(earliest)
         else:
             self._poked = True
 
-    def _wake(self, now: float, _: int) -> None:
-        self._next(now)
+    def _wake(self, now: float, version: int) -> None:
+        if version == self._version:
+            self._next(now)
 
     def _next(self, now: float) -> None:
         """Begin the next step or run, or fall idle."""
@@ -321,13 +344,16 @@ class Engine(RankedResidents):
         self._step_decodes = batch > 0
         self._step_start = now
         end = now + self.cost.step(work)
-        self._kernel.at(end, STEP, self.key, self._end_step, prefill)
+        self._kernel.at(end, STEP, self.key, self._end_step, self._version)
         for sequence, take in slices:
             if sequence.layerwise and take == sequence.left:
                 self._reading(self, sequence, now, end)
 
-    def _end_step(self, now: float, prefill: int) -> None:
+    def _end_step(self, now: float, version: int) -> None:
+        if version != self._version:
+            return
         decoding, kv = self.decoding, self.kv
+        prefill = sum(take for _, take in self._slices)
         batch = 0
         if self._step_decodes:
             batch = decoding.count

@@ -15,7 +15,7 @@ from hermesdsl.sim import ledger
 from hermesdsl.sim.batch_engine import BatchEngine, Job
 from hermesdsl.sim.branch import Onward
 from hermesdsl.sim.engine import Engine
-from hermesdsl.sim.fetching import Fetching
+from hermesdsl.sim.failing import Failing
 from hermesdsl.sim.kernel import ARRIVAL, DELIVERY, Kernel
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.network.network import Network
@@ -31,7 +31,8 @@ from hermesdsl.sim.nodes import (
     ServerVisit,
     Wait,
 )
-from hermesdsl.sim.record import COMPLETED, REFUSED, Recorder
+from hermesdsl.sim.outages import Outages
+from hermesdsl.sim.record import COMPLETED, Recorder
 from hermesdsl.sim.routing.admission import NOBODY
 from hermesdsl.sim.routing.load import ClientLoad
 from hermesdsl.sim.transfer import Transfers
@@ -46,11 +47,8 @@ _PROGRESS_EVERY = 512
 _LAST = 1 << 60
 
 
-class Interpreter(Fetching):
-    """Runs requests over `engines` and other `servers`, both by index of client.
-
-    `entries`: where requests of each workload begin.
-    """
+class Interpreter(Failing):
+    """Runs requests over `engines` and other `servers`, both by index of client."""
 
     def __init__(
         self,
@@ -65,14 +63,19 @@ class Interpreter(Fetching):
     ) -> None:
         super().__init__(offered, kernel, recorder, load, transfers)
         self._network = network
-        self.entries: list[Onward] = []
         self._progress = progress
+        self.outages: Outages | None = None
+        #: Requests that are yet to come, for the first time or as follow-ups.
+        self._coming = 0
         #: The thread that a request left behind, where another follows it.
         self._histories: dict[int, Thread] = {}
 
     def start(self) -> None:
         """Plan the first arrival; each plans the next."""
+        if self.outages is not None:
+            self.outages.start()
         if self._offered.first:
+            self._coming = 1
             self._kernel.at(self._offered.arrivals[0], ARRIVAL, 0, self._arrive, 0)
 
     def run(self, until: float) -> None:
@@ -82,6 +85,10 @@ class Interpreter(Fetching):
     def starved(self, engine: Engine, now: float) -> None:
         """An engine is idle while somebody waits there: KV must be given up if nobody frees it."""
         self._liveness.starved(engine, now)
+
+    def idle(self) -> bool:
+        """Nobody is on the way, and nobody will come."""
+        return not (self._live or self._pausing or self._coming)
 
     def settle(self, until: float) -> None:
         """Count what was done by `until`, when the run is cut there."""
@@ -105,11 +112,14 @@ class Interpreter(Fetching):
             self._kernel.at(
                 offered.arrivals[following], ARRIVAL, following, self._arrive, following
             )
+        else:
+            self._coming -= 1
         self._arriving = True
         self._begin(request, None, now)
         self._arriving = False
 
     def _follow_up(self, now: float, request: int) -> None:
+        self._coming -= 1
         self._recorder.arrival[request] = now
         before = self._offered.after[request]
         history = self._histories.pop(before, None)
@@ -122,9 +132,8 @@ class Interpreter(Fetching):
         thread = Thread(request, request, context)
         if history is not None:
             thread.breaks = history.breaks
-        self._live[request] = thread
         self._recorder.context[request] = context
-        self._go(thread, self.entries[offered.workload_of[request]], 0, now)
+        self._attempt(thread, now)
 
     # --- walking -----------------------------------------------------------------------------
 
@@ -296,22 +305,11 @@ class Interpreter(Fetching):
         recorder.status[request] = COMPLETED
         self._finish(thread, now)
 
-    def _refuse(self, thread: Thread, reason: int, now: float) -> None:
-        """The whole request ends here, with everything that is under way for it."""
-        request = thread.request
-        self._recorder.status[request] = REFUSED
-        self._recorder.reason[request] = reason
-        top = thread
-        while top.scope is not None and top.scope.gather is not None:
-            top = top.scope.gather.parent
-        for other in [top] if top.scope is None else list(top.scope.threads):
-            self._cancel(other, now)
-        self._finish(thread, now)
-
     def _finish(self, thread: Thread, now: float) -> None:
         request, recorder, offered = thread.request, self._recorder, self._offered
         if recorder.status[request] == COMPLETED:
             recorder.finish[request] = now
+            self._expires.pop(request, None)
         recorder.ended += 1
         if self._progress is not None and recorder.ended % _PROGRESS_EVERY == 0:
             self._progress(now, recorder.ended, len(offered))
@@ -321,4 +319,5 @@ class Interpreter(Fetching):
             self._histories[request] = thread
             time = now + offered.delays[following]
             if time < offered.until:
+                self._coming += 1
                 self._kernel.at(time, DELIVERY, following, self._follow_up, following)

@@ -22,7 +22,9 @@ Column: TypeAlias = "NDArray[Any]"
 Table: TypeAlias = "dict[str, Column]"
 
 #: Codes of the column `status`.
-UNFINISHED, COMPLETED, REFUSED = 0, 1, 2
+UNFINISHED, COMPLETED, REFUSED, TIMED_OUT = 0, 1, 2, 3
+#: Code of the column `part` for a stay that ended because its client failed.
+LOST = 3
 #: Texts of the column `reason`.
 REASONS = (
     "", "needs more KV than the client has", "a queue was full", "refused by its pipeline",
@@ -38,10 +40,29 @@ VISIT_COLUMNS = ("request", "stage", "client", "pass", "enter_s", "start_s", "en
 SHOWN_COLUMNS = ("request", "tokens", "time_s")
 SERVICE_COLUMNS = ("client", "start_s", "end_s", "requests", "share")
 TRANSFER_COLUMNS = ("request", "source", "target", "bytes", "start_s", "end_s")
+OUTAGE_COLUMNS = ("client", "down_s", "up_s", "lost")
 SCALING_COLUMNS = ("client", "start_s", "ready_s", "stop_s")
 _INTEGERS = frozenset({"client", "steps", "batch", "tokens", "prefill_tokens", "kv_blocks",
                        "request", "requests", "stage", "pass", "part", "opened", "critical",
-                       "first_step", "last_step", "source", "target", "gained"})  # fmt: skip
+                       "first_step", "last_step", "source", "target", "gained",
+                       "lost"})  # fmt: skip
+
+
+@dataclass
+class Tries:
+    """What a request that was ever given up has tried: `attempts`, with `paused_s` seconds between.
+
+    It was given up for good at `left_s` (NaN: it was not). Of its rows, those before `visits`,
+    `shown` and `residences` (lengths of these columns) are of attempts before the last, or are no
+    answer.
+    """
+
+    attempts: int = 1
+    paused_s: float = 0.0
+    left_s: float = nan
+    visits: int = 0
+    shown: int = 0
+    residences: int = 0
 
 
 class Recorder:
@@ -50,12 +71,13 @@ class Recorder:
     `context`: tokens on arrival; `first`, `last`: times of visible tokens (NaN: not yet, or only
     to be told from the residences); `visible`: their number; `generated`: tokens produced, `due`:
     those that its visits were to produce; `cut_short`: some visit was cancelled. `samples`: first
-    tokens drawn from a prompt that several branches go on from, beyond one each.
+    tokens drawn from a prompt that several branches go on from, beyond one each. `tries`: of
+    requests that were given up once.
     """
 
     __slots__ = ("arrival", "cached", "context", "cut_short", "due", "ended", "finish", "first",
-                 "generated", "last", "reason", "residences", "samples", "services", "shown",
-                 "status", "steps", "transfers", "visible", "visits")  # fmt: skip
+                 "generated", "last", "outages", "reason", "residences", "samples", "services",
+                 "shown", "status", "steps", "transfers", "tries", "visible", "visits")  # fmt: skip
 
     def __init__(self, arrival: array[float]) -> None:
         n = len(arrival)
@@ -72,12 +94,14 @@ class Recorder:
         self.due = array("q", [0]) * n
         self.cut_short = array("b", [0]) * n
         self.samples = 0
-        #: Requests that have completed or were refused.
+        self.tries: dict[int, Tries] = {}
+        #: Requests that have completed, or were given up for good.
         self.ended = 0
         self.steps = array("d")
         self.residences = array("d")
         self.transfers = array("d")
         self.services = array("d")
+        self.outages = array("d")
         self.visits = array("d")
         self.shown = array("d")
 
@@ -189,14 +213,17 @@ class Run:
     ``prompt_tokens``, ``context_tokens`` (on arrival: prefix, history, prompt), ``cached_tokens``,
     ``output_tokens`` (asked for), ``generated`` (produced), ``visible`` (to the user),
     ``first_token_s``, ``last_token_s`` (visible ones), ``finish_s`` (NaN: never), ``status``
-    (`UNFINISHED`, `COMPLETED`, `REFUSED`), ``reason`` (index into `reasons`); and per stage of
+    (`UNFINISHED`, `COMPLETED`, `REFUSED`, `TIMED_OUT`), ``reason`` (index into `reasons`); where
+    some workload has a time-out or retries also ``attempts``, ``paused_s`` (between them) and
+    ``left_s`` (when it was given up for good, NaN if it was not); and per stage of
     `stages`, of the last pass that mattered: ``<stage>.enter_s``, ``.start_s``, ``.end_s``,
     ``.client`` (index into `clients` or -1), and ``.passes`` that mattered.
 
     `visits`, one row per stay at a client for a stage: ``request``, ``stage``, ``client``, ``pass``
     (from 0), ``enter_s``, ``start_s`` (first served), ``end_s``, ``moved_s`` (seconds of the wait
     in which its KV was on the way), ``part`` (0: all of a visit; 1 and 2: a visit that reads its
-    prompt at one client and goes on at another), ``first_s`` (its first token, NaN: none),
+    prompt at one client and goes on at another; `LOST`: its client failed,
+    and the visit begins again with the next row), ``first_s`` (its first token, NaN: none),
     ``worked_s`` (seconds of the steps or services that worked for it; NaN: KV came from a cache,
     for which nobody works), ``critical``: 1 if the
     request waited for it, 0 if it ran beside what the request waited for. `shown`, one row per
@@ -223,9 +250,12 @@ class Run:
 
     `transfers`, one row per move of KV between clients that arrived, in that order: ``request``,
     ``source``, ``target`` (clients), ``bytes``, ``start_s``, ``end_s``.
+    `outages`, one row per time that a client was down: ``client``, ``down_s``, ``up_s`` (at the
+    latest `end_s`), ``lost`` (sequences or requests that it lost).
     `scaling`, one row per time that a member of a pool with `autoscale` ran: ``client``,
     ``start_s`` (it began to load weights), ``ready_s``, ``stop_s`` (at the latest `end_s`).
-    `counts`: offered, admitted, completed, refused, unfinished. `window`: (warmup, duration or
+    `counts`: offered, admitted, completed, refused, unfinished, and where there are time-outs or
+    retries timed_out and retries. `window`: (warmup, duration or
     None) in seconds. `makespan_s`: first arrival to last finish. `in_system`: ``time_s`` and
     ``requests`` (number present) at points evenly spaced over the arrivals. `end_s`: the clock
     when the run stopped. `kinds`: type of each of `clients`, such as ``LlmEngine``.
@@ -253,6 +283,7 @@ class Run:
     tiers: tuple[TierSummary, ...] = ()
     links: tuple[LinkSummary, ...] = ()
     scaling: Table = field(default_factory=dict)
+    outages: Table = field(default_factory=lambda: table(array("d"), OUTAGE_COLUMNS))
     reasons: tuple[str, ...] = field(default=REASONS)
     shown: Table = field(default_factory=lambda: table(array("d"), SHOWN_COLUMNS))
     kinds: tuple[str, ...] = ()
@@ -265,6 +296,14 @@ def table(rows: array[float], names: tuple[str, ...]) -> Table:
         name: matrix[:, index].astype(np.int64) if name in _INTEGERS else matrix[:, index].copy()
         for index, name in enumerate(names)
     }
+
+
+def departures(requests: Table) -> Column:
+    """When requests finished, or were given up after a time-out: seconds, NaN for neither."""
+    finish = requests["finish_s"]
+    if "left_s" not in requests:
+        return finish
+    return np.where(requests["status"] == TIMED_OUT, requests["left_s"], finish)
 
 
 def number_in_system(arrival: Column, finish: Column, points: int = 256) -> Table:

@@ -181,6 +181,10 @@ class SteppedEngine(Engine):
         """See `Engine`; every step counts as it ends."""
         return self.kv.free
 
+    def decoded(self, sequence: Sequence, earliest: float) -> int:
+        """See `Engine`; the clock counts every step as it ends."""
+        return self.decoding.clock - sequence.joined
+
     def _plan_run(self) -> None:
         self._done = 0
         self._stop = False
@@ -188,9 +192,11 @@ class SteppedEngine(Engine):
 
     def _plan_step(self) -> None:
         end = self._run_start + self._run.seconds(self._done + 1)
-        self._kernel.at(end, STEP, self.key, self._end_one)
+        self._kernel.at(end, STEP, self.key, self._end_one, self._version)
 
-    def _end_one(self, now: float, _: int) -> None:
+    def _end_one(self, now: float, version: int) -> None:
+        if version != self._version:
+            return
         self._advance(1)
         self._done += 1
         finished = self.decoding.finished()

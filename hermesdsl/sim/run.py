@@ -18,6 +18,7 @@ from hermesdsl.sim import conservation
 from hermesdsl.sim.batch_engine import BatchEngine
 from hermesdsl.sim.binding import Point
 from hermesdsl.sim.caches.binding import caches_of
+from hermesdsl.sim.draws import Chance
 from hermesdsl.sim.engine import Engine, block_size
 from hermesdsl.sim.identity import Identities
 from hermesdsl.sim.interpreter import Interpreter, Progress
@@ -25,6 +26,8 @@ from hermesdsl.sim.kernel import Kernel
 from hermesdsl.sim.load import merge
 from hermesdsl.sim.network.network import Network
 from hermesdsl.sim.order import ORDERS, OrderContext
+from hermesdsl.sim.outages import Outages, may_be_down
+from hermesdsl.sim.patience import patience_of
 from hermesdsl.sim.plan import Planner, stages_of
 from hermesdsl.sim.record import Recorder, Run
 from hermesdsl.sim.reference import SteppedEngine
@@ -88,20 +91,39 @@ def simulate(
         planner.add(name)
     plan = planner.plan
     interpreter.entries.extend(plan.entries[system.workloads[w].pipeline] for w in chosen.workloads)
+    workloads = [system.workloads[name] for name in offered.workloads]
+    interpreter.patience = patience_of(workloads, Chance(seed, offered))
+    interpreter.counted = [node for node in plan.nodes if node.turns is not None]
+    _plan_outages(system, index, interpreter, scene, network, kernel, recorder)
     interpreter.start()
     if chosen.horizon == "cut" and chosen.duration is not None:
         interpreter.run(chosen.duration)
         interpreter.settle(chosen.duration)
     else:
         interpreter.run(inf)
+    if interpreter.outages is not None:
+        interpreter.outages.settle(inf)
     engines = interpreter.engines.values()
     caches = interpreter.caches.values()
     run = records(
-        point, recorder, plan.stages, tuple(index), engines, routers, caches, network.links()
-    )
+        point, recorder, plan.stages, tuple(index), engines, routers, caches, network.links(),
+        patient=interpreter.patience is not None,
+    )  # fmt: skip
     conservation.check(run, engines, recorder, network)
     conservation.check_caches(run, caches)
     return run
+
+
+def _plan_outages(
+    system: CompiledSystem, index: Mapping[str, int], interpreter: Interpreter, scene: Scene,
+    network: Network, kernel: Kernel, recorder: Recorder,
+) -> None:  # fmt: skip
+    clients = {place: system.placement.nodes[path]["client"] for path, place in index.items()}
+    if any(may_be_down(client) for client in clients.values()):
+        interpreter.outages = Outages(
+            clients, scene.seed, kernel, network, system.hardware, down=scene.down,
+            rows=recorder.outages, of=interpreter, idle=interpreter.idle,
+        )  # fmt: skip
 
 
 def _experiment(system: CompiledSystem, name: str) -> Experiment:

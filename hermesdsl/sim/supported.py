@@ -13,7 +13,7 @@ from hermesdsl.cost.types import ServiceCost
 from hermesdsl.diagnostics import Diagnostic, SpecError, error
 from hermesdsl.graph.roles import DECODE, by_role, role_of
 from hermesdsl.graph.types import Client, CompiledSystem, Experiment, Pool, Spec, Value, Workload
-from hermesdsl.sim import lookups
+from hermesdsl.sim import breakable, lookups, patience
 from hermesdsl.sim.batching import POLICIES
 from hermesdsl.sim.order import ORDERS
 from hermesdsl.sim.routing.checks import around, bypassed, routing
@@ -25,19 +25,30 @@ from hermesdsl.sim.swap import nearest_memories, swaps
 _ENGINE_ACTED_ON = frozenset(
     {"model", "tp", "pp", "micro_batches", "ep", "attention", "experts", "batching", "max_batch",
      "max_tokens", "block_size", "memory_rule", "dtype", "kv_dtype", "profile", "route", "share",
-     "spare", "span", "order", "preemption", "prefix_cache", "role", "speculate", "dp"}
+     "spare", "span", "order", "preemption", "prefix_cache", "role", "speculate", "dp", "fails",
+     "cold_start"}
 )  # fmt: skip
 _SHARED = frozenset({"route", "share", "spare", "span", "order"})
 _SERVER_ACTED_ON: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        "WorkerPool": _SHARED | {"workers", "queue_limit"},
+        "WorkerPool": _SHARED | {"workers", "queue_limit", "fails"},
         "BatchEngine": _SHARED
-        | {"model", "tp", "max_batch", "max_tokens", "max_wait", "dtype", "profile"},
+        | {
+            "model",
+            "tp",
+            "max_batch",
+            "max_tokens",
+            "max_wait",
+            "dtype",
+            "profile",
+            "fails",
+            "cold_start",
+        },
         "Delay": _SHARED | {"latency"},
     }
 )
 _POOL_ACTED_ON = frozenset({"route", "members", "convert", "admission", "autoscale"})
-_WORKLOAD_ACTED_ON = frozenset({"turns", "think_time", "prefix"})
+_WORKLOAD_ACTED_ON = frozenset({"turns", "think_time", "prefix"}) | patience.OPTIONS
 #: No option of these asks for nothing special; absent, None and False ask for nothing.
 _NOTHING_PLAIN: Mapping[str, Value] = MappingProxyType({})
 
@@ -71,6 +82,7 @@ def check(
     for name in pools:
         found.extend(_pool(system, name, clients))
     if not found:
+        found.extend(breakable.check(system, experiment, clients))
         found.extend(_lending(system, experiment, pools))
         found.extend(lookups.check(system, experiment))
         found.extend(bypassed(system, experiment))
@@ -104,6 +116,7 @@ def _experiment(experiment: Experiment) -> Iterator[Diagnostic]:
 def _workload(workload: Workload) -> Iterator[Diagnostic]:
     where = f"workload `{workload.name}`"
     yield from plain(where, workload.options, _NOTHING_PLAIN, _WORKLOAD_ACTED_ON)
+    yield from patience.check(workload)
 
 
 def _lending(

@@ -76,9 +76,12 @@ class VisitRows:
             self._write(thread, (*row, enter, start, read, thread.moved, part, read, done, -1))
             self._write(thread, (*again, read, read, end, 0.0, 0, read, worked - done, -1))
         elif isnan(end):
+            row = again if thread.resumed else row
             self._write(thread, (*row, enter, start, nan, thread.moved, part, nan, worked, -1))
         else:
-            self._write(thread, (*row, enter, enter, enter, 0.0, part, nan, 0.0, -1))
+            if not thread.resumed:
+                self._write(thread, (*row, enter, enter, enter, 0.0, part, nan, 0.0, -1))
+            thread.resumed = False
             self._write(thread, (*again, enter, start, end, *whole))
 
     def _write(self, thread: Thread, row: tuple[float, ...]) -> None:

@@ -26,7 +26,7 @@ from hermesdsl.sim.kernel import DELIVERY, Kernel
 from hermesdsl.sim.kv import Hold
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.nodes import End, EngineVisit
-from hermesdsl.sim.record import REFUSED, Recorder
+from hermesdsl.sim.record import REFUSED, TIMED_OUT, Recorder
 from hermesdsl.sim.routing.load import ClientLoad
 from hermesdsl.sim.transfer import Transfers
 from hermesdsl.sim.walk import Thread
@@ -53,6 +53,8 @@ class EngineVisits(HandOvers):
         self.released: Released | None = None
         #: True while requests arrive from outside: they may join a step that begins now.
         self._arriving = False
+        #: What comes of a request that is being given up is not for its user's eyes.
+        self._hiding = False
 
     @property
     def arriving(self) -> bool:
@@ -218,8 +220,8 @@ class EngineVisits(HandOvers):
 
     def dropped(self, hold: Hold) -> None:
         """Nobody refers to kept KV any more."""
-        refused = self._recorder.status[hold.request] == REFUSED
-        if self.released is not None and hold.own and not (hold.lost or refused):
+        given_up = self._recorder.status[hold.request] in (REFUSED, TIMED_OUT)
+        if self.released is not None and hold.own and not (hold.lost or given_up):
             self.released(hold.request, hold.own, hold.engine, self._kernel.now)
 
     def _produced(self, thread: Thread, node: EngineVisit, now: float) -> None:
@@ -244,10 +246,12 @@ class EngineVisits(HandOvers):
         self._recorder.cut_short[thread.request] = 1
         ahead, thread.ahead = thread.ahead, None
         if ahead is not None and ahead.sequence is not None:
+            ahead.sequence.visible &= not self._hiding
             self._take_back(thread, ahead.sequence, self.engines[ahead.client], now)
             self._load.remove(ahead.client, ahead.charges, now)
         sequence = thread.sequence
         assert sequence is not None
+        sequence.visible &= not self._hiding
         self._take_back(thread, sequence, self.engines[thread.client], now)
         node = thread.node
         if isinstance(node, EngineVisit) and node.roles is not None:

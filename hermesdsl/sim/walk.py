@@ -34,6 +34,7 @@ class Thread:
     have produced (`produces`, `owed` of them by steps), load it `charges`, its `sequence` or None.
     `bound`: the client of its next prefill, for which KV was fetched (-1: none); `fetching`: the
     row of a fetch that goes on while that prefill runs, as far as it is known.
+    `resumed`: its prompt was read at a client that failed, and is read again to go on.
     `opened`: the first part of its visit is over, and the second still to come; `ahead`: the
     next visit, if it has begun before this one is over.
 
@@ -47,9 +48,8 @@ class Thread:
     __slots__ = (
         "ahead", "base", "bound", "breaks", "cached", "charges", "client", "context", "documents",
         "enter", "fetching", "gather", "holds", "key", "model", "moved", "node", "opened", "over",
-        "owed", "parts",
-        "primed", "produces", "request", "rows", "scope", "secret", "sequence", "start", "text",
-        "verdict", "waits", "withheld",
+        "owed", "parts", "primed", "produces", "request", "resumed", "rows", "scope", "secret",
+        "sequence", "start", "text", "verdict", "waits", "withheld",
     )  # fmt: skip
 
     def __init__(self, request: int, key: int, context: int) -> None:
@@ -77,6 +77,7 @@ class Thread:
         self.charges: Charge = (0, 0, 0)
         self.sequence: Sequence | None = None
         self.opened = False
+        self.resumed = False
         self.ahead: Ahead | None = None
         self.scope: Scope | None = None
         self.parts: dict[int, tuple[int, int]] | None = None

@@ -7,13 +7,15 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, TypeAlias
 
 from hermesdsl.sim.kernel import DELIVERY, Kernel
-from hermesdsl.sim.record import Recorder
+from hermesdsl.sim.record import SERVICE_COLUMNS, Recorder
 
 if TYPE_CHECKING:
     from hermesdsl.sim.walk import Thread
 
 #: What a server calls with (thread, seconds) when it has served it.
 Served: TypeAlias = "Callable[[Thread, float], None]"
+#: Place of the end in a row of services.
+_END = SERVICE_COLUMNS.index("end_s")
 #: Lower goes first.
 ServerRank: TypeAlias = "Callable[[Thread, float], tuple[float, ...]]"
 
@@ -25,8 +27,9 @@ class WorkerPool:
     `queue_limit` waiting, `submit` takes no more.
     """
 
-    __slots__ = ("_busy", "_gone", "_kernel", "_limit", "_queue", "_rank", "_recorder", "_served",
-                 "_serving", "_turns", "index", "path", "workers")  # fmt: skip
+    __slots__ = ("_begun", "_busy", "_down", "_gone", "_kernel", "_limit", "_queue", "_rank",
+                 "_recorder", "_served", "_serving", "_turns", "index", "path",
+                 "workers")  # fmt: skip
 
     def __init__(
         self,
@@ -53,11 +56,14 @@ class WorkerPool:
         self._queue: list[tuple[tuple[float, ...], int, Thread, float]] = []
         #: Entries of the queue whose thread was cancelled.
         self._gone = 0
-        self._serving: dict[int, Thread] = {}
+        #: Threads that are served, and the rows of their services, by the number of the service.
+        self._serving: dict[int, tuple[Thread, int]] = {}
+        self._begun = 0
+        self._down = False
 
     def submit(self, thread: Thread, seconds: float, now: float) -> bool:
         """Serve a thread for `seconds` as soon as a worker is free; False: the queue is full."""
-        if self._busy < self.workers:
+        if self._busy < self.workers and not self._down:
             self._begin(thread, seconds, now)
             return True
         if self._limit is not None and len(self._queue) - self._gone >= self._limit:
@@ -68,8 +74,26 @@ class WorkerPool:
 
     def cancel(self, thread: Thread) -> None:
         """A thread that waits is forgotten; one that is served takes its worker to the end."""
-        if thread.key not in self._serving:
+        if not any(served is thread for served, _ in self._serving.values()):
             self._gone += 1
+
+    def fail(self, now: float) -> list[Thread]:
+        """Lose everything; the threads that were here, those that are over among them."""
+        self._down = True
+        for _, row in self._serving.values():
+            self._recorder.services[row + _END] = now
+        lost = [thread for thread, _ in self._serving.values()]
+        lost += [thread for _, _, thread, _ in self._queue]
+        self._serving.clear()
+        self._queue.clear()
+        self._busy = self._gone = 0
+        return lost
+
+    def restart(self, now: float) -> None:
+        """Serve again."""
+        self._down = False
+        for _ in range(self.workers):
+            self._begin_next(now)
 
     def waiting(self) -> int:
         """Threads that wait."""
@@ -78,14 +102,23 @@ class WorkerPool:
     def _begin(self, thread: Thread, seconds: float, now: float) -> None:
         self._busy += 1
         thread.start = now
-        self._serving[thread.key] = thread
+        self._begun += 1
+        self._serving[self._begun] = (thread, len(self._recorder.services))
         end = now + seconds
         self._recorder.services.extend((self.index, now, end, 1, 1 / self.workers))
-        self._kernel.at(end, DELIVERY, thread.key, self._end, thread.key)
+        self._kernel.at(end, DELIVERY, thread.key, self._end, self._begun)
 
-    def _end(self, now: float, key: int) -> None:
-        thread = self._serving.pop(key)
+    def _end(self, now: float, number: int) -> None:
+        if number not in self._serving:
+            return
+        thread, _ = self._serving.pop(number)
         self._busy -= 1
+        self._begin_next(now)
+        if not thread.over:
+            self._served(thread, now)
+
+    def _begin_next(self, now: float) -> None:
+        """A worker is free for whoever waits."""
         queue = self._queue
         while queue:
             _, _, following, seconds = heappop(queue)
@@ -94,5 +127,3 @@ class WorkerPool:
                 continue
             self._begin(following, seconds, now)
             break
-        if not thread.over:
-            self._served(thread, now)

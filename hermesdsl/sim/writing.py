@@ -7,7 +7,7 @@ of arrival.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Ordered
 
 import numpy as np
@@ -19,12 +19,14 @@ from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.record import (
     COMPLETED,
+    OUTAGE_COLUMNS,
     REFUSED,
     RESIDENCE_COLUMNS,
     SCALING_COLUMNS,
     SERVICE_COLUMNS,
     SHOWN_COLUMNS,
     STEP_COLUMNS,
+    TIMED_OUT,
     TRANSFER_COLUMNS,
     UNFINISHED,
     VISIT_COLUMNS,
@@ -34,6 +36,8 @@ from hermesdsl.sim.record import (
     Recorder,
     Run,
     Table,
+    Tries,
+    departures,
     number_in_system,
     table,
 )
@@ -50,8 +54,13 @@ def records(
     routers: Routers,
     caches: Iterable[Hierarchy] = (),
     links: tuple[LinkSummary, ...] = (),
+    *,
+    patient: bool = False,
 ) -> Run:
-    """The `Run` of a simulation that has stopped; `stages` and `clients` as rows number them."""
+    """The `Run` of a simulation that has stopped; `stages` and `clients` as rows number them.
+
+    `patient`: requests may time out or be tried again.
+    """
     experiment, offered = point.experiment, point.offered
     steps = table(recorder.steps, STEP_COLUMNS)
     residences = table(recorder.residences, RESIDENCE_COLUMNS)
@@ -61,6 +70,9 @@ def records(
     shown = table(recorder.shown, SHOWN_COLUMNS)
     engines = list(engines)
     advances = {engine.index: engine.advance for engine in engines}
+    if patient:
+        requests |= _attempts(recorder, len(offered))
+        residences, shown = _of_last_attempts(recorder, visits, residences, shown)
     residences, shown = _begun_by_decoding(residences, shown, steps, requests, advances)
     _first_tokens(visits, steps)
     for number, path in enumerate(stages):
@@ -73,7 +85,8 @@ def records(
     status, finish = requests["status"], requests["finish_s"]
     arrival, let_in = requests["arrival_s"], status != REFUSED
     ended = finish[status == COMPLETED]
-    end = _end(experiment, arrival, ended)
+    left = departures(requests)
+    end = _end(experiment, arrival, left[~np.isnan(left)])
     routers.settle(end)
     return Run(
         experiment=experiment.name,
@@ -89,18 +102,29 @@ def records(
         residences=residences,
         transfers=transfers,
         engines=_engines(engines, steps, len(clients)),
-        counts=_counts(status),
+        counts=_counts(requests),
         makespan_s=float(ended.max() - arrival[0]) if len(ended) else 0.0,
         end_s=end,
-        in_system=number_in_system(arrival[let_in], finish[let_in]),
+        in_system=number_in_system(arrival[let_in], left[let_in]),
         visits=visits,
         services=table(recorder.services, SERVICE_COLUMNS),
         tiers=tuple(tier for cache in caches for tier in cache.summaries()),
         links=links,
         scaling=table(routers.scaling, SCALING_COLUMNS),
+        outages=_outages(recorder, end),
         shown=shown,
         kinds=tuple(point.system.placement.nodes[path]["client"].type_name for path in clients),
     )
+
+
+def _outages(recorder: Recorder, end: float) -> Table:
+    """By the time they began, and as far as they lie before the end of the run."""
+    rows = table(recorder.outages, OUTAGE_COLUMNS)
+    order = np.lexsort((rows["client"], rows["down_s"]))
+    order = order[rows["down_s"][order] < end]
+    kept = {name: column[order] for name, column in rows.items()}
+    kept["up_s"] = np.minimum(kept["up_s"], end)
+    return kept
 
 
 def _requests(offered: Offered, recorder: Recorder) -> Table:
@@ -122,6 +146,38 @@ def _requests(offered: Offered, recorder: Recorder) -> Table:
         "status": np.array(recorder.status, np.int8),
         "reason": np.array(recorder.reason, np.int8),
     }
+
+
+def _attempts(recorder: Recorder, count: int) -> Table:
+    """What every request has tried, shape (count,) each."""
+    found = {"attempts": np.ones(count, np.int64), "paused_s": np.zeros(count),
+             "left_s": np.full(count, np.nan)}  # fmt: skip
+    for request, tries in recorder.tries.items():
+        found["attempts"][request] = tries.attempts
+        found["paused_s"][request] = tries.paused_s
+        found["left_s"][request] = tries.left_s
+    return found
+
+
+def _of_last_attempts(
+    recorder: Recorder, visits: Table, residences: Table, shown: Table
+) -> tuple[Table, Table]:
+    """Without what users saw of attempts that were given up; nobody waited for their visits."""
+
+    def late(rows: Table, columns: tuple[str, ...], of: Callable[[Tries], int]) -> Column:
+        begin = np.zeros(len(recorder.arrival), np.int64)
+        for request, tries in recorder.tries.items():
+            begin[request] = of(tries) // len(columns)
+        return np.asarray(np.arange(len(rows["request"])) >= begin[rows["request"]])
+
+    mattered = late(visits, VISIT_COLUMNS, lambda tries: tries.visits)
+    visits["critical"] = np.where(mattered, visits["critical"], 0)
+    stays = late(residences, RESIDENCE_COLUMNS, lambda tries: tries.residences)
+    seen = late(shown, SHOWN_COLUMNS, lambda tries: tries.shown)
+    return (
+        {name: column[stays] for name, column in residences.items()},
+        {name: column[seen] for name, column in shown.items()},
+    )
 
 
 def _begun_by_decoding(
@@ -203,15 +259,20 @@ def _end(experiment: Experiment, arrival: Column, finish: Column) -> float:
     return float(max(arrival.max(initial=0.0), finish.max(initial=0.0)))
 
 
-def _counts(status: Column) -> dict[str, int]:
+def _counts(requests: Table) -> dict[str, int]:
+    status = requests["status"]
     refused = int(np.count_nonzero(status == REFUSED))
-    return {
+    counts = {
         "offered": len(status),
         "admitted": len(status) - refused,
         "completed": int(np.count_nonzero(status == COMPLETED)),
         "refused": refused,
         "unfinished": int(np.count_nonzero(status == UNFINISHED)),
     }
+    if "attempts" in requests:
+        counts["timed_out"] = int(np.count_nonzero(status == TIMED_OUT))
+        counts["retries"] = int((requests["attempts"] - 1).sum())
+    return counts
 
 
 def _engines(engines: Iterable[Engine], steps: Table, count: int) -> tuple[EngineSummary, ...]:

@@ -53,7 +53,8 @@ class Scene:
     """What all routers of a run share.
 
     `load`, `engines` and other `servers` by index of client; `recorder` has the requests' columns
-    (`context`: their tokens on arrival); `classes` of customers by name.
+    (`context`: their tokens on arrival); `classes` of customers by name; `down`:
+    clients that are down, and until when at best.
     """
 
     seed: int
@@ -65,6 +66,7 @@ class Scene:
     recorder: Recorder
     moment: Arriving
     classes: Mapping[str, RequestClass]
+    down: dict[int, float] = field(default_factory=dict)
     identities: Identities = field(init=False)
 
     def __post_init__(self) -> None:

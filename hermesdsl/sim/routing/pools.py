@@ -12,12 +12,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from hermesdsl.graph.types import Spec
+from hermesdsl.sim.outages import may_be_down
 from hermesdsl.sim.pairing import local_groups
 from hermesdsl.sim.roles import Roles
 from hermesdsl.sim.routing import ROUTERS
 from hermesdsl.sim.routing.admission import ADMISSIONS, Admission, AdmissionContext, Gate
 from hermesdsl.sim.routing.context import Router, RouterContext, Scene, number
 from hermesdsl.sim.routing.scaling import Scaling, loading
+from hermesdsl.sim.routing.standing import Standing
 
 if TYPE_CHECKING:
     from hermesdsl.graph.types import Client, CompiledSystem, Pool
@@ -45,7 +47,7 @@ class Routers:
     def of_pool(self, name: str) -> Router:
         """The router over all members of a pool."""
         if name not in self._made:
-            router = self._scale(name) or self._route(name, name, self._members(name))
+            router = self._scale(name) or self._standing(name, name, self._members(name))
             self._made[name] = self._admit(name, router)
         return self._made[name]
 
@@ -54,7 +56,7 @@ class Routers:
         if (source, target) not in self._groups:
             groups = local_groups(self._members(source), self._members(target))
             made = {
-                group: self._admit(target, self._route(target, f"{target}/group{place}", group))
+                group: self._admit(target, self._standing(target, f"{target}/group{place}", group))
                 for place, group in enumerate(dict.fromkeys(groups.values()))
             }
             self._groups[source, target] = {client: made[group] for client, group in groups.items()}
@@ -105,6 +107,14 @@ class Routers:
             context = AdmissionContext(self._members(pool), self._scene)
             self._admissions[pool] = ADMISSIONS[spec.name](spec, context)
         return Gate(self._admissions[pool], router)
+
+    def _standing(self, pool: str, path: str, members: tuple[int, ...]) -> Router:
+        """A router that goes around members that are down, if any ever is."""
+        nodes = self._system.placement.nodes
+        paths = self._pools[pool].members
+        if not any(may_be_down(nodes[member]["client"]) for member in paths):
+            return self._route(pool, path, members)
+        return Standing(members, self._scene.down, partial(self._route, pool, path))
 
     def _among(self, pool: str, members: tuple[int, ...]) -> Router:
         return self._route(pool, f"{pool}/{'+'.join(map(str, members))}", members)
