@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from hermesdsl.cli import figures
 
@@ -15,31 +15,10 @@ if TYPE_CHECKING:
 _PATIENCE = 1.0
 
 
-class Count:
-    """The same for a sweep: called with (runs done, runs in all)."""
+class _Shown:
+    """What counts `things`; leaves no trace when it is closed."""
 
-    def __init__(self, console: Console, *, shown: bool) -> None:
-        self._bar = Bar(console, shown=shown)
-        self._bar.things = "runs,"
-
-    def __call__(self, done: int, total: int) -> None:
-        """Show how far the sweep is."""
-        self._bar.show(done, total, "")
-
-    def __enter__(self) -> Count:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        failure: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.__exit__(kind, failure, trace)
-
-
-class Bar:
-    """Called with (simulated s, requests ended, offered); leaves no trace when it is closed."""
+    things: str
 
     def __init__(self, console: Console, *, shown: bool) -> None:
         self._console = console
@@ -47,11 +26,6 @@ class Bar:
         self._started = time.monotonic()
         self._progress: Any = None
         self._task: Any = None
-        self.things = "requests,"
-
-    def __call__(self, simulated_s: float, ended: int, offered: int) -> None:
-        """Show how far the run is."""
-        self.show(ended, offered, f"{figures.duration(simulated_s)} simulated")
 
     def show(self, ended: int, offered: int, text: str) -> None:
         """Show so many of all, and a text."""
@@ -73,7 +47,7 @@ class Bar:
         self._progress.start()
         self._task = self._progress.add_task("", total=offered)
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -84,3 +58,23 @@ class Bar:
     ) -> None:
         if self._progress is not None:
             self._progress.stop()
+
+
+class Bar(_Shown):
+    """Of a run: called with (simulated s, requests ended, offered)."""
+
+    things = "requests,"
+
+    def __call__(self, simulated_s: float, ended: int, offered: int) -> None:
+        """Show how far the run is."""
+        self.show(ended, offered, f"{figures.duration(simulated_s)} simulated")
+
+
+class Count(_Shown):
+    """Of a sweep: called with (runs done, runs in all)."""
+
+    things = "runs,"
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show how far the sweep is."""
+        self.show(done, total, "")

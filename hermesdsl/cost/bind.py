@@ -10,7 +10,7 @@ from dataclasses import replace
 from hermesdsl.cost.constants import PROFILES, Profile, efficiencies_of
 from hermesdsl.cost.device import peak_dtype
 from hermesdsl.cost.llm import DataSheetCost, attention_dtype, gemm_dtype
-from hermesdsl.cost.memory import MEMORY_RULES, MemoryPlan, plan
+from hermesdsl.cost.memory import MEMORY_RULES, MemoryPlan, gib, plan
 from hermesdsl.cost.speculation import SpeculativeCost, drafted, mtp
 from hermesdsl.diagnostics import Diagnostic, Sink, error, warning
 from hermesdsl.graph.types import DTYPE_BYTES, Client, Group, LlmModel, PlacementGraph, Spec
@@ -171,8 +171,8 @@ def _check_guesses(client: Client, sink: Sink) -> None:
     cost = served_cost(client)
     if isinstance(cost, SpeculativeCost) and cost.kv_tokens < 1:
         message = (
-            f"what guesses tokens for `{client.path}` takes {_gib(cost.weights)} of each device, "
-            f"which has {_gib(cost.target.memory.kv)} beside the model"
+            f"what guesses tokens for `{client.path}` takes {gib(cost.weights)} of each device, "
+            f"which has {gib(cost.target.memory.kv)} beside the model"
         )
         note = "help: a smaller draft, more devices per engine, or a larger memory_rule"
         sink.add(error("HMS407", message, notes=(note,)))
@@ -195,29 +195,25 @@ def _check_peak(client: Client, group: Group, what: str, dtype: str, sink: Sink)
 def _check_memory(client: Client, memory: MemoryPlan, sink: Sink) -> None:
     if memory.weights > memory.capacity:
         message = (
-            f"the weights of `{client.path}` take {_gib(memory.weights)} per device, "
-            f"but a device holds {_gib(memory.capacity)}"
+            f"the weights of `{client.path}` take {gib(memory.weights)} per device, "
+            f"but a device holds {gib(memory.capacity)}"
         )
     elif memory.kv_tokens < 1 and client.group is not None and client.group.reserved:
         room = memory.kv + client.group.reserved
         message = (
-            f"tiers of caches take {_gib(client.group.reserved)} of each device of "
-            f"`{client.path}`, which has room for {_gib(max(room, 0.0))} of KV"
+            f"tiers of caches take {gib(client.group.reserved)} of each device of "
+            f"`{client.path}`, which has room for {gib(max(room, 0.0))} of KV"
         )
         help_ = "help: less `capacity` for the tiers in its memory"
         sink.add(error("HMS407", message, notes=(help_,)))
         return
     elif memory.kv_tokens < 1:
         message = (
-            f"the weights of `{client.path}` take {_gib(memory.weights)} per device of "
-            f"{_gib(memory.capacity)}, which leaves no room for KV: activations and runtime "
-            f"take {_gib(memory.reserve)}, and the memory rule caps the rest"
+            f"the weights of `{client.path}` take {gib(memory.weights)} per device of "
+            f"{gib(memory.capacity)}, which leaves no room for KV: activations and runtime "
+            f"take {gib(memory.reserve)}, and the memory rule caps the rest"
         )
     else:
         return
     note = "help: more devices per engine (tp, pp), a narrower dtype, or a larger memory_rule"
     sink.add(error("HMS407", message, notes=(note,)))
-
-
-def _gib(size: float) -> str:
-    return f"{size / 2**30:.1f} GiB"

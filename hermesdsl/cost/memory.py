@@ -31,6 +31,11 @@ class MemoryPlan:
     kv_tokens: int
 
 
+def gib(size: float) -> str:
+    """A number of bytes as messages print it."""
+    return f"{size / 2**30:.1f} GiB"
+
+
 def expert_ways(group: Group) -> int:
     """Devices that one copy of the experts is spread over (within a pipeline stage)."""
     return max(group.tp, group.ep)

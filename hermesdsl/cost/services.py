@@ -17,6 +17,7 @@ from hermesdsl.cost.cores import WORKS
 from hermesdsl.cost.device import WIDER, peak_dtype
 from hermesdsl.cost.forward import ForwardCost, forward_cost, memory_needed
 from hermesdsl.cost.llm import gemm_dtype
+from hermesdsl.cost.memory import gib
 from hermesdsl.cost.rag import FLOAT, SCAN_MEMORY, Index, Machine, SearchCost, flat, hnsw, ivf_pq
 from hermesdsl.cost.rag import tree as tree_index
 from hermesdsl.cost.types import ServiceCost
@@ -179,18 +180,23 @@ def _forward_problem(client: Client) -> Diagnostic | None:
     return _fit_problem(client, model, group, profile)
 
 
+def largest_batch(client: Client, model: LlmModel, group: Group, profile: Profile) -> float:
+    """Bytes per device that a batch engine needs for its weights and its largest batch."""
+    tokens = _whole(client.options.get("max_tokens"), 16_384)
+    sequences = _whole(client.options.get("max_batch"), 64)
+    return memory_needed(model, group, profile, tokens=tokens, sequences=sequences)
+
+
 def _fit_problem(
     client: Client, model: LlmModel, group: Group, profile: Profile
 ) -> Diagnostic | None:
     """HMS407 unless weights and the largest batch fit."""
-    tokens = _whole(client.options.get("max_tokens"), 16_384)
-    sequences = _whole(client.options.get("max_batch"), 64)
-    needed = memory_needed(model, group, profile, tokens=tokens, sequences=sequences)
+    needed = largest_batch(client, model, group, profile)
     if needed <= group.memory_capacity:
         return None
     message = (
-        f"`{client.path}` needs {_gib(needed)} per device for its weights and the largest "
-        f"batch, but a device holds {_gib(group.memory_capacity)}"
+        f"`{client.path}` needs {gib(needed)} per device for its weights and the largest "
+        f"batch, but a device holds {gib(group.memory_capacity)}"
     )
     note = "help: a smaller model, a narrower dtype, more devices (tp), or a smaller max_tokens"
     return error("HMS407", message, notes=(note,))
@@ -294,7 +300,7 @@ def _search_problem(system: CompiledSystem, stage: StageNode, client: Client) ->
     capacity = group.memory_capacity * len(group.devices)
     if needed > capacity:
         message = (
-            f"`{name}` takes {_gib(needed)} on `{client.path}`, whose memory holds {_gib(capacity)}"
+            f"`{name}` takes {gib(needed)} on `{client.path}`, whose memory holds {gib(capacity)}"
         )
         note = "help: more shards with `spread = each`, or shorter codes"
         return error("HMS407", message, notes=(note,))
@@ -310,7 +316,3 @@ def _workers(client: Client) -> int:
 
 def _whole(value: Value, default: int) -> int:
     return int(value) if isinstance(value, int | float) else default
-
-
-def _gib(size: float) -> str:
-    return f"{size / 2**30:.1f} GiB"

@@ -7,8 +7,8 @@ and its largest batch. Tiers of caches have taken theirs off the engines' KV. Kn
 from __future__ import annotations
 
 from hermesdsl.cost.bind import profile_of, served_model
-from hermesdsl.cost.forward import memory_needed
-from hermesdsl.cost.memory import plan
+from hermesdsl.cost.memory import gib, plan
+from hermesdsl.cost.services import largest_batch
 from hermesdsl.diagnostics import Diagnostic, error
 from hermesdsl.graph.types import Client, PlacementGraph
 
@@ -41,10 +41,10 @@ def _problem(device: str, clients: list[Client]) -> Diagnostic | None:
     total = sum(size for _, size in needs)
     if total <= group.memory_capacity * (1 + 1e-9):
         return None
-    who = ", ".join(f"`{path}` {_gib(size)}" for path, size in needs)
+    who = ", ".join(f"`{path}` {gib(size)}" for path, size in needs)
     message = (
-        f"those who share {device} take {_gib(total)} together, and it holds "
-        f"{_gib(group.memory_capacity)}: {who}"
+        f"those who share {device} take {gib(total)} together, and it holds "
+        f"{gib(group.memory_capacity)}: {who}"
     )
     note = f"help: give each a part of it, such as `memory_rule = of_device({90 // len(needs)}%)`"
     return error("HMS407", message, notes=(note,))
@@ -59,13 +59,6 @@ def _bytes(client: Client) -> float:
     if client.type_name == "LlmEngine":
         memory = plan(model, group, profile, client.options)
         return memory.weights + memory.reserve + max(memory.kv, 0.0)
-    if client.type_name != "BatchEngine":
-        return 0.0
-    tokens, batch = client.options.get("max_tokens"), client.options.get("max_batch")
-    assert isinstance(tokens, int | float)
-    assert isinstance(batch, int | float)
-    return memory_needed(model, group, profile, tokens=int(tokens), sequences=int(batch))
-
-
-def _gib(size: float) -> str:
-    return f"{size / 2**30:.1f} GiB"
+    if client.type_name == "BatchEngine":
+        return largest_batch(client, model, group, profile)
+    return 0.0

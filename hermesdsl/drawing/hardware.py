@@ -12,8 +12,9 @@ from itertools import repeat
 
 from hermesdsl.drawing import labels
 from hermesdsl.drawing.fold import Folded, Group, Tie, Tree, fold
+from hermesdsl.drawing.items import Items
 from hermesdsl.drawing.overlay import Overlay
-from hermesdsl.drawing.scene import Box, Node, Scene, Wire
+from hermesdsl.drawing.scene import Node, Scene, Wire
 from hermesdsl.graph.types import Container, HardwareGraph, Link, Part
 
 #: Unfolded wires beyond which their texts move to the tooltips.
@@ -173,7 +174,7 @@ def _title(parts: Mapping[str, Part], boxes: Mapping[str, Container], within: st
 
 
 @dataclass(frozen=True)
-class _Drawing:
+class _Drawing(Items):
     """What the boxes, shapes and lines are made from."""
 
     parts: Mapping[str, Part]
@@ -185,23 +186,19 @@ class _Drawing:
     #: Parts with a wire to something in a deeper box.
     reaching: frozenset[str]
 
-    def items(self, group: Group, around: str = "") -> Iterator[Node | Box]:
-        """A box for a container; for a part its shape, then those of what is inside it.
+    def _heading(self, name: str, box: Container) -> str:
+        """See `Items`."""
+        return box_title(name, box)
 
-        `around` is the path of the container around the group.
-        """
-        at = group.first if group.first in self.boxes else around
-        inner = tuple(item for child in group.children for item in self.items(child, at))
-        name = self.folded.title(group, around)
-        members = self.folded.members[group.first]
-        extra, fill = self.overlay.at(members)
-        box = self.boxes.get(group.first)
-        if box is not None:
-            if inner:
-                title = "\n".join((box_title(name, box), *extra))
-                tip = labels.tooltip(members, box.doc, box.labels)
-                yield Box(group.id, title, box.kind, inner, members, tip, fill)
-            return
+    def _shape(
+        self,
+        group: Group,
+        name: str,
+        members: tuple[str, ...],
+        extra: tuple[str, ...],
+        fill: str | None,
+    ) -> Node:
+        """See `Items`."""
         part = self.parts[group.first]
         held = self.held.get(group.first, ())
         lines = (name, *part_lines(part, held), *extra)
@@ -210,8 +207,7 @@ class _Drawing:
             *((f"{m.path.rpartition('.')[2]}.{k}", v) for m in held for k, v in m.labels),
         ]
         tip = labels.tooltip(members, part.doc, pairs)
-        yield Node(group.id, lines, part.kind, members, tip, fill=fill)
-        yield from inner
+        return Node(group.id, lines, part.kind, members, tip, fill=fill)
 
     def wires(self, cables: Iterable[_Cable]) -> tuple[Wire, ...]:
         """One line per pair of groups, medium and lanes; counted within their common box."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from hermesdsl.drawing import labels
 from hermesdsl.drawing.fold import Folded, Group, Tie, Tree, fold
 from hermesdsl.drawing.hardware import container_value, part_value
+from hermesdsl.drawing.items import Items
 from hermesdsl.drawing.overlay import Overlay
 from hermesdsl.drawing.pipeline import pools_of, stages_of
 from hermesdsl.drawing.scene import Box, Node, Scene, Wire
@@ -144,7 +145,7 @@ def _served(system: CompiledSystem, clients: Iterable[str]) -> Mapping[str, tupl
 
 
 @dataclass(frozen=True)
-class _Drawing:
+class _Drawing(Items):
     """What the boxes, shapes and arrows are made from."""
 
     clients: Mapping[str, Client]
@@ -176,25 +177,17 @@ class _Drawing:
             for item in items
         )
 
-    def items(self, group: Group, around: str = "") -> Iterator[Node | Box]:
-        """A box for a container, a shape for a client or a device."""
-        at = group.first if group.first in self.boxes else around
-        inner = tuple(item for child in group.children for item in self.items(child, at))
-        name = self.folded.title(group, around)
-        members = self.folded.members[group.first]
-        extra, fill = self.overlay.at(members)
-        box = self.boxes.get(group.first)
-        if box is not None:
-            if inner:
-                title = "\n".join((f"{name} · {box.type_name}", *extra))
-                tip = labels.tooltip(members, box.doc, box.labels)
-                yield Box(group.id, title, box.kind, inner, members, tip, fill)
-            return
-        if group.first in self.clients:
-            yield self._client(group, name, members, extra, fill)
-        else:
-            yield self._device(group, name, members, extra, fill)
-        yield from inner
+    def _shape(
+        self,
+        group: Group,
+        name: str,
+        members: tuple[str, ...],
+        extra: tuple[str, ...],
+        fill: str | None,
+    ) -> Node:
+        """See `Items`."""
+        draw = self._client if group.first in self.clients else self._device
+        return draw(group, name, members, extra, fill)
 
     def wires(self, ties: Iterable[Tie]) -> tuple[Wire, ...]:
         """One arrow from each group of clients to each group of its devices."""

@@ -43,7 +43,7 @@ class BatchEngine:
 
     __slots__ = ("_asked", "_batch", "_begun", "_down", "_due", "_gone", "_kernel", "_max_batch",
                  "_max_tokens", "_max_wait", "_number", "_queue", "_rank", "_recorder", "_row",
-                 "_served", "_tokens", "_turn", "_turns", "index", "key", "path")  # fmt: skip
+                 "_served", "_tokens", "_turn", "index", "key", "path")  # fmt: skip
 
     def __init__(
         self,
@@ -82,14 +82,12 @@ class BatchEngine:
         self._due = -1.0
         #: Its claim to devices that it shares with others, None if they are its own; whether it
         #: waits for them.
-        self._turns: Turns | None = None
         self._turn: Turn | None = None
         self._asked = False
 
     def share(self, turns: Turns, devices: tuple[str, ...]) -> None:
         """Take turns with others on `devices`; to be said before the run."""
-        self._turns = turns
-        self._turn = Turn(self.key, devices, self._go, lambda _now: None)
+        self._turn = Turn(turns, self.key, devices, self._go, lambda _now: None)
 
     def submit(self, job: Job, now: float) -> bool:
         """Let a thread wait for its batch."""
@@ -151,12 +149,11 @@ class BatchEngine:
         latest = self._latest()
         if not self._full() and latest > now:
             self._look_at(latest)
-        elif self._turns is None:
+        elif self._turn is None:
             self._begin(now)
         else:
-            assert self._turn is not None
             self._asked = True
-            self._turns.ask(self._turn, now)
+            self._turn.ask(now)
 
     def _go(self, now: float) -> None:
         """The devices are its own; whoever waited may have gone meanwhile."""
@@ -167,9 +164,8 @@ class BatchEngine:
             self._give_back(now)
 
     def _give_back(self, now: float) -> None:
-        if self._turns is not None:
-            assert self._turn is not None
-            self._turns.free(self._turn, now)
+        if self._turn is not None:
+            self._turn.free(now)
 
     def _begin(self, now: float) -> None:
         tokens = 0

@@ -64,7 +64,7 @@ class Engine(Losing):
 
     __slots__ = (
         "_fetch", "_interrupted", "_leave", "_limit", "_parked", "_poked", "_reading", "_run",
-        "_run_start", "_starved", "_state", "_step_decodes", "_step_start", "_turn", "_turns",
+        "_run_start", "_starved", "_state", "_step_decodes", "_step_start", "_turn",
         "_version", "batching", "cost", "key", "path", "prompts_done", "read",
     )  # fmt: skip
 
@@ -111,7 +111,6 @@ class Engine(Losing):
         #: What was put together waits until KV is copied out; something came meanwhile.
         self._parked = False
         #: Its claim to devices that it shares with others; None if they are its own.
-        self._turns: Turns | None = None
         self._turn: Turn | None = None
         self._poked = False
         self._run = DecodeRun((), 1, 0.0)
@@ -270,9 +269,8 @@ class Engine(Losing):
 
     def _next(self, now: float) -> None:
         """Begin the next step or run, or fall idle."""
-        if self._turns is not None:
-            assert self._turn is not None
-            self._turns.free(self._turn, now)
+        if self._turn is not None:
+            self._turn.free(now)
         if self._cancelled:
             self._take_out()
         if self._ready:
@@ -297,16 +295,14 @@ class Engine(Losing):
 
     def share(self, turns: Turns, devices: tuple[str, ...]) -> None:
         """Take turns with others on `devices`; to be said before the run."""
-        self._turns = turns
-        self._turn = Turn(self.key, devices, self._go, self._hurry)
+        self._turn = Turn(turns, self.key, devices, self._go, self._hurry)
 
     def _take_turn(self, now: float) -> None:
         """Nothing is copied out any more: begin, or wait for devices that others use."""
-        if self._turns is None:
+        if self._turn is None:
             self._go(now)
         else:
-            assert self._turn is not None
-            self._turns.ask(self._turn, now)
+            self._turn.ask(now)
 
     def _hurry(self, now: float) -> None:
         """Others wait for the devices: let them have them after this step."""

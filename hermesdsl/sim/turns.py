@@ -19,24 +19,34 @@ _LAST = 1 << 59
 class Turn:
     """One client's claim to its `devices`; `key` places it among those who ask at one instant.
 
-    `go(now)` is called when the devices are its own, until `Turns.free`; `hurry(now)` when others
-    have come to wait for them meanwhile.
+    `go(now)` is called when the devices are its own, until `free`; `hurry(now)` when others have
+    come to wait for them meanwhile.
     """
 
-    __slots__ = ("devices", "go", "holds", "hurry", "key")
+    __slots__ = ("_turns", "devices", "go", "holds", "hurry", "key")
 
     def __init__(
         self,
+        turns: Turns,
         key: int,
         devices: tuple[str, ...],
         go: Callable[[float], None],
         hurry: Callable[[float], None],
     ) -> None:
+        self._turns = turns
         self.key = key
         self.devices = devices
         self.go = go
         self.hurry = hurry
         self.holds = False
+
+    def ask(self, now: float) -> None:
+        """Want the devices, which are not held; all who ask at one instant are alike."""
+        self._turns.ask(self, now)
+
+    def free(self, now: float) -> None:
+        """Give the devices away, if they are held."""
+        self._turns.free(self, now)
 
 
 class Turns:
@@ -50,25 +60,18 @@ class Turns:
         self._planned = False
 
     def ask(self, turn: Turn, now: float) -> None:
-        """Want the devices of a turn that is not held; all who ask at one instant are alike."""
+        """See `Turn`."""
         self._asking.append(turn)
         self._plan(now)
 
     def free(self, turn: Turn, now: float) -> None:
-        """Give the devices of a turn away, if they are held."""
+        """See `Turn`."""
         if turn.holds:
             turn.holds = False
             for device in turn.devices:
                 del self._holders[device]
             if self._waiting:
                 self._plan(now)
-
-    def withdraw(self, turn: Turn, now: float) -> None:
-        """Want nothing any more."""
-        for line in (self._asking, self._waiting):
-            if turn in line:
-                line.remove(turn)
-        self.free(turn, now)
 
     def _plan(self, now: float) -> None:
         if not self._planned:
