@@ -6,8 +6,11 @@
 >>> hermesdsl.draw(system, "hardware").write("hardware.svg")
 """
 
-from hermesdsl.api import System, compile, draw, run, sweep
+from hermesdsl.api import System, compile, draw, run, sweep, validate
 from hermesdsl.diagnostics import Diagnostic, SpecError
 
 __version__ = "0.1.0"
-__all__ = ["Diagnostic", "SpecError", "System", "__version__", "compile", "draw", "run", "sweep"]
+__all__ = [
+    "Diagnostic", "SpecError", "System", "__version__", "compile", "draw", "run", "sweep",
+    "validate",
+]  # fmt: skip

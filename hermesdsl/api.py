@@ -23,8 +23,10 @@ if TYPE_CHECKING:
         PipelineGraph,
         PlacementGraph,
     )
+    from hermesdsl.measure.replay import Validation
     from hermesdsl.model.elaborate import Tree
     from hermesdsl.results import Result
+    from hermesdsl.sim.trace import Column
 
 Progress = Callable[[float, int, int], None]
 
@@ -211,6 +213,37 @@ def sweep(
     if found.interrupted:
         raise KeyboardInterrupt
     return found
+
+
+def validate(
+    system: System,
+    measured: str | Path,
+    *,
+    columns: Mapping[str, Column] | None = None,
+    workload: str | None = None,
+    experiment: str | None = None,
+    seed: int | None = None,
+    progress: Progress | None = None,
+) -> Validation:
+    """Replays a table of measured requests and compares the prediction with it.
+
+    The requests of the table take the place of those of `workload` (which may be left out where
+    the experiment has one) and are offered whole, without warm-up. `columns` maps roles to columns
+    where their names do not say; see `hermesdsl.measure.served`. Raises `SpecError` HMS603 for a
+    table that cannot be read, and what `run` raises.
+    """
+    from dataclasses import replace
+
+    from hermesdsl.execute import execute
+    from hermesdsl.measure.replay import measured_against, replaying
+    from hermesdsl.measure.served import read_served
+
+    served = read_served(str(measured), columns or {})
+    replay = replaying(system.compiled, system.experiment(experiment), served, workload)
+    result = execute(
+        replace(system, compiled=replay.compiled), replay.experiment, seed=seed, progress=progress
+    )
+    return measured_against(result, replay, served)
 
 
 def draw(system: System, view: str = "hardware", **options: Any) -> Drawing:

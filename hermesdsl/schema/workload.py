@@ -159,6 +159,8 @@ ARRIVALS = (
         Property("prompt", _COLUMN, "Column of prompt lengths."),
         Property("output", _COLUMN, "Column of output lengths."),
         Property("blocks", _COLUMN, "Column of prefix block ids, and the size of a block."),
+        Property("cached", _COLUMN,
+                 "Column of prompt tokens that a cache had; they need no prefill."),
         Property("session", _COLUMN, "Column of conversation ids."),
         Property("class", _COLUMN, "Column of class names."),
         Property("speed", NumberType(above=0), "How much faster than recorded.", 1.0),

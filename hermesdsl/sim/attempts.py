@@ -152,6 +152,7 @@ class Attempts(Fetching):
         self._keys += 1
         again = Thread(request, self._keys, recorder.context[request])
         again.breaks = self._own_breaks(thread)
+        again.cached = self._offered.cached[request]
         self._pausing[request] = again
         self._kernel.at(now + pause, DELIVERY, request, self._set_out, request)
 

@@ -112,14 +112,15 @@ def _number_reason(cell: Cell) -> str | None:
 
 @dataclass(frozen=True)
 class Tokens(Reader):
-    """Token counts: the number in the cell times `scale`."""
+    """Token counts, `least` or more: the number in the cell times `scale`."""
 
     scale: float
+    least: int = 1
 
     def read(self, cells: Sequence[Cell]) -> Ints:
-        """Whole tokens of shape (n,), 1 to `MAX_TOKENS` each."""
+        """Whole tokens of shape (n,), `least` to `MAX_TOKENS` each."""
         values = _numbers(cells) * self.scale
-        whole = values.astype(np.int64, casting="unsafe") if _within(values) else None
+        whole = values.astype(np.int64, casting="unsafe") if self._within(values) else None
         if whole is None or (whole != values).any():
             raise ValueError
         return whole
@@ -130,15 +131,14 @@ class Tokens(Reader):
         if known:
             return known
         value = float(cell) * self.scale  # type: ignore[arg-type]
-        if value < 1:
-            return "is below 1 token"
+        if value < self.least:
+            return "is below 1 token" if self.least else "is negative"
         if value > MAX_TOKENS:
             return f"is more than {MAX_TOKENS:,} tokens"
         return "is not a whole number of tokens"
 
-
-def _within(values: Floats) -> bool:
-    return bool((values >= 1).all() and (values <= MAX_TOKENS).all())
+    def _within(self, values: Floats) -> bool:
+        return bool((values >= self.least).all() and (values <= MAX_TOKENS).all())
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,7 @@ class Interpreter(Failing):
         context = offered.prompts[request]
         context += offered.prefixes[request] if history is None else history.context
         thread = Thread(request, request, context)
+        thread.cached = self._recorder.cached[request] = offered.cached[request]
         if history is not None:
             thread.breaks = history.breaks
         self._recorder.context[request] = context

@@ -30,7 +30,7 @@ class Offered:
     them by request. `turns` within the session; `prefixes`: tokens in front of the conversation;
     `grows`: it continues that of `after`. `sessions`: identity of the session within the workload,
     `prefix` that of the shared text in front, -1 for none. `blocks`: by workload, a trace's own
-    block ids, a row per `number`.
+    block ids, a row per `number`. `cached`: tokens of the prompt that need no prefill.
     """
 
     workloads: tuple[str, ...]
@@ -54,6 +54,7 @@ class Offered:
     sessions: array[int]
     prefix: array[int]
     blocks: tuple[Blocks | None, ...]
+    cached: array[int]
     followers: Mapping[int, tuple[int, ...]]
     until: float
 
@@ -118,6 +119,7 @@ def merge(batches: Sequence[RequestBatch], duration: float | None) -> Offered:
         sessions=array("q", column("session", np.int64)[order].tobytes()),
         prefix=array("q", column("prefix", np.int64)[order].tobytes()),
         blocks=tuple(batch.blocks for batch in batches),
+        cached=array("q", column("cached", np.int64)[order].tobytes()),
         followers=followers,
         until=inf if duration is None else duration,
     )

@@ -25,7 +25,8 @@ from hermesdsl.sim.trace import Trace, trace_of
 class Offer:
     """Arrivals in order of time; columns of shape (n,), None where nobody says.
 
-    `session` numbers conversations, -1 for none; `klass` indexes `classes`.
+    `session` numbers conversations, -1 for none; `klass` indexes `classes`; `cached` tokens of the
+    prompt need no prefill.
     """
 
     time: FloatColumn
@@ -35,6 +36,7 @@ class Offer:
     classes: tuple[str, ...] = ()
     session: IntColumn | None = None
     blocks: Blocks | None = None
+    cached: IntColumn | None = None
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -54,6 +56,7 @@ class Offer:
             klass=picked(self.klass),
             session=picked(self.session),
             blocks=None if self.blocks is None else self.blocks.rows(order),
+            cached=picked(self.cached),
         )
 
 
@@ -115,7 +118,7 @@ def _replayed(spec: Spec, wanted: Wanted) -> Offer:
 def _of_trace(trace: Trace, notes: tuple[str, ...]) -> Offer:
     return Offer(
         trace.arrival, trace.prompt, trace.output, trace.klass, trace.classes, trace.session,
-        trace.blocks, notes,
+        trace.blocks, trace.cached, notes,
     )  # fmt: skip
 
 
@@ -153,6 +156,7 @@ def _joined(parts: Sequence[Offer], wanted: Wanted) -> Offer:
         classes if has_classes else (),
         _sessions(parts),
         _blocks(parts),
+        _cached(parts),
         tuple(note for part in parts for note in part.notes),
     )
     return whole.rows(order)
@@ -189,6 +193,15 @@ def _sessions(parts: Sequence[Offer]) -> IntColumn | None:
         found.append(np.where(own >= 0, own + offset, -1))
         offset += int(own.max(initial=-1)) + 1
     return np.concatenate(found).astype(np.int64)
+
+
+def _cached(parts: Sequence[Offer]) -> IntColumn | None:
+    """Parts that say nothing found nothing."""
+    if all(part.cached is None for part in parts):
+        return None
+    return np.concatenate(
+        [np.zeros(len(part), np.int64) if part.cached is None else part.cached for part in parts]
+    )
 
 
 def _blocks(parts: Sequence[Offer]) -> Blocks | None:

@@ -79,7 +79,8 @@ class RequestBatch:
     `grows`: what earlier turns of a session appended and produced precedes the prompt of a later
     one. `prefix`: identity of a text in front of everything, shared by equal numbers within the
     workload, of `prefix_tokens` tokens; -1 and 0 for none. A session that grows has one. `blocks`:
-    a trace's own block ids of the whole prompt. Columns left out are those of plain requests.
+    a trace's own block ids of the whole prompt. `cached`: tokens of the prompt whose KV a cache had
+    by what a trace says; they need no prefill. Columns left out are those of plain requests.
     """
 
     workload: str
@@ -95,11 +96,13 @@ class RequestBatch:
     delay: FloatColumn = field(default_factory=_unset_float)
     prefix: IntColumn = field(default_factory=_unset_int)
     prefix_tokens: IntColumn = field(default_factory=_unset_int)
+    cached: IntColumn = field(default_factory=_unset_int)
     blocks: Blocks | None = None
     grows: bool = False
 
     def __post_init__(self) -> None:
-        plain = (("turn", 1), ("after", -1), ("delay", 0), ("prefix", -1), ("prefix_tokens", 0))
+        plain = (("turn", 1), ("after", -1), ("delay", 0), ("prefix", -1), ("prefix_tokens", 0),
+                 ("cached", 0))  # fmt: skip
         for name, value in plain:
             column = getattr(self, name)
             if not len(column):

@@ -101,7 +101,8 @@ class Trace:
 
     `arrival` seconds, the first row at 0 unless the format counts from the run's start;
     `prompt`, `output` tokens; `klass` index into `classes`; `session` numbered by first
-    appearance, -1 where empty. `notes` say what was recognised and mended.
+    appearance, -1 where empty; `cached` tokens of the prompt that a cache had. `notes` say what was
+    recognised and mended.
     """
 
     file: str
@@ -113,6 +114,7 @@ class Trace:
     classes: tuple[str, ...] = ()
     session: Ints | None = None
     blocks: Blocks | None = None
+    cached: Ints | None = None
     notes: tuple[str, ...] = field(default=())
 
     def __len__(self) -> int:
@@ -136,6 +138,7 @@ class Trace:
             klass=picked(self.klass),
             session=picked(self.session),
             blocks=None if self.blocks is None else self.blocks.rows(order),
+            cached=picked(self.cached),
         )
 
 
@@ -195,9 +198,9 @@ def read_trace(
 ) -> Trace:
     """Read a trace; `columns` (role → column) overrides what the recognised format says.
 
-    Roles: time, prompt, output, class, session, blocks. Times are divided by `speed`. A role in
-    `needed` must be there; prompt and output are read only if needed. A class must be one of
-    `known_classes` unless there are none. Raises SpecError (HMS603, HMS601).
+    Roles: time, prompt, output, class, session, blocks, cached. Times are divided by `speed`. A
+    role in `needed` must be there; prompt and output are read only if needed. A class must be one
+    of `known_classes` unless there are none. Raises SpecError (HMS603, HMS601).
     """
     if not (isfinite(speed) and speed > 0):
         raise SpecError([error("HMS601", f"`speed` of `trace` is {speed:g}, not above zero")])
@@ -280,7 +283,7 @@ def _unrecognised(table: Table, roles: Sequence[str]) -> Diagnostic:
     return error("HMS603", what, notes=notes)
 
 
-_ROLES = ("time", "prompt", "output", "class", "session", "blocks")
+_ROLES = ("time", "prompt", "output", "class", "session", "blocks", "cached")
 
 
 def _readers(layout: Format, known_classes: Sequence[str]) -> dict[str, Reader]:
@@ -291,6 +294,7 @@ def _readers(layout: Format, known_classes: Sequence[str]) -> dict[str, Reader]:
         "class": lambda _: Names(known_classes, keep_empty=True),
         "session": lambda _: Names(),
         "blocks": lambda _: BlockIds(),
+        "cached": lambda column: Tokens(column.scale, 0),
     }
     return {role: make[role](column) for role, column in layout.columns.items()}
 
@@ -332,6 +336,7 @@ def _assemble(
         tuple(klass_reader.seen) if isinstance(klass_reader, Names) else (),
         columns.get("session"),
         _blocks(parts["blocks"], layout.columns["blocks"]) if "blocks" in parts else None,
+        columns.get("cached"),
         tuple(notes),
     )
     return trace if order is None else trace.rows(order)

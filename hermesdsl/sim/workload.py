@@ -78,6 +78,7 @@ def offered(
         prefix=prefix,
         prefix_tokens=prefix_tokens,
         blocks=None if offer.blocks is None else offer.blocks.rows(rows.origin),
+        cached=_cached(workload, offer, rows, prompt),
         grows=workload.sessions,
     )
     return Load(batch, offer.notes)
@@ -215,6 +216,19 @@ def _sessions(workload: Workload, offer: Offer, rows: Chains) -> IntColumn:
     if offer.session is not None:
         return offer.session[rows.origin].astype(np.int64)
     return np.full(len(rows), -1, np.int64)
+
+
+def _cached(workload: Workload, offer: Offer, rows: Chains, prompt: IntColumn) -> IntColumn:
+    """What a trace says was cached of each prompt. Raises SpecError for more than the prompt."""
+    if offer.cached is None:
+        return np.zeros(len(rows), np.int64)
+    found = offer.cached[rows.origin]
+    if (found > prompt).any():
+        row = int(np.argmax(found > prompt))
+        message = (f"`{workload.name}`: row {row + 1} of the trace has {found[row]} tokens cached "
+                   f"of a prompt of {prompt[row]}")  # fmt: skip
+        raise SpecError([error("HMS603", message)])
+    return found
 
 
 # --- what each row is --------------------------------------------------------------------------
