@@ -127,7 +127,16 @@ def test_kv_per_token(name, kib):
 @pytest.mark.parametrize(
     ("name", "billions"),
     # what the papers call active, embeddings included
-    [("Mixtral_8x7B", 12.9), ("Qwen3_30B_A3B", 3.3), ("Qwen3_235B_A22B", 22), ("DeepSeek_V3", 37)],
+    [
+        ("Mixtral_8x7B", 12.9),
+        ("Qwen3_30B_A3B", 3.3),
+        ("Qwen3_235B_A22B", 22),
+        ("DeepSeek_V3", 37),
+        ("Llama4_Scout", 17),
+        ("Llama4_Maverick", 17),
+        ("Qwen3_Coder_480B_A35B", 35),
+        ("Kimi_K2", 32),
+    ],
 )
 def test_active_parameters(name, billions):
     m = sizes(name, MODELS)
