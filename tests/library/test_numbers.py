@@ -135,7 +135,7 @@ def test_kv_per_token(name, kib):
         ("Llama4_Scout", 17),
         ("Llama4_Maverick", 17),
         ("Qwen3_Coder_480B_A35B", 35),
-        ("Kimi_K2", 32),
+        ("Kimi_K2", 32.6),
     ],
 )
 def test_active_parameters(name, billions):
