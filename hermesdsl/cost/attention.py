@@ -7,7 +7,7 @@ model only the shape of its attention on one tensor-parallel rank.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, pow
 
 from hermesdsl.cost.device import Device
 from hermesdsl.cost.operator import Operator, bound_of
@@ -168,7 +168,7 @@ def _pair_seconds(device: Device, shape: AttentionShape, width: float, sms: int)
     """Seconds of one multiprocessor per pair of query and key of one head."""
     e = device.efficiencies
     reach = e.prefill_narrow if shape.narrow else e.prefill_compute
-    reach *= min(1.0, (width / 128.0) ** e.head_exponent)
+    reach *= min(1.0, pow(width / 128.0, e.head_exponent))
     seconds = 4.0 * width * sms / (device.peak * reach)
     return max(seconds, SOFTMAX_PAIR) if device.sms else seconds
 
