@@ -29,12 +29,14 @@ ALLOWED = {
     "sim": _TYPES | {"cost"},
     "results": _TYPES | {"cost", "sim"},
     "explore": _TYPES | {"results", "api"},
+    "measure": _TYPES | {"cost", "sim", "results", "api"},
     "drawing": _TYPES,
     "library": _MODEL,
     "execute": _TYPES | {"cost", "sim", "results", "api"},
     "api": _MODEL | {"graph", "cost", "sim", "results", "drawing", "explore", "execute"},
     "cli": _MODEL
-    | {"graph", "cost", "sim", "results", "drawing", "library", "explore", "api", "execute"},
+    | {"graph", "cost", "sim", "results", "drawing", "library", "explore", "measure"}
+    | {"api", "execute"},
     "__init__": {"api", "diagnostics"},
     "__main__": {"cli"},
 }

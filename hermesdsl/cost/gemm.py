@@ -2,18 +2,28 @@
 
 t = max(compute, memory) + launch. Compute follows tile and wave quantisation: a tile of
 tm × tn occupies one SM, tiles run in waves of as many as there are SMs, and a launch with fewer
-tiles than SMs may split k. Knows nothing of models or parallelism.
+tiles than SMs may split k. A device with a calibration has instead a smooth roofline over the
+utilisation that was fitted for it. Knows nothing of models or parallelism.
 """
 
 from __future__ import annotations
 
 from hermesdsl.cost.device import Device
 from hermesdsl.cost.operator import Operator, bound_of
+from hermesdsl.cost.provenance import DATASHEET
+from hermesdsl.cost.utilisation import Utilisation, grids_of
 
 #: Output tiles of common GEMM libraries (rows, columns); the fastest is used.
 TILES = ((128, 256), (128, 128), (64, 128), (64, 64), (16, 64))
 #: Ways to split k while there are fewer tiles than SMs.
 SPLITS = (2, 4, 8)
+#: Tile that the axes `waves` and `fill` of a calibration count.
+TILE = 128
+
+
+def smooth_maximum(compute: float, memory: float) -> float:
+    """(c³ + m³)^(1/3): the larger of two times, a quarter more where they meet."""
+    return float((compute * compute * compute + memory * memory * memory) ** (1.0 / 3.0))
 
 
 class Gemm:
@@ -48,6 +58,10 @@ class Gemm:
                 (tm, tn, max(2.0 * tm * tn / rate, (activation * tm + weight * tn) / feed))
                 for tm, tn in TILES
             )
+        self._peak, self._rate = device.peak, device.bandwidth
+        self._kernel = device.overheads.kernel
+        grids = grids_of(device.calibration, "gemm", device.dtype)
+        self._utilisation = Utilisation(grids, "gemm", self._reference)
 
     def compute_seconds(self, m: float, n: int, k: int, groups: float = 1.0) -> float:
         """Seconds of arithmetic alone, for `groups` products of the same shape side by side."""
@@ -66,7 +80,7 @@ class Gemm:
                     best = min(best, seconds)
         return best
 
-    def bytes(self, m: float, n: int, k: int, groups: float = 1.0) -> float:
+    def bytes(self, m: float, n: float, k: float, groups: float = 1.0) -> float:
         """Bytes read and written once each."""
         return groups * (self._weight * k * n + self._activation * m * k + self._output * m * n)
 
@@ -75,11 +89,28 @@ class Gemm:
     ) -> Operator:
         """The table line for `count` executions; `groups` > 1 is a grouped product (experts)."""
         traffic = self.bytes(m, n, k, groups)
+        if self._utilisation and groups == 1.0:
+            reached, rung = self._utilisation.at(*self._shape(m, n, k))
+            if rung != DATASHEET:
+                flops = 2.0 * m * n * k
+                seconds = self._reference(m, n, k) / reached
+                bound = bound_of(self._kernel, flops / self._peak, traffic / self._rate)
+                return Operator(name, count, seconds, flops, traffic, bound, rung)
         memory = traffic / self._bandwidth
         compute = self.compute_seconds(m, n, k, groups)
         seconds = (compute if compute > memory else memory) + self._launch
         bound = bound_of(self._launch, compute, memory)
         return Operator(name, count, seconds, 2.0 * groups * m * n * k, traffic, bound)
+
+    def _reference(self, m: float, n: float, k: float, *_: float) -> float:
+        """Seconds at data-sheet rates: what a calibration's factors are relative to."""
+        memory = self.bytes(m, n, k) / self._rate
+        return self._kernel + smooth_maximum(2.0 * m * n * k / self._peak, memory)
+
+    def _shape(self, m: float, n: float, k: float) -> tuple[float, ...]:
+        """The coordinates of a product: its sizes, waves of tiles, and how full those are."""
+        waves = -(-m // TILE) * -(-n // TILE) / (self._sms or 1)
+        return m, n, k, waves, waves / -(-waves // 1)
 
 
 def stream(device: Device, name: str, count: float, traffic: float, kernels: int = 1) -> Operator:

@@ -339,5 +339,5 @@ def _device(dtype: str, group: Group, efficiencies: Efficiencies, profile: Profi
         raise ValueError(f"{part.type_name} has no peak for {dtype} or any wider type")
     return Device(
         part.peak[served], group.memory_bandwidth, part.sms, DTYPE_BYTES[served] < 2.0,
-        efficiencies, profile.overheads,
+        efficiencies, profile.overheads, served, part.calibration,
     )  # fmt: skip

@@ -1,0 +1,1 @@
+"""From measurements to calibrations: tables read, utilisation fitted, and its error told."""
