@@ -6,13 +6,15 @@ model only the shape of its attention on one tensor-parallel rank.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, pow
 
 from hermesdsl.cost.device import Device
 from hermesdsl.cost.operator import Operator, bound_of
+from hermesdsl.cost.provenance import DATASHEET
 from hermesdsl.cost.types import Piece, StepWork
-from hermesdsl.graph.types import LlmModel
+from hermesdsl.cost.utilisation import Utilisation, grids_of
+from hermesdsl.graph.types import DTYPE_BYTES, LlmModel
 
 #: Query rows of one tile of a fused attention kernel (FlashAttention 2 and 3: 128 at width 128).
 QUERY_ROWS = 128
@@ -127,7 +129,13 @@ def slices_of(device: Device, shape: AttentionShape, work: StepWork, pairs: floa
     return Slices(tokens, keys, longest, tiles, tiles / (device.sms or USUAL_SMS))
 
 
-def prefill(device: Device, shape: AttentionShape, layers: float, work: StepWork) -> Operator:
+def prefill(
+    device: Device,
+    shape: AttentionShape,
+    layers: float,
+    work: StepWork,
+    reach: Utilisation | None = None,
+) -> Operator:
     """Attention of a step's prompt slices, one layer on one rank; `layers` executions.
 
     FLOPs 2·H·(d_k + d_v)·pairs (4·H·d_h·pairs when the widths agree), pairs = Σ t·s + t(t+1)/2.
@@ -135,6 +143,7 @@ def prefill(device: Device, shape: AttentionShape, layers: float, work: StepWork
     of streaming its queries and outputs beside its arithmetic; the time is that of an even share,
     or of the longest tile, and part of a tile more as the last ones end apart. Writing new KV to
     the cache and reading it back comes on top. A window of w leaves at most w pairs per new token.
+    `reach`: what a calibration says of the device (`prefill_reach`).
     """
     e = device.efficiencies
     tokens, pairs, kv = work.prefill_tokens, work.prefill_pairs, work.prefill_kv
@@ -161,7 +170,53 @@ def prefill(device: Device, shape: AttentionShape, layers: float, work: StepWork
     seconds = launch + max(even, longest) + ragged + moved
     traffic = shape.heads * tokens * row + shape.kv_bytes * (kv + tokens)
     bound = bound_of(launch, max(even, longest) - streaming, moved + streaming)
-    return Operator("attention prefill", layers, seconds, flops, traffic, bound)
+    rung = DATASHEET
+    if reach:
+        found, rung = reach.at(*_prefill_place(shape, slices, work))
+        seconds /= found
+    return Operator("attention prefill", layers, seconds, flops, traffic, bound, rung)
+
+
+def _prefill_place(shape: AttentionShape, slices: Slices, work: StepWork) -> tuple[float, ...]:
+    """The coordinates of a step's slices, in the order of `COORDINATES`."""
+    count, width = max(work.prefills, 1), 0.5 * (shape.key_width + shape.value_width)
+    seen = max(work.prefill_kv / count - slices.tokens, 0.0)
+    return (
+        slices.tokens, seen, count, shape.heads, shape.kv_heads, width, slices.keys, slices.waves,
+        shape.group,
+    )  # fmt: skip
+
+
+def prefill_reach(device: Device, kv_dtype: str) -> Utilisation:
+    """What the device's calibration says of prefill attention over KV of a dtype.
+
+    Its measured times are taken as those of causal prompts with equal widths of keys and values.
+    """
+    value = DTYPE_BYTES[kv_dtype]
+
+    def seconds(
+        new: float,
+        seen: float,
+        count: float,
+        heads: float,
+        kv_heads: float,
+        width: float,
+        *_: float,
+    ) -> float:
+        shape = _plain(heads, kv_heads, width, value)
+        pairs = count * (new * seen + 0.5 * new * (new + 1.0))
+        tokens, kv = int(count * new), count * (new + seen)
+        return prefill(device, shape, 1, StepWork(tokens, 1, int(count), tokens, pairs, kv)).seconds
+
+    return Utilisation(grids_of(device.calibration, "prefill", kv_dtype), "prefill", seconds)
+
+
+def _plain(heads: float, kv_heads: float, width: float, value: float) -> AttentionShape:
+    """Attention of equal widths without a window, activations of 16 bits."""
+    return AttentionShape(
+        int(heads), int(kv_heads), int(width), int(width), 2.0 * kv_heads * width * value,
+        4.0 * heads * width, 2.0, kv_value=value,
+    )  # fmt: skip
 
 
 def _pair_seconds(device: Device, shape: AttentionShape, width: float, sms: int) -> float:
@@ -180,6 +235,7 @@ class DecodeAttention:
     seconds = fixed + max(heads, compute_slope · Σ, m + min(ramp, m)), m = memory +
     memory_slope · Σ: reading the KV, the first of it at half the rate until requests in flight
     fill the memory. Σ stops growing at `limit` (sequences × window; inf without a window).
+    `calibrated`: pieces that stand for this form where the device has a calibration.
     """
 
     fixed: float
@@ -189,6 +245,8 @@ class DecodeAttention:
     ramp: float
     compute_slope: float
     limit: float
+    rung: str = DATASHEET
+    calibrated: tuple[Piece, ...] = ()
 
     def line(self, context: float) -> tuple[float, float]:
         """Seconds at 0 and seconds per token of the line that holds at a summed context."""
@@ -219,6 +277,8 @@ class DecodeAttention:
 
     def pieces(self) -> tuple[Piece, ...]:
         """The same as sorted affine pieces from Σ = 0 on."""
+        if self.calibrated:
+            return self.calibrated
         knots = self.knots()
         ends = (*knots, min(self.limit, 2.0 * (knots[-1] if knots else 0.0) + 1.0))
         found: list[Piece] = []
@@ -229,6 +289,63 @@ class DecodeAttention:
         if self.limit < float("inf"):
             found.append(Piece(self.limit, self.seconds(self.limit), 0.0))
         return tuple(found)
+
+
+#: Contexts of a sequence (tokens) between which a calibrated time is taken as affine: half
+#: octaves.
+CONTEXTS = tuple(2.0 ** (0.5 * n) for n in range(37))
+
+
+def through(points: list[tuple[float, float]], beyond: float, limit: float) -> tuple[Piece, ...]:
+    """Affine pieces that meet (Σ, seconds) points, ascending from Σ = 0.
+
+    After the last they go on by `beyond` seconds per token; from `limit` on they are constant.
+    """
+    found: list[Piece] = []
+    for index, (start, low) in enumerate(points):
+        if start >= limit:
+            break
+        slope = beyond
+        if index + 1 < len(points):
+            end, high = points[index + 1]
+            slope = (high - low) / (end - start)
+        found.append(Piece(start, low - slope * start, slope))
+    if limit < float("inf"):
+        last = found[-1]
+        found.append(Piece(limit, last.a + last.b * limit, 0.0))
+    return tuple(found)
+
+
+def calibrate(
+    layer: DecodeAttention, shape: AttentionShape, sequences: float, reach: Utilisation
+) -> DecodeAttention:
+    """The same with every time divided by what the calibration reaches at its context."""
+    pairs, width = sequences * shape.kv_heads, 0.5 * (shape.key_width + shape.value_width)
+    points: list[tuple[float, float]] = []
+    found, rung = 1.0, DATASHEET
+    free = replace(layer, limit=float("inf"))
+    for context in CONTEXTS:
+        found, rung = reach.at(
+            context, sequences, shape.heads, shape.kv_heads, width, pairs, shape.group
+        )
+        if not points:
+            points.append((0.0, free.seconds(0.0) / found))
+        points.append((context * sequences, free.seconds(context * sequences) / found))
+    beyond = free.line(2.0 * points[-1][0])[1] / found
+    return replace(layer, rung=rung, calibrated=through(points, beyond, layer.limit))
+
+
+def decode_reach(device: Device, kv_dtype: str) -> Utilisation:
+    """What the device's calibration says of decode attention over KV of a dtype."""
+    value = DTYPE_BYTES[kv_dtype]
+
+    def seconds(
+        context: float, sequences: float, heads: float, kv_heads: float, width: float, *_: float
+    ) -> float:
+        layer = decode(device, _plain(heads, kv_heads, width, value), sequences)
+        return layer.seconds(context * sequences)
+
+    return Utilisation(grids_of(device.calibration, "decode", kv_dtype), "decode", seconds)
 
 
 def decode(

@@ -7,11 +7,14 @@ included) in an all-to-all. One member costs nothing. Knows no model.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from math import sqrt
 
 from hermesdsl.cost.constants import Efficiencies, Overheads
 from hermesdsl.cost.operator import LAUNCH, NETWORK, Operator
-from hermesdsl.graph.types import Fabric
+from hermesdsl.cost.utilisation import Utilisation
+from hermesdsl.graph.types import Calibration, Fabric
 
 #: Members reach each other's memory directly (one-shot, two-shot) in groups up to this size and
 #: over this many hops (device, switch, device), as in vLLM's custom all-reduce.
@@ -53,12 +56,19 @@ def p2p(fabric: Fabric, volume: float) -> float:
 class Collectives:
     """The same with launch costs and achievable bandwidth, as an engine meets them.
 
+    A calibration of the devices (`calibration`) holds where members are near.
     A ring moves its message in parts, so that latency A = launch + hops and transfer B overlap
     only in part: seconds = A + B + 2 · fill · √(A · B), the best choice of parts at fill = 1
     ((√A + √B)²), none needed at fill = 0.
     """
 
-    def __init__(self, fabric: Fabric, efficiencies: Efficiencies, overheads: Overheads) -> None:
+    def __init__(
+        self,
+        fabric: Fabric,
+        efficiencies: Efficiencies,
+        overheads: Overheads,
+        calibration: Calibration | None = None,
+    ) -> None:
         e, n = efficiencies, fabric.size
         self._fabric = fabric
         self._ring = _scaled(fabric, e.link * (1.0 - e.link_few / n))
@@ -66,8 +76,16 @@ class Collectives:
         self._near = _scaled(fabric, e.direct)
         self._nearest = _scaled(fabric, e.direct_one)
         self._fill = e.link_fill
+        self._efficiencies = e
         self._overheads = overheads
-        self._direct = n <= DIRECT_MEMBERS and 0 < fabric.hops <= DIRECT_HOPS
+        near = 0 < fabric.hops <= DIRECT_HOPS
+        self._direct = n <= DIRECT_MEMBERS and near
+        self._reach: dict[str, Utilisation] = {}
+        if near and calibration is not None:
+            self._reach = {
+                kind: Utilisation(grids, "collective", self._form(kind))
+                for kind, grids in calibration.operators.get("collective", {}).items()
+            }
 
     @property
     def size(self) -> int:
@@ -89,26 +107,47 @@ class Collectives:
         way = times.index(seconds)
         launch, _ = ways[way]
         hops = (latency, self._fabric.alpha, 2.0 * self._fabric.alpha)[way]
-        return self._operator(name, count, volume, seconds, launch + hops, links[way])
+        op = self._operator(name, count, volume, seconds, launch + hops, links[way])
+        return self._reached("all_reduce", op)
 
     def all_gather(self, name: str, count: float, volume: float) -> Operator:
         """Ring all-gather; `volume` is the gathered buffer."""
-        return self._pass(name, count, volume)
+        return self._reached("all_gather", self._pass(name, count, volume))
 
     def reduce_scatter(self, name: str, count: float, volume: float) -> Operator:
         """Ring reduce-scatter; `volume` is the buffer before it."""
-        return self._pass(name, count, volume)
+        return self._reached("reduce_scatter", self._pass(name, count, volume))
 
     def all_to_all(self, name: str, count: float, volume: float) -> Operator:
         """Every member sends `volume`/n to each member."""
-        return self._pass(name, count, volume)
+        return self._reached("all_to_all", self._pass(name, count, volume))
 
     def p2p(self, name: str, count: float, volume: float) -> Operator:
         """One message to a neighbour."""
         alpha = self._fabric.alpha
         launch, moving = self._overlapped(alpha, p2p(self._pair, volume) - alpha)
         seconds = launch + moving
-        return self._operator(name, count, volume, seconds, launch + alpha, self._pair)
+        op = self._operator(name, count, volume, seconds, launch + alpha, self._pair)
+        return self._reached("p2p", op)
+
+    def _reached(self, kind: str, op: Operator) -> Operator:
+        """The operator at the speed that the calibration says."""
+        reach = self._reach.get(kind)
+        if not reach or self._fabric.size == 1:
+            return op
+        found, rung = reach.at(self._fabric.size, op.bytes)
+        return replace(op, seconds=op.seconds / found, rung=rung)
+
+    def _form(self, kind: str) -> Callable[..., float]:
+        """Seconds over (members, bytes) that factors of a calibration are relative to."""
+
+        def seconds(members: float, volume: float) -> float:
+            fabric = replace(self._fabric, size=int(members))
+            plain = Collectives(fabric, self._efficiencies, self._overheads)
+            made: Operator = getattr(plain, kind)(kind, 1, volume)
+            return made.seconds
+
+        return seconds
 
     def _pass(self, name: str, count: float, volume: float) -> Operator:
         latency = ring_pass(self._ring, 0.0)

@@ -22,17 +22,23 @@ from hermesdsl.units import dimension as d
 COORDINATES = {
     "gemm": ("m", "n", "k", "waves", "fill"),
     "moe": ("rows", "tokens", "hidden", "width", "experts", "active", "local"),
-    "prefill": ("new", "seen", "sequences", "heads", "kv_heads", "width"),
-    "decode": ("context", "sequences", "heads", "kv_heads", "width"),
-}
+    "prefill": (
+        "new", "seen", "sequences", "heads", "kv_heads", "width", "keys", "waves", "group",
+    ),
+    "decode": ("context", "sequences", "heads", "kv_heads", "width", "pairs", "group"),
+    "collective": ("members", "bytes"),
+}  # fmt: skip
+
+#: What members of a group do together, and one member with its neighbour.
+COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "p2p")
 
 _UTILISATION = ListType(ComputedType("utilisation"))
 _knots = ListType(NumberType(above=0))
 
 
-def _map(name: str, doc: str) -> Property:
+def _map(name: str, doc: str, keys: tuple[str, ...] = DTYPES) -> Property:
     axes = ", ".join(f"`{axis}`" for axis in COORDINATES[name])
-    return Property(name, MapType(_UTILISATION, DTYPES), f"{doc} Axes: {axes}.")
+    return Property(name, MapType(_UTILISATION, keys), f"{doc} Axes: {axes}.")
 
 
 CALIBRATION = Kind(
@@ -44,6 +50,12 @@ CALIBRATION = Kind(
         _map("moe", "Layers of experts without their exchange of tokens, by dtype of weights."),
         _map("prefill", "Attention of prompts, by dtype of the KV cache."),
         _map("decode", "Attention of decoding, by dtype of the KV cache."),
+        _map(
+            "collective",
+            "Messages between devices that reach each other directly or over one "
+            "switch, by what they do.",
+            COLLECTIVES,
+        ),
         Property("source", TextType(), "What was measured, and with what software.", ""),
     ),
 )
