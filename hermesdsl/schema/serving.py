@@ -20,6 +20,7 @@ from hermesdsl.schema.types import (
     Property,
     ReferenceType,
     SymbolType,
+    TextType,
     props,
 )
 from hermesdsl.units import dimension as d
@@ -179,6 +180,8 @@ ENGINE = BuiltinType(
                  "both sorts sends each stage to those that serve it.", "both"),
         Property("profile", SymbolType(("vllm", "sglang", "trtllm", "none")),
                  "Host overheads of the serving engine.", "vllm"),
+        Property("measured", ComputedType("measured"),
+                 "Times of this model's layers on this chip; the data sheet alone if absent."),
         Property("speculate", ComputedType("speculate"), "Speculative decoding.", "off"),
         _FAILS,
         _COLD,
@@ -369,6 +372,9 @@ COMPUTED = (
                       "Mean time it serves between failures.", required=True),
              Property("mttr", NumberType(d.SECOND, above=0),
                       "Mean time it is down, before it loads its weights.", required=True)),
+    _setting("layers", "measured",
+             "Tables tpN_dense, tpN_per_sequence and tpN_attention, .csv or .csv.gz.",
+             Property("file", TextType(), "The folder that holds them.", required=True)),
     _setting("off", "speculate", "No speculation."),
     _setting("mtp", "speculate", "Multi-token prediction heads.",
              Property("depth", _count, "Tokens guessed.", 1),
