@@ -26,12 +26,15 @@ Tree: TypeAlias = "dict[float, Tree | float]"
 #: Tokens added to cached ones before logarithms are taken: below a KV block they change nothing.
 BLOCK = 16.0
 #: Tables of a folder by name, for n tensor-parallel ways: `tpN_NAME.csv` or `tpN_NAME.csv.gz`.
-DENSE, HEAD, ATTENTION = "dense", "per_sequence", "attention"
+DENSE, HEAD, ATTENTION, SKEW = "dense", "per_sequence", "attention", "skew"
 _COLUMNS = {
     DENSE: ("layer", "tokens", "time_us"),
     HEAD: ("layer", "sequences", "time_us"),
     ATTENTION: ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us"),
+    SKEW: ("regime", "n", "t_mean_us", "t_skew_us"),
 }
+#: What a table of uneven contexts calls steps of decodes alone, and steps with prompts.
+PURE, MIXED = "pure", "mixed"
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,23 @@ class LayerTimes:
     """What was measured: `dense` by layer over tokens, `head` over sequences, `attention`.
 
     `attention` nests slice, cached, sequences and context; not every combination need be there.
+    `uneven`: by regime, over sequences decoding, how much longer attention takes while they read
+    contexts that differ than with the same sum in equal ones (mean over the mixtures measured).
     """
 
     dense: Mapping[str, Curve]
     head: Mapping[str, Curve]
     attention: Tree
+    uneven: Mapping[str, Curve] = field(default_factory=dict)
     _known: dict[Point, tuple[float, bool]] = field(default_factory=dict, repr=False, compare=False)
+
+    def stretch(self, point: Point) -> float:
+        """How much longer attention takes because contexts of a step differ; 1 if not measured."""
+        slice_, _, sequences, _ = point
+        curve = self.uneven.get(MIXED if slice_ else PURE)
+        if curve is None or sequences < 2.0:
+            return 1.0
+        return 1.0 / curve.reached(sequences, lambda _: 1.0)[0]
 
     def reached(self, point: Point, form: Callable[[Point], float]) -> tuple[float, bool]:
         """`form` over measured time of attention at a point, and whether it lies inside.
@@ -82,7 +96,7 @@ class LayerTimes:
             for share, near, seconds, within in _corners(self.attention, point, 0, ()):
                 total += share * log(form(near) / seconds)
                 inside = inside and within
-            found = self._known[point] = (exp(total), inside)
+            found = self._known[point] = (exp(total) / self.stretch(point), inside)
         return found
 
 
@@ -134,7 +148,23 @@ def read_times(folder: str, tp: int) -> LayerTimes:
             assert isinstance(inner, dict)
             below = inner
         below[keys[-1]] = seconds * 1e-6
-    return LayerTimes(dense, head, tree)
+    return LayerTimes(dense, head, tree, _uneven(folder, tp))
+
+
+def _uneven(folder: str, tp: int) -> dict[str, Curve]:
+    """Geometric means of uneven over even times, by regime over sequences; {} without a table."""
+    if _found(folder, tp, SKEW) is None:
+        return {}
+    logs: dict[str, dict[float, list[float]]] = {}
+    for regime, count, even, uneven in _rows(folder, tp, SKEW):
+        own = logs.setdefault(regime, {})
+        own.setdefault(float(count), []).append(log(float(uneven) / float(even)))
+    return {
+        regime: Curve(
+            tuple(sorted(own)), tuple(exp(sum(own[n]) / len(own[n])) for n in sorted(own))
+        )
+        for regime, own in logs.items()
+    }
 
 
 def _curves(folder: str, tp: int, name: str) -> dict[str, Curve]:
@@ -183,8 +213,12 @@ def _check(file: str, line: int, cells: list[str], name: str) -> None:
 
 
 def _file(folder: str, tp: int, name: str) -> Path:
-    for suffix in (".csv", ".csv.gz"):
-        path = Path(folder) / f"tp{tp}_{name}{suffix}"
-        if path.is_file():
-            return path
-    raise ValueError(f"no `tp{tp}_{name}.csv` in `{Path(folder).name}`")
+    found = _found(folder, tp, name)
+    if found is None:
+        raise ValueError(f"no `tp{tp}_{name}.csv` in `{Path(folder).name}`")
+    return found
+
+
+def _found(folder: str, tp: int, name: str) -> Path | None:
+    paths = (Path(folder) / f"tp{tp}_{name}{suffix}" for suffix in (".csv", ".csv.gz"))
+    return next((path for path in paths if path.is_file()), None)
