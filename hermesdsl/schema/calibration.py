@@ -21,7 +21,7 @@ from hermesdsl.units import dimension as d
 #: device sees; `cost.utilisation` and the operators say how each follows from a step.
 COORDINATES = {
     "gemm": ("m", "n", "k", "waves", "fill"),
-    "moe": ("rows", "tokens", "hidden", "width", "experts", "active", "local"),
+    "moe": ("rows", "tokens", "hidden", "width", "experts", "active", "local", "skew"),
     "prefill": ("new", "seen", "sequences", "heads", "kv_heads", "width"),
     "decode": ("context", "sequences", "heads", "kv_heads", "width"),
 }
@@ -30,9 +30,9 @@ _UTILISATION = ListType(ComputedType("utilisation"))
 _knots = ListType(NumberType(above=0))
 
 
-def _map(name: str, doc: str) -> Property:
+def _map(name: str, doc: str, keys: tuple[str, ...] = DTYPES) -> Property:
     axes = ", ".join(f"`{axis}`" for axis in COORDINATES[name])
-    return Property(name, MapType(_UTILISATION, DTYPES), f"{doc} Axes: {axes}.")
+    return Property(name, MapType(_UTILISATION, keys), f"{doc} Axes: {axes}.")
 
 
 CALIBRATION = Kind(
@@ -41,7 +41,12 @@ CALIBRATION = Kind(
     single=True,
     properties=props(
         _map("gemm", "Products with weights, by dtype of the operands."),
-        _map("moe", "Layers of experts without their exchange of tokens, by dtype of weights."),
+        _map(
+            "moe",
+            "Layers of experts without their exchange of tokens, by dtype of weights; "
+            "`fp8_block` for models with `scaling = block`.",
+            (*DTYPES, "fp8_block"),
+        ),
         _map("prefill", "Attention of prompts, by dtype of the KV cache."),
         _map("decode", "Attention of decoding, by dtype of the KV cache."),
         Property("source", TextType(), "What was measured, and with what software.", ""),
