@@ -203,7 +203,7 @@ def prefill_reach(device: Device, kv_dtype: str) -> Utilisation:
         width: float,
         *_: float,
     ) -> float:
-        shape = _plain(heads, kv_heads, width, value)
+        shape = plain_shape(heads, kv_heads, width, value)
         pairs = count * (new * seen + 0.5 * new * (new + 1.0))
         tokens, kv = int(count * new), count * (new + seen)
         return prefill(device, shape, 1, StepWork(tokens, 1, int(count), tokens, pairs, kv)).seconds
@@ -211,7 +211,7 @@ def prefill_reach(device: Device, kv_dtype: str) -> Utilisation:
     return Utilisation(grids_of(device.calibration, "prefill", kv_dtype), "prefill", seconds)
 
 
-def _plain(heads: float, kv_heads: float, width: float, value: float) -> AttentionShape:
+def plain_shape(heads: float, kv_heads: float, width: float, value: float) -> AttentionShape:
     """Attention of equal widths without a window, activations of 16 bits."""
     return AttentionShape(
         int(heads), int(kv_heads), int(width), int(width), 2.0 * kv_heads * width * value,
@@ -342,7 +342,7 @@ def decode_reach(device: Device, kv_dtype: str) -> Utilisation:
     def seconds(
         context: float, sequences: float, heads: float, kv_heads: float, width: float, *_: float
     ) -> float:
-        layer = decode(device, _plain(heads, kv_heads, width, value), sequences)
+        layer = decode(device, plain_shape(heads, kv_heads, width, value), sequences)
         return layer.seconds(context * sequences)
 
     return Utilisation(grids_of(device.calibration, "decode", kv_dtype), "decode", seconds)

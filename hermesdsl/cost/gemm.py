@@ -8,10 +8,18 @@ utilisation that was fitted for it. Knows nothing of models or parallelism.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeVar
+
 from hermesdsl.cost.device import Device
 from hermesdsl.cost.operator import Operator, bound_of
 from hermesdsl.cost.provenance import DATASHEET
 from hermesdsl.cost.utilisation import Utilisation, grids_of
+
+if TYPE_CHECKING:
+    from hermesdsl.cost.types import Floats
+
+#: One value, or an array of them.
+Number = TypeVar("Number", float, "Floats")
 
 #: Output tiles of common GEMM libraries (rows, columns); the fastest is used.
 TILES = ((128, 256), (128, 128), (64, 128), (64, 64), (16, 64))
@@ -21,9 +29,22 @@ SPLITS = (2, 4, 8)
 TILE = 128
 
 
-def smooth_maximum(compute: float, memory: float) -> float:
+def smooth_maximum(compute: Number, memory: Number) -> Number:
     """(c³ + m³)^(1/3): the larger of two times, a quarter more where they meet."""
-    return float((compute * compute * compute + memory * memory * memory) ** (1.0 / 3.0))
+    cubes: Number = compute * compute * compute + memory * memory * memory
+    root: Number = cubes ** (1.0 / 3.0)
+    return root
+
+
+def product_bytes(m: Number, n: Number, k: Number, weight: float, activation: float) -> Number:
+    """Bytes of C[m, n] = A[m, k] · B[k, n] read and written once each; C has 16 bits at least."""
+    return weight * k * n + activation * m * k + max(activation, 2.0) * m * n
+
+
+def product_shape(m: Number, n: Number, k: Number, sms: int) -> tuple[Number, ...]:
+    """The coordinates of a product: its sizes, waves of tiles, and how full those are."""
+    waves = -(-m // TILE) * -(-n // TILE) / (sms or 1)
+    return m, n, k, waves, waves / -(-waves // 1)
 
 
 class Gemm:
@@ -37,7 +58,6 @@ class Gemm:
         e = device.efficiencies
         self._weight = weight
         self._activation = activation
-        self._output = max(activation, 2.0)
         self._sms = device.sms
         self._launch = device.overheads.kernel + (
             device.overheads.quantise if device.narrow else 0.0
@@ -82,7 +102,7 @@ class Gemm:
 
     def bytes(self, m: float, n: float, k: float, groups: float = 1.0) -> float:
         """Bytes read and written once each."""
-        return groups * (self._weight * k * n + self._activation * m * k + self._output * m * n)
+        return groups * product_bytes(m, n, k, self._weight, self._activation)
 
     def operator(
         self, name: str, count: float, m: float, n: int, k: int, *, groups: float = 1.0
@@ -90,7 +110,7 @@ class Gemm:
         """The table line for `count` executions; `groups` > 1 is a grouped product (experts)."""
         traffic = self.bytes(m, n, k, groups)
         if self._utilisation and groups == 1.0:
-            reached, rung = self._utilisation.at(*self._shape(m, n, k))
+            reached, rung = self._utilisation.at(*product_shape(m, n, k, self._sms))
             if rung != DATASHEET:
                 flops = 2.0 * m * n * k
                 seconds = self._reference(m, n, k) / reached
@@ -106,11 +126,6 @@ class Gemm:
         """Seconds at data-sheet rates: what a calibration's factors are relative to."""
         memory = self.bytes(m, n, k) / self._rate
         return self._kernel + smooth_maximum(2.0 * m * n * k / self._peak, memory)
-
-    def _shape(self, m: float, n: float, k: float) -> tuple[float, ...]:
-        """The coordinates of a product: its sizes, waves of tiles, and how full those are."""
-        waves = -(-m // TILE) * -(-n // TILE) / (self._sms or 1)
-        return m, n, k, waves, waves / -(-waves // 1)
 
 
 def stream(device: Device, name: str, count: float, traffic: float, kernels: int = 1) -> Operator:

@@ -55,7 +55,9 @@ class Layers:
         )
         grouped_gemm = Gemm(replace(self._device, efficiencies=slower), weight, activation)
         ring = Collectives(g.ep_fabric, e, self._overheads, g.part.calibration)
-        return Experts(shape, self._device, self._gemm, grouped_gemm, ring)
+        blocks = m.scaling == "block" and self._device.dtype == "fp8"
+        kernel = "fp8_block" if blocks else self._device.dtype
+        return Experts(shape, self._device, self._gemm, grouped_gemm, ring, weight, kernel)
 
     def linear(self, rank: int, tokens: int, order: Schedule) -> list[Operator]:
         """Embedding, every layer but its attention, and messages between stages.

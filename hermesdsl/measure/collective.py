@@ -7,23 +7,39 @@ measurements; no files, and no other operator.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hermesdsl.cost.collective import Collectives
 from hermesdsl.cost.constants import Efficiencies, Overheads
 from hermesdsl.cost.operator import Operator
-from hermesdsl.graph.types import Fabric
-from hermesdsl.measure.attention import HELD, Fitted
+from hermesdsl.graph.types import Fabric, Grid
 from hermesdsl.measure.fit import Floats, Penalty, fit, folds, grids, predict, term
 
 #: Median errors are those of messages of at least this many bytes: shorter ones are launches.
 LARGE = 4e6
+#: One message in so many is held out to find the error of a fit.
+HELD = 5
 #: Few rows, little noise: the fit follows them closely.
 STIFF = Penalty(bend=0.05, size=0.005)
 
 _BYTES = tuple(float(2**n) for n in (8, 12, 14, 16, 18, 19, 20, 21, 22, 23, 24, 25, 26, 28, 30))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Grids, the rows they rest on, and median errors of messages above `LARGE`.
+
+    `error`: of the rows fitted; `held`: of every fifth, by a fit without them; `plain`: of the
+    data-sheet model with the efficiencies of its class.
+    """
+
+    grids: tuple[Grid, ...]
+    rows: int
+    error: float
+    held: float
+    plain: float
 
 
 def fit_collective(

@@ -21,7 +21,7 @@ from hermesdsl.units import dimension as d
 #: device sees; `cost.utilisation` and the operators say how each follows from a step.
 COORDINATES = {
     "gemm": ("m", "n", "k", "waves", "fill"),
-    "moe": ("rows", "tokens", "hidden", "width", "experts", "active", "local"),
+    "moe": ("rows", "tokens", "hidden", "width", "experts", "active", "local", "skew"),
     "prefill": (
         "new", "seen", "sequences", "heads", "kv_heads", "width", "keys", "waves", "group",
     ),
@@ -47,7 +47,12 @@ CALIBRATION = Kind(
     single=True,
     properties=props(
         _map("gemm", "Products with weights, by dtype of the operands."),
-        _map("moe", "Layers of experts without their exchange of tokens, by dtype of weights."),
+        _map(
+            "moe",
+            "Layers of experts without their exchange of tokens, by dtype of weights; "
+            "`fp8_block` for models with `scaling = block`.",
+            (*DTYPES, "fp8_block"),
+        ),
         _map("prefill", "Attention of prompts, by dtype of the KV cache."),
         _map("decode", "Attention of decoding, by dtype of the KV cache."),
         _map(

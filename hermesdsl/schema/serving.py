@@ -102,6 +102,8 @@ MODEL = Kind(
         Property("kv_lora_rank", _natural, "Latent width of keys and values; 0: no MLA.", 0),
         Property("rope_head_dim", _natural, "Rotary part of a latent key.", 0),
         Property("value_head_dim", _natural, "Width of a value head.", lambda get: get("head_dim")),
+        Property("scaling", SymbolType(("tensor", "block")),
+                 "Factors of narrow weights: one per tensor, or per block of 128 x 128.", "tensor"),
         Property("window", NumberType(d.TOKEN, integer=True, minimum=0),
                  "Sliding attention window; 0: none.", 0),
         Property("max_context", NumberType(d.TOKEN, integer=True, minimum=1),

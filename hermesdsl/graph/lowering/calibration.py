@@ -5,6 +5,7 @@ Knows what a grid must be, and the names of coordinates. Must not know formulas 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,7 @@ def _grid(operator: str, setting: ComputedValue) -> Grid:
             notes = suggestion(axis, known) or (f"help: its axes are {', '.join(known)}",)
             message = f"`{operator}` has no axis `{axis}`"
             raise Fail(error("HMS305", message, setting.span, notes=notes))
-        for low, high in zip(knots, knots[1:], strict=False):
+        for low, high in pairwise(knots):
             if not low < high:
                 message = f"knots of `{axis}` must ascend: {number_text(high)} after "
                 raise Fail(error("HMS306", message + number_text(low), setting.span))
