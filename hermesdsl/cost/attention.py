@@ -141,7 +141,8 @@ def prefill(
     FLOPs 2·H·(d_k + d_v)·pairs (4·H·d_h·pairs when the widths agree), pairs = Σ t·s + t(t+1)/2.
     Tiles of 128 query rows are dealt out to the multiprocessors: each takes a fixed time and that
     of streaming its queries and outputs beside its arithmetic; the time is that of an even share,
-    or of the longest tile, and part of a tile more as the last ones end apart. Writing new KV to
+    or of the longest tile (half as high while tiles are few: kernels with smaller tiles, or that
+    split keys, fill the device sooner), and part of a tile more as the last ones end apart. Writing new KV to
     the cache and reading it back comes on top. A window of w leaves at most w pairs per new token.
     `reach`: what a calibration says of the device (`prefill_reach`).
     """
@@ -160,7 +161,8 @@ def prefill(
     row = (shape.key_width + shape.value_width) * shape.activation
     streaming = shape.heads * tokens * row / (device.bandwidth * e.prefill_stream)
     even = arithmetic + streaming + slices.waves * e.prefill_tile
-    longest = QUERY_ROWS * slices.longest * pair + e.prefill_tile
+    rows = QUERY_ROWS * min(1.0, max(0.5, slices.waves))
+    longest = rows * slices.longest * pair + e.prefill_tile
     ragged = e.prefill_ragged * min(even, longest)
     written = e.kv_write_narrow if shape.narrow else e.kv_write
     if shape.heads == shape.kv_heads:

@@ -125,7 +125,7 @@ class Collectives:
     def p2p(self, name: str, count: float, volume: float) -> Operator:
         """One message to a neighbour."""
         alpha = self._fabric.alpha
-        launch, moving = self._overlapped(alpha, p2p(self._pair, volume) - alpha)
+        launch, moving = self._overlapped(alpha, p2p(self._pair, volume) - alpha, 0.5)
         seconds = launch + moving
         op = self._operator(name, count, volume, seconds, launch + alpha, self._pair)
         return self._reached("p2p", op)
@@ -155,10 +155,15 @@ class Collectives:
         seconds = launch + moving
         return self._operator(name, count, volume, seconds, launch + latency, self._ring)
 
-    def _overlapped(self, latency: float, transfer: float) -> tuple[float, float]:
-        """Seconds of one call of a ring: its launch, and its hops and transfer."""
+    def _overlapped(
+        self, latency: float, transfer: float, share: float = 1.0
+    ) -> tuple[float, float]:
+        """Seconds of one call: its launch, and its hops and transfer.
+
+        `share` of a ring's loss of overlap: half for a message that crosses one link once.
+        """
         launch = self._overheads.collective
-        part = 2.0 * self._fill * sqrt((launch + latency) * max(transfer, 0.0))
+        part = 2.0 * share * self._fill * sqrt((launch + latency) * max(transfer, 0.0))
         return launch, latency + transfer + part
 
     def _operator(
