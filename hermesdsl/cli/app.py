@@ -20,7 +20,7 @@ from hermesdsl.diagnostics import Diagnostic, SpecError, error
 from hermesdsl.diagnostics.nearest import suggestion
 
 #: Every verb; its command is `command` in the module of that name.
-VERBS = ("run", "sweep", "check", "fmt", "explain", "draw", "calibrate", "doc")
+VERBS = ("run", "sweep", "check", "fmt", "explain", "draw", "cost", "calibrate", "doc")
 
 FINE, MISSED, WRONG, FAILED = 0, 1, 2, 3
 #: By custom 128 + the number of the signal that ended it.

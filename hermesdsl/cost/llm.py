@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from math import ceil
+from typing import TYPE_CHECKING
 
 from hermesdsl.cost.attention import (
     DecodeAttention,
@@ -33,6 +34,10 @@ from hermesdsl.cost.pipelining import Schedule, candidates, schedule
 from hermesdsl.cost.slowest import fullest
 from hermesdsl.cost.types import DecodeRun, Piece, StepRows, StepWork, Use
 from hermesdsl.graph.types import DTYPE_BYTES, Group, LlmModel, Value
+
+if TYPE_CHECKING:
+    from hermesdsl.cost.provenance import Shares
+    from hermesdsl.cost.types import Floats
 
 _UNCUT = Schedule()
 
@@ -127,6 +132,12 @@ class DataSheetCost:
         from hermesdsl.cost.use import engine_use
 
         return engine_use(self, rows)
+
+    def rungs(self, rows: StepRows, steps: Floats) -> Shares:
+        """Seconds of recorded steps, so many of each row, by rung; see `cost.rungs`."""
+        from hermesdsl.cost.rungs import engine_rungs
+
+        return engine_rungs(self, rows, steps)
 
     @property
     def request_seconds(self) -> float:
