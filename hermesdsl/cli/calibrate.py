@@ -100,7 +100,7 @@ def _write(path: Path, text: str, output: Output) -> None:
 
 def _sheets(chip: str) -> tuple[str, dict[str, Sheet]]:
     """The chip's name and its data sheet by dtype; wider peaks stand in for absent ones."""
-    from hermesdsl import compile
+    from hermesdsl.api import compile
     from hermesdsl.cost.device import WIDER, peak_dtype
     from hermesdsl.library.find import imported
     from hermesdsl.measure.operators import Sheet

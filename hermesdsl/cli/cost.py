@@ -77,7 +77,7 @@ def _engine(
     chip: str, model: str, tp: int, ep: int, dtype: str | None, node: str | None, profile: str
 ) -> DataSheetCost:
     """One engine on as many chips as it needs, wired as a node of the library wires them."""
-    from hermesdsl import compile
+    from hermesdsl.api import compile
     from hermesdsl.cost import engine_cost
     from hermesdsl.library.find import imported, node_of
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from hermesdsl.cost.device import Device
 from hermesdsl.cost.operator import Operator, bound_of
 from hermesdsl.cost.provenance import DATASHEET
-from hermesdsl.cost.utilisation import Utilisation, grids_of
+from hermesdsl.cost.utilisation import Utilisation, grids_of, utilisation
 
 if TYPE_CHECKING:
     from hermesdsl.cost.types import Floats
@@ -81,7 +81,8 @@ class Gemm:
         self._peak, self._rate = device.peak, device.bandwidth
         self._kernel = device.overheads.kernel
         grids = grids_of(device.calibration, "gemm", device.dtype)
-        self._utilisation = Utilisation(grids, "gemm", self._reference)
+        self._utilisation = utilisation(grids, "gemm", self._reference)
+        self._weights: dict[tuple[int, int], Utilisation] = {}
 
     def compute_seconds(self, m: float, n: int, k: int, groups: float = 1.0) -> float:
         """Seconds of arithmetic alone, for `groups` products of the same shape side by side."""
@@ -110,7 +111,10 @@ class Gemm:
         """The table line for `count` executions; `groups` > 1 is a grouped product (experts)."""
         traffic = self.bytes(m, n, k, groups)
         if self._utilisation and groups == 1.0:
-            reached, rung = self._utilisation.at(*product_shape(m, n, k, self._sms))
+            own = self._weights.get((n, k))
+            if own is None:
+                own = self._weights[n, k] = self._utilisation.fixed(n=n, k=k)
+            reached, rung = own.at(*product_shape(m, n, k, self._sms))
             if rung != DATASHEET:
                 flops = 2.0 * m * n * k
                 seconds = self._reference(m, n, k) / reached

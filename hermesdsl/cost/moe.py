@@ -15,7 +15,7 @@ from hermesdsl.cost.gemm import Gemm, Number, smooth_maximum, stream
 from hermesdsl.cost.operator import LAUNCH, Operator, bound_of
 from hermesdsl.cost.provenance import DATASHEET
 from hermesdsl.cost.slowest import fullest, fullest_of_binomials
-from hermesdsl.cost.utilisation import Utilisation, grids_of
+from hermesdsl.cost.utilisation import grids_of, utilisation
 
 
 def distinct_experts(experts: int, active: int, tokens: float) -> float:
@@ -85,7 +85,11 @@ class Experts:
         self._ring = ring
         self._weight = weight
         grids = grids_of(device.calibration, "moe", kernel)
-        self._utilisation = Utilisation(grids, "moe")
+        s = shape
+        self._utilisation = utilisation(grids, "moe", self._reference).fixed(
+            hidden=s.hidden, width=-(-s.width // s.split), experts=s.experts, active=s.active,
+            local=s.experts / s.ep, skew=1.0,
+        )  # fmt: skip
 
     def operators(self, count: float, tokens: float, seen: float, value: float) -> list[Operator]:
         """Operators of `count` layers for `tokens` on a rank, of `seen` that meet at its experts.
@@ -133,6 +137,18 @@ class Experts:
             stream(self._device, "experts sum", count, (moved * value + summed) * s.hidden),
             Operator("experts sort", count, self._device.overheads.moe, 0.0, 0.0, LAUNCH),
         ]
+
+    def _reference(
+        self, rows: float, tokens: float, hidden: float, width: float, experts: float,
+        active: float, local: float, skew: float,
+    ) -> float:  # fmt: skip
+        """Seconds of a layer at data-sheet rates, every product gated."""
+        touched = local * distinct_experts(int(experts), int(active), tokens) / experts
+        moved = max(rows, 1.0) * touched
+        d = self._device
+        compute = layer_flops(moved, hidden, width) / d.peak
+        memory = layer_bytes(moved, touched, hidden, width, self._weight) / d.bandwidth
+        return d.overheads.moe + d.overheads.kernel + smooth_maximum(compute, memory)
 
     def _calibrated(
         self, count: float, moved: float, local: float, width: int, seen: float
