@@ -35,6 +35,7 @@ def execute(
     from hermesdsl.results import summarise
     from hermesdsl.results.bill import bill
     from hermesdsl.results.energy import meter
+    from hermesdsl.results.rungs import rungs
     from hermesdsl.sim.run import simulate
     from hermesdsl.sim.supported import raise_unless_supported
     from hermesdsl.sim.workload import offered
@@ -66,7 +67,7 @@ def execute(
         spec=system.spec,
         parameters=system.parameters,
         wall_s=time.perf_counter() - started,
-        provenance={"measured": 0.0, "calibrated": 0.0, "datasheet": 1.0},
+        provenance=rungs(compiled, record, costs),
         notes=[*notes, *_reuse(compiled, experiment, loads), *_assumptions(system, experiment)],
         places=_places(system),
         meter=meter(compiled, record, costs=costs, services=services, reserve=reserve),

@@ -29,7 +29,7 @@ ALLOWED = {
     "sim": _TYPES | {"cost"},
     "results": _TYPES | {"cost", "sim"},
     "explore": _TYPES | {"results", "api"},
-    "measure": _TYPES | {"cost", "sim", "results", "files"},
+    "measure": _TYPES | {"cost", "sim", "results", "files", "api"},
     "drawing": _TYPES,
     "library": _MODEL,
     "execute": _TYPES | {"cost", "sim", "results", "api"},
@@ -37,8 +37,8 @@ ALLOWED = {
     | {"graph", "cost", "sim", "results", "drawing", "explore", "execute"}
     | {"measure"},
     "cli": _MODEL
-    | {"graph", "cost", "sim", "results", "drawing", "library", "explore", "api", "execute"}
-    | {"measure"},
+    | {"graph", "cost", "sim", "results", "drawing", "library", "explore", "measure"}
+    | {"api", "execute"},
     "__init__": {"api", "diagnostics"},
     "__main__": {"cli"},
 }

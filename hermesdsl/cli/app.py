@@ -20,7 +20,9 @@ from hermesdsl.diagnostics import Diagnostic, SpecError, error
 from hermesdsl.diagnostics.nearest import suggestion
 
 #: Every verb; its command is `command` in the module of that name.
-VERBS = ("run", "sweep", "check", "fmt", "explain", "draw", "validate", "doc")
+VERBS = (
+    "run", "sweep", "check", "fmt", "explain", "draw", "cost", "calibrate", "validate", "doc",
+)  # fmt: skip
 
 FINE, MISSED, WRONG, FAILED = 0, 1, 2, 3
 #: By custom 128 + the number of the signal that ended it.

@@ -11,7 +11,9 @@ from hermesdsl.cost.constants import PROFILES, Profile, efficiencies_of
 from hermesdsl.cost.device import peak_dtype
 from hermesdsl.cost.llm import DataSheetCost, attention_dtype, gemm_dtype
 from hermesdsl.cost.memory import MEMORY_RULES, MemoryPlan, gib, plan
+from hermesdsl.cost.profiled import ProfiledCost
 from hermesdsl.cost.speculation import SpeculativeCost, drafted, mtp
+from hermesdsl.cost.timed import read_times
 from hermesdsl.diagnostics import Diagnostic, Sink, error, warning
 from hermesdsl.graph.types import DTYPE_BYTES, Client, Group, LlmModel, PlacementGraph, Spec
 
@@ -61,7 +63,12 @@ def engine_cost(client: Client) -> DataSheetCost:
     if client.group is None or profile is None:
         raise ValueError(f"{client.path} has no devices or an unknown profile")
     efficiencies = efficiencies_of(client.group.part)
-    return DataSheetCost(served_model(client), client.group, client.options, efficiencies, profile)
+    served = (served_model(client), client.group, client.options, efficiencies, profile)
+    measured = client.options.get("measured")
+    if isinstance(measured, Spec):
+        times = read_times(str(measured.args["file"]), client.group.tp)
+        return ProfiledCost(*served, times)
+    return DataSheetCost(*served)
 
 
 def served_cost(client: Client) -> DataSheetCost | SpeculativeCost:
@@ -87,7 +94,8 @@ def diagnose(client: Client) -> list[Diagnostic]:
 
     HMS405 without devices, with devices that have no memory, or for micro-batches of one stage;
     HMS407 when the weights, or the weights and the reserve, leave no room for KV; HMS411 for a
-    dtype without a peak; HMS506 for a profile or a split that has no model.
+    dtype without a peak; HMS506 for a profile or a split that has no model; HMS603 for tables of
+    layers that cannot be read.
     """
     sink = Sink()
     group = client.group
@@ -147,12 +155,30 @@ def _check_options(client: Client, group: Group, sink: Sink) -> None:
     if options.get("micro_batches") is not None and group.pp == 1:
         message = f"`micro_batches` of `{client.path}` cut nothing: it has one pipeline stage"
         sink.add(error("HMS405", message, notes=("help: `pp` above 1 makes stages",)))
+    _check_measured(client, group, sink)
     for name, ways, split in (("attention", group.dp, "dp"), ("experts", group.ep, "ep")):
         value = options.get(name)
         if value is not None and (value == split) != (ways > 1):
             message = f"`{client.path}` has `{name} = {value}` and {split} = {ways}"
             note = f"help: `{name} = {split}` is what `{split}` above 1 means: give one of them"
             sink.add(error("HMS405", message, notes=(note,)))
+
+
+def _check_measured(client: Client, group: Group, sink: Sink) -> None:
+    """Tables of layers can be read, and are of one stage and one rank without experts."""
+    measured = client.options.get("measured")
+    if not isinstance(measured, Spec):
+        return
+    model = client.model
+    if group.pp > 1 or group.dp > 1 or (model is not None and model.experts):
+        message = f"`measured` of `{client.path}` is of dense layers on one stage and one rank"
+        note = "help: leave it out with pp or dp above 1, or with experts"
+        sink.add(error("HMS506", message, notes=(note,)))
+        return
+    try:
+        read_times(str(measured.args["file"]), group.tp)
+    except ValueError as problem:
+        sink.add(error("HMS603", f"`measured` of `{client.path}`: {problem}"))
 
 
 def _check_guesses(client: Client, sink: Sink) -> None:

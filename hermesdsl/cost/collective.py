@@ -8,15 +8,21 @@ included) in an all-to-all. One member costs nothing. Knows no model.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from math import sqrt
 
 from hermesdsl.cost.constants import Efficiencies, Overheads
 from hermesdsl.cost.operator import LAUNCH, NETWORK, Operator
-from hermesdsl.graph.types import Fabric
+from hermesdsl.cost.utilisation import Utilisation
+from hermesdsl.graph.types import Calibration, Fabric
 
 #: Members reach each other's memory directly (one-shot, two-shot) in groups up to this size and
 #: over this many hops (device, switch, device), as in vLLM's custom all-reduce.
 DIRECT_MEMBERS = 8
 DIRECT_HOPS = 2
+#: Largest message (bytes) that vLLM's custom all-reduce takes (vllm/distributed/
+#: device_communicators/custom_all_reduce.py, `max_size`); larger ones go to the ring.
+DIRECT_BYTES = 8 * 2**20
 
 
 def ring_all_reduce(fabric: Fabric, volume: float) -> float:
@@ -48,14 +54,38 @@ def p2p(fabric: Fabric, volume: float) -> float:
 
 
 class Collectives:
-    """The same with launch costs and achievable bandwidth, as an engine meets them."""
+    """The same with launch costs and achievable bandwidth, as an engine meets them.
 
-    def __init__(self, fabric: Fabric, efficiencies: Efficiencies, overheads: Overheads) -> None:
+    A calibration of the devices (`calibration`) holds where members are near.
+    A ring moves its message in parts, so that latency A = launch + hops and transfer B overlap
+    only in part: seconds = A + B + 2 · fill · √(A · B), the best choice of parts at fill = 1
+    ((√A + √B)²), none needed at fill = 0.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        efficiencies: Efficiencies,
+        overheads: Overheads,
+        calibration: Calibration | None = None,
+    ) -> None:
+        e, n = efficiencies, fabric.size
         self._fabric = fabric
-        self._ring = _scaled(fabric, efficiencies.link)
-        self._near = _scaled(fabric, efficiencies.direct)
+        self._ring = _scaled(fabric, e.link * (1.0 - e.link_few / n))
+        self._pair = _scaled(fabric, e.link)
+        self._near = _scaled(fabric, e.direct)
+        self._nearest = _scaled(fabric, e.direct_one)
+        self._fill = e.link_fill
+        self._efficiencies = e
         self._overheads = overheads
-        self._direct = fabric.size <= DIRECT_MEMBERS and 0 < fabric.hops <= DIRECT_HOPS
+        near = 0 < fabric.hops <= DIRECT_HOPS
+        self._direct = n <= DIRECT_MEMBERS and near
+        self._reach: dict[str, Utilisation] = {}
+        if near and calibration is not None:
+            self._reach = {
+                kind: Utilisation(grids, "collective", self._form(kind))
+                for kind, grids in calibration.operators.get("collective", {}).items()
+            }
 
     @property
     def size(self) -> int:
@@ -65,41 +95,76 @@ class Collectives:
     def all_reduce(self, name: str, count: float, volume: float) -> Operator:
         """The fastest of ring, one-shot and two-shot (the last two where members are near)."""
         o = self._overheads
-        ways = [(o.collective, ring_all_reduce, self._ring)]
-        if self._direct:
-            ways.append((o.direct, one_shot_all_reduce, self._near))
-            ways.append((o.direct + o.direct_sync, two_shot_all_reduce, self._near))
-        times = [launch + form(links, volume) for launch, form, links in ways]
+        latency = ring_all_reduce(self._ring, 0.0)
+        ways = [self._overlapped(latency, ring_all_reduce(self._ring, volume) - latency)]
+        links = [self._ring]
+        if self._direct and volume <= DIRECT_BYTES:
+            ways.append((o.direct, one_shot_all_reduce(self._nearest, volume)))
+            ways.append((o.direct + o.direct_sync, two_shot_all_reduce(self._near, volume)))
+            links += [self._nearest, self._near]
+        times = [launch + moving for launch, moving in ways]
         seconds = min(times)
-        launch, form, links = ways[times.index(seconds)]
-        return self._operator(name, count, volume, seconds, launch + form(links, 0.0), links)
+        way = times.index(seconds)
+        launch, _ = ways[way]
+        hops = (latency, self._fabric.alpha, 2.0 * self._fabric.alpha)[way]
+        op = self._operator(name, count, volume, seconds, launch + hops, links[way])
+        return self._reached("all_reduce", op)
 
     def all_gather(self, name: str, count: float, volume: float) -> Operator:
         """Ring all-gather; `volume` is the gathered buffer."""
-        return self._pass(name, count, volume)
+        return self._reached("all_gather", self._pass(name, count, volume))
 
     def reduce_scatter(self, name: str, count: float, volume: float) -> Operator:
         """Ring reduce-scatter; `volume` is the buffer before it."""
-        return self._pass(name, count, volume)
+        return self._reached("reduce_scatter", self._pass(name, count, volume))
 
     def all_to_all(self, name: str, count: float, volume: float) -> Operator:
         """Every member sends `volume`/n to each member."""
-        return self._pass(name, count, volume)
+        return self._reached("all_to_all", self._pass(name, count, volume))
 
     def p2p(self, name: str, count: float, volume: float) -> Operator:
         """One message to a neighbour."""
-        return self._called(name, count, volume, p2p)
+        alpha = self._fabric.alpha
+        launch, moving = self._overlapped(alpha, p2p(self._pair, volume) - alpha, 0.5)
+        seconds = launch + moving
+        op = self._operator(name, count, volume, seconds, launch + alpha, self._pair)
+        return self._reached("p2p", op)
+
+    def _reached(self, kind: str, op: Operator) -> Operator:
+        """The operator at the speed that the calibration says."""
+        reach = self._reach.get(kind)
+        if not reach or self._fabric.size == 1:
+            return op
+        found, rung = reach.at(self._fabric.size, op.bytes)
+        return replace(op, seconds=op.seconds / found, rung=rung)
+
+    def _form(self, kind: str) -> Callable[..., float]:
+        """Seconds over (members, bytes) that factors of a calibration are relative to."""
+
+        def seconds(members: float, volume: float) -> float:
+            fabric = replace(self._fabric, size=int(members))
+            plain = Collectives(fabric, self._efficiencies, self._overheads)
+            made: Operator = getattr(plain, kind)(kind, 1, volume)
+            return made.seconds
+
+        return seconds
 
     def _pass(self, name: str, count: float, volume: float) -> Operator:
-        return self._called(name, count, volume, ring_pass)
+        latency = ring_pass(self._ring, 0.0)
+        launch, moving = self._overlapped(latency, ring_pass(self._ring, volume) - latency)
+        seconds = launch + moving
+        return self._operator(name, count, volume, seconds, launch + latency, self._ring)
 
-    def _called(
-        self, name: str, count: float, volume: float, form: Callable[[Fabric, float], float]
-    ) -> Operator:
+    def _overlapped(
+        self, latency: float, transfer: float, share: float = 1.0
+    ) -> tuple[float, float]:
+        """Seconds of one call: its launch, and its hops and transfer.
+
+        `share` of a ring's loss of overlap: half for a message that crosses one link once.
+        """
         launch = self._overheads.collective
-        seconds = launch + form(self._ring, volume)
-        empty = launch + form(self._ring, 0.0)
-        return self._operator(name, count, volume, seconds, empty, self._ring)
+        part = 2.0 * share * self._fill * sqrt((launch + latency) * max(transfer, 0.0))
+        return launch, latency + transfer + part
 
     def _operator(
         self, name: str, count: float, volume: float, seconds: float, empty: float, links: Fabric

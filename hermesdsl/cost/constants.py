@@ -42,18 +42,27 @@ class Efficiencies:
     - `smooth_compute`, `smooth_rows`, `smooth_columns`: for devices with an unknown number of
       SMs: fraction of peak, and rows and columns of padding that a GEMM pays on average
       instead of counted tiles. [aic].
-    Attention:
-    - `prefill_compute`: of peak, at head width 128 and long prompts; narrower heads reach
-      (width/128)^`head_exponent` of it. `prefill_extra_keys`: keys per query that masking and
-      softmax cost on top (tokens). [aic] context attention, bf16.
-    - `decode_memory`: KV streaming of bandwidth. `decode_extra_tokens`: KV per sequence read in
-      vain by partial blocks (tokens). [aic] generation attention, bf16. `decode_compute`: of
-      peak, where many query heads share few KV heads; between the 0.09 (B200) and 0.19 (H200) of
-      searches per device.
+    Attention, [aic] context and generation attention; each the geometric mean of what a search on
+    A100, on H100 and H200, and on B200 alone gives:
+    - `prefill_compute`, `prefill_narrow`: of peak over pairs of query and key, head width 128, with
+      KV of 16 bits and of fewer; narrower heads reach (width/128)^`head_exponent` of it.
+    - `prefill_tile`: seconds that each tile of 128 query rows costs a multiprocessor beside;
+      `prefill_stream`: of bandwidth for queries and outputs; `prefill_ragged`: part of the longest
+      tile for which some multiprocessors wait at the end.
+    - `kv_write`, `kv_write_narrow`: how often new KV (counted with 16 bits) could stream at full
+      bandwidth while it is written and read back; with one KV head per query head
+      `kv_write_own` of that.
+    - `decode_memory`, `decode_narrow`: KV streaming of bandwidth, 16 bits and fewer;
+      `decode_extra_tokens`: KV per sequence read in vain by partial blocks (tokens);
+      `decode_stream`: of bandwidth for queries and outputs; `decode_compute`: of peak, where many
+      query heads share few KV heads; `decode_alone`: bandwidth that one sequence draws for a KV
+      head with a single query head, as a multiple of one multiprocessor's share.
     Links:
-    - `link`: of link bandwidth in large ring collectives and point-to-point messages; `direct`:
-      in one-shot and two-shot all-reduces. [aic, by eye] NCCL 2.27/2.29 at 64 MiB to 1 GiB, and
-      the all-reduce of vLLM, 2 to 8 GPUs.
+    - `link`: of link bandwidth in ring collectives of many members and in point-to-point
+      messages; n members reach 1 − `link_few`/n of it. `link_fill`: how far latency and transfer
+      fail to overlap, 0..1. `direct`, `direct_one`: of it in two-shot and one-shot all-reduces.
+      Search as above on NCCL 2.27/2.29 (all-reduce, all-gather, reduce-scatter, all-to-all) and
+      the all-reduce of vLLM, 2 to 8 GPUs, 256 bytes to 1 GiB.
     """
 
     memory: float
@@ -67,13 +76,25 @@ class Efficiencies:
     smooth_rows: float
     smooth_columns: float
     prefill_compute: float
-    prefill_extra_keys: float
+    prefill_narrow: float
     head_exponent: float
+    prefill_tile: float
+    prefill_stream: float
+    prefill_ragged: float
+    kv_write: float
+    kv_write_narrow: float
+    kv_write_own: float
     decode_memory: float
+    decode_narrow: float
     decode_compute: float
     decode_extra_tokens: float
+    decode_stream: float
+    decode_alone: float
     link: float
+    link_few: float
+    link_fill: float
     direct: float
+    direct_one: float
 
 
 @dataclass(frozen=True)
@@ -85,7 +106,8 @@ class Overheads:
     - `split`: reduction after a GEMM split along k. [aic] GEMM.
     - `quantise`: per GEMM of fewer than 16 bits: the kernel that quantises its input. [closed].
     - `attention`: one attention call with its metadata. [aic] context, generation attention.
-    - `attention_head`: per sequence and KV head in decode. [aic].
+    - `attention_head`: of one multiprocessor per sequence and KV head in decode, however short the
+      context; `attention_ramp`: until requests in flight fill the memory. [aic].
     - `moe`: sorting tokens to experts and back, per MoE layer. [aic, by eye] MoE.
     - `collective`: one NCCL call beside its hops; `direct` and `direct_sync`: one one-shot
       all-reduce, and the second barrier of a two-shot one. [aic, by eye] NCCL, vLLM all-reduce.
@@ -102,6 +124,7 @@ class Overheads:
     quantise: float
     attention: float
     attention_head: float
+    attention_ramp: float
     moe: float
     collective: float
     direct: float
@@ -154,14 +177,26 @@ ACCELERATOR = Efficiencies(
     smooth_compute=0.80,
     smooth_rows=63.0,
     smooth_columns=54.0,
-    prefill_compute=0.62,
-    prefill_extra_keys=500.0,
-    head_exponent=0.5,
-    decode_memory=0.89,
-    decode_compute=0.15,
-    decode_extra_tokens=45.0,
-    link=0.75,
-    direct=0.65,
+    prefill_compute=0.645,
+    prefill_narrow=0.72,
+    head_exponent=0.35,
+    prefill_tile=2.35e-6,
+    prefill_stream=1.0,
+    prefill_ragged=0.5,
+    kv_write=7.5,
+    kv_write_narrow=15.0,
+    kv_write_own=0.56,
+    decode_memory=0.90,
+    decode_narrow=0.80,
+    decode_compute=0.25,
+    decode_extra_tokens=60.0,
+    decode_stream=0.50,
+    decode_alone=8.0,
+    link=0.94,
+    link_few=0.60,
+    link_fill=0.62,
+    direct=0.76,
+    direct_one=0.60,
 )
 
 #: Server CPUs with matrix units: vendor libraries stream at about 80 % of memory bandwidth and
@@ -178,13 +213,25 @@ CPU = Efficiencies(
     smooth_rows=16.0,
     smooth_columns=16.0,
     prefill_compute=0.40,
-    prefill_extra_keys=64.0,
+    prefill_narrow=0.40,
     head_exponent=0.0,
+    prefill_tile=0.0,
+    prefill_stream=0.80,
+    prefill_ragged=0.0,
+    kv_write=2.0,
+    kv_write_narrow=2.0,
+    kv_write_own=1.0,
     decode_memory=0.70,
+    decode_narrow=0.70,
     decode_compute=0.30,
     decode_extra_tokens=16.0,
+    decode_stream=0.70,
+    decode_alone=8.0,
     link=0.75,
+    link_few=0.0,
+    link_fill=0.0,
     direct=0.65,
+    direct_one=0.65,
 )
 
 #: The same where products run on a CPU's vector units (operands of 32 bits and more): plain FMA
@@ -200,11 +247,12 @@ VLLM = Profile(
         split=2.0e-6,
         quantise=2.0e-6,
         attention=12e-6,
-        attention_head=1.5e-8,
+        attention_head=2.2e-6,
+        attention_ramp=5e-6,
         moe=15e-6,
-        collective=4.0e-6,
-        direct=4.2e-6,
-        direct_sync=3.0e-6,
+        collective=6.0e-6,
+        direct=3.8e-6,
+        direct_sync=5.0e-6,
         layer=0.0,
         step=3.0e-4,
         sequence=2.5e-5,

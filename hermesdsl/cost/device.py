@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from hermesdsl.cost.constants import Efficiencies, Overheads
-from hermesdsl.graph.types import DTYPE_BYTES, Client
+from hermesdsl.graph.types import DTYPE_BYTES, Calibration, Client
 
 #: Where to look for a peak when a dtype has none: the same width, then wider ones. Arithmetic in
 #: a wider type is always possible; the other way round is not.
@@ -55,7 +55,8 @@ def worker_cores(client: Client) -> float:
 class Device:
     """One device: `peak` FLOP/s for the dtype in use, `bandwidth` byte/s, `sms` (0: unknown).
 
-    `narrow`: the products run on operands of fewer than 16 bits.
+    `narrow`: the products run on operands of fewer than 16 bits, of `dtype`. `calibration`: what
+    was measured of its kernels, in whatever dtypes.
     """
 
     peak: float
@@ -64,3 +65,5 @@ class Device:
     narrow: bool
     efficiencies: Efficiencies
     overheads: Overheads
+    dtype: str = "bf16"
+    calibration: Calibration | None = None

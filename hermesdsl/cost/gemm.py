@@ -2,18 +2,49 @@
 
 t = max(compute, memory) + launch. Compute follows tile and wave quantisation: a tile of
 tm × tn occupies one SM, tiles run in waves of as many as there are SMs, and a launch with fewer
-tiles than SMs may split k. Knows nothing of models or parallelism.
+tiles than SMs may split k. A device with a calibration has instead a smooth roofline over the
+utilisation that was fitted for it. Knows nothing of models or parallelism.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeVar
+
 from hermesdsl.cost.device import Device
 from hermesdsl.cost.operator import Operator, bound_of
+from hermesdsl.cost.provenance import DATASHEET
+from hermesdsl.cost.utilisation import Utilisation, grids_of, utilisation
+
+if TYPE_CHECKING:
+    from hermesdsl.cost.types import Floats
+
+#: One value, or an array of them.
+Number = TypeVar("Number", float, "Floats")
 
 #: Output tiles of common GEMM libraries (rows, columns); the fastest is used.
 TILES = ((128, 256), (128, 128), (64, 128), (64, 64), (16, 64))
 #: Ways to split k while there are fewer tiles than SMs.
 SPLITS = (2, 4, 8)
+#: Tile that the axes `waves` and `fill` of a calibration count.
+TILE = 128
+
+
+def smooth_maximum(compute: Number, memory: Number) -> Number:
+    """(c³ + m³)^(1/3): the larger of two times, a quarter more where they meet."""
+    cubes: Number = compute * compute * compute + memory * memory * memory
+    root: Number = cubes ** (1.0 / 3.0)
+    return root
+
+
+def product_bytes(m: Number, n: Number, k: Number, weight: float, activation: float) -> Number:
+    """Bytes of C[m, n] = A[m, k] · B[k, n] read and written once each; C has 16 bits at least."""
+    return weight * k * n + activation * m * k + max(activation, 2.0) * m * n
+
+
+def product_shape(m: Number, n: Number, k: Number, sms: int) -> tuple[Number, ...]:
+    """The coordinates of a product: its sizes, waves of tiles, and how full those are."""
+    waves = -(-m // TILE) * -(-n // TILE) / (sms or 1)
+    return m, n, k, waves, waves / -(-waves // 1)
 
 
 class Gemm:
@@ -27,7 +58,6 @@ class Gemm:
         e = device.efficiencies
         self._weight = weight
         self._activation = activation
-        self._output = max(activation, 2.0)
         self._sms = device.sms
         self._launch = device.overheads.kernel + (
             device.overheads.quantise if device.narrow else 0.0
@@ -48,6 +78,11 @@ class Gemm:
                 (tm, tn, max(2.0 * tm * tn / rate, (activation * tm + weight * tn) / feed))
                 for tm, tn in TILES
             )
+        self._peak, self._rate = device.peak, device.bandwidth
+        self._kernel = device.overheads.kernel
+        grids = grids_of(device.calibration, "gemm", device.dtype)
+        self._utilisation = utilisation(grids, "gemm", self._reference)
+        self._weights: dict[tuple[int, int], Utilisation] = {}
 
     def compute_seconds(self, m: float, n: int, k: int, groups: float = 1.0) -> float:
         """Seconds of arithmetic alone, for `groups` products of the same shape side by side."""
@@ -66,20 +101,35 @@ class Gemm:
                     best = min(best, seconds)
         return best
 
-    def bytes(self, m: float, n: int, k: int, groups: float = 1.0) -> float:
+    def bytes(self, m: float, n: float, k: float, groups: float = 1.0) -> float:
         """Bytes read and written once each."""
-        return groups * (self._weight * k * n + self._activation * m * k + self._output * m * n)
+        return groups * product_bytes(m, n, k, self._weight, self._activation)
 
     def operator(
         self, name: str, count: float, m: float, n: int, k: int, *, groups: float = 1.0
     ) -> Operator:
         """The table line for `count` executions; `groups` > 1 is a grouped product (experts)."""
         traffic = self.bytes(m, n, k, groups)
+        if self._utilisation and groups == 1.0:
+            own = self._weights.get((n, k))
+            if own is None:
+                own = self._weights[n, k] = self._utilisation.fixed(n=n, k=k)
+            reached, rung = own.at(*product_shape(m, n, k, self._sms))
+            if rung != DATASHEET:
+                flops = 2.0 * m * n * k
+                seconds = self._reference(m, n, k) / reached
+                bound = bound_of(self._kernel, flops / self._peak, traffic / self._rate)
+                return Operator(name, count, seconds, flops, traffic, bound, rung)
         memory = traffic / self._bandwidth
         compute = self.compute_seconds(m, n, k, groups)
         seconds = (compute if compute > memory else memory) + self._launch
         bound = bound_of(self._launch, compute, memory)
         return Operator(name, count, seconds, 2.0 * groups * m * n * k, traffic, bound)
+
+    def _reference(self, m: float, n: float, k: float, *_: float) -> float:
+        """Seconds at data-sheet rates: what a calibration's factors are relative to."""
+        memory = self.bytes(m, n, k) / self._rate
+        return self._kernel + smooth_maximum(2.0 * m * n * k / self._peak, memory)
 
 
 def stream(device: Device, name: str, count: float, traffic: float, kernels: int = 1) -> Operator:

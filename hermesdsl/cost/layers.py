@@ -40,8 +40,8 @@ class Layers:
         self._value = shape.activation
         weight, activation = DTYPE_BYTES[model.dtype], DTYPE_BYTES[model.activation_dtype]
         self._gemm = Gemm(device, weight, activation)
-        self._tp = Collectives(group.tp_fabric, efficiencies, overheads)
-        self._pp = Collectives(group.pp_fabric, efficiencies, overheads)
+        self._tp = Collectives(group.tp_fabric, efficiencies, overheads, group.part.calibration)
+        self._pp = Collectives(group.pp_fabric, efficiencies, overheads, group.part.calibration)
         self._experts = self._expert_model(weight, activation) if model.experts else None
 
     def _expert_model(self, weight: float, activation: float) -> Experts:
@@ -54,8 +54,10 @@ class Layers:
             e, compute=e.compute * e.grouped, compute_narrow=e.compute_narrow * e.grouped
         )
         grouped_gemm = Gemm(replace(self._device, efficiencies=slower), weight, activation)
-        ring = Collectives(g.ep_fabric, e, self._overheads)
-        return Experts(shape, self._device, self._gemm, grouped_gemm, ring)
+        ring = Collectives(g.ep_fabric, e, self._overheads, g.part.calibration)
+        blocks = m.scaling == "block" and self._device.dtype == "fp8"
+        kernel = "fp8_block" if blocks else self._device.dtype
+        return Experts(shape, self._device, self._gemm, grouped_gemm, ring, weight, kernel)
 
     def linear(self, rank: int, tokens: int, order: Schedule) -> list[Operator]:
         """Embedding, every layer but its attention, and messages between stages.

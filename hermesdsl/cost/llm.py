@@ -13,8 +13,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from math import ceil
+from typing import TYPE_CHECKING
 
-from hermesdsl.cost.attention import DecodeAttention, decode, grouped, latent, prefill
+from hermesdsl.cost.attention import (
+    DecodeAttention,
+    calibrate,
+    decode,
+    decode_reach,
+    grouped,
+    latent,
+    prefill,
+    prefill_reach,
+)
 from hermesdsl.cost.constants import Efficiencies, Profile
 from hermesdsl.cost.device import Device, peak_dtype, wider_of
 from hermesdsl.cost.layers import Layers
@@ -24,6 +34,10 @@ from hermesdsl.cost.pipelining import Schedule, candidates, schedule
 from hermesdsl.cost.slowest import fullest
 from hermesdsl.cost.types import DecodeRun, Piece, StepRows, StepWork, Use
 from hermesdsl.graph.types import DTYPE_BYTES, Group, LlmModel, Value
+
+if TYPE_CHECKING:
+    from hermesdsl.cost.provenance import Shares
+    from hermesdsl.cost.types import Floats
 
 _UNCUT = Schedule()
 
@@ -55,6 +69,8 @@ class DataSheetCost:
         self.shape = form(model, group.tp, DTYPE_BYTES[model.kv_dtype], value)
         self.device = _device(gemm_dtype(model), group, efficiencies, profile)
         self.attention_device = _device(attention_dtype(model), group, efficiencies, profile)
+        self._prefill_reach = prefill_reach(self.attention_device, model.kv_dtype)
+        self._decode_reach = decode_reach(self.attention_device, model.kv_dtype)
         self._layers = Layers(
             model, group, self.device, self.shape, efficiencies, profile.overheads
         )
@@ -116,6 +132,12 @@ class DataSheetCost:
         from hermesdsl.cost.use import engine_use
 
         return engine_use(self, rows)
+
+    def rungs(self, rows: StepRows, steps: Floats) -> Shares:
+        """Seconds of recorded steps, so many of each row, by rung; see `cost.rungs`."""
+        from hermesdsl.cost.rungs import engine_rungs
+
+        return engine_rungs(self, rows, steps)
 
     @property
     def request_seconds(self) -> float:
@@ -272,7 +294,10 @@ class DataSheetCost:
 
     def _decode_attention(self, sequences: float, queries: int = 1) -> DecodeAttention:
         """One layer on the fullest rank; `limit` is in that rank's context."""
-        return decode(self.attention_device, self.shape, sequences, queries)
+        layer = decode(self.attention_device, self.shape, sequences, queries)
+        if not self._decode_reach:
+            return layer
+        return calibrate(layer, self.shape, sequences, self._decode_reach)
 
     def _decode_operator(
         self, decodes: int, context: float, order: Schedule, most: int
@@ -286,13 +311,13 @@ class DataSheetCost:
         memory = layer.memory + layer.memory_slope * seen
         bound = bound_of(layer.fixed, layer.compute_slope * seen, memory)
         flops, traffic = self.shape.flops_per_token * seen, self.shape.kv_bytes * seen
-        return Operator("attention decode", layers, seconds, flops, traffic, bound)
+        return Operator("attention decode", layers, seconds, flops, traffic, bound, layer.rung)
 
     def _prefill(self, work: StepWork, order: Schedule) -> Operator:
         """Prefill attention of one micro-batch on the fullest data-parallel rank."""
         dp, layers = self.group.dp, self.model.layers * order.passes
         if dp == 1 and order.cuts == 1:
-            return prefill(self.attention_device, self.shape, layers, work)
+            return prefill(self.attention_device, self.shape, layers, work, self._prefill_reach)
         if work.rank is not None:
             work, share = work.rank, 1.0 / order.cuts
         else:
@@ -303,7 +328,7 @@ class DataSheetCost:
             prefill_pairs=work.prefill_pairs * share,
             prefill_kv=work.prefill_kv * share,
         )
-        return prefill(self.attention_device, self.shape, layers, part)
+        return prefill(self.attention_device, self.shape, layers, part, self._prefill_reach)
 
 
 def piece_at(pieces: tuple[Piece, ...], context: float) -> Piece:
@@ -339,5 +364,5 @@ def _device(dtype: str, group: Group, efficiencies: Efficiencies, profile: Profi
         raise ValueError(f"{part.type_name} has no peak for {dtype} or any wider type")
     return Device(
         part.peak[served], group.memory_bandwidth, part.sms, DTYPE_BYTES[served] < 2.0,
-        efficiencies, profile.overheads,
+        efficiencies, profile.overheads, served, part.calibration,
     )  # fmt: skip

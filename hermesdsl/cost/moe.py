@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 from hermesdsl.cost.collective import Collectives
 from hermesdsl.cost.device import Device
-from hermesdsl.cost.gemm import Gemm, stream
-from hermesdsl.cost.operator import LAUNCH, Operator
+from hermesdsl.cost.gemm import Gemm, Number, smooth_maximum, stream
+from hermesdsl.cost.operator import LAUNCH, Operator, bound_of
+from hermesdsl.cost.provenance import DATASHEET
 from hermesdsl.cost.slowest import fullest, fullest_of_binomials
+from hermesdsl.cost.utilisation import grids_of, utilisation
 
 
 def distinct_experts(experts: int, active: int, tokens: float) -> float:
@@ -22,6 +24,19 @@ def distinct_experts(experts: int, active: int, tokens: float) -> float:
     Each token chooses k of N uniformly and independently of the others.
     """
     return experts * (1.0 - math.pow(1.0 - active / experts, tokens))
+
+
+def layer_flops(moved: Number, hidden: Number, width: Number, matrices: int = 3) -> Number:
+    """FLOPs of `moved` rows through experts of `matrices` products (three with a gate)."""
+    return 2.0 * matrices * moved * hidden * width
+
+
+def layer_bytes(
+    moved: Number, local: Number, hidden: Number, width: Number, weight: float, matrices: int = 3
+) -> Number:
+    """Bytes of the weights of `local` experts, and of rows in 16 bits in, between and out."""
+    rows = moved * (2.0 * hidden + matrices * width) * 2.0
+    return local * matrices * hidden * width * weight + rows
 
 
 @dataclass(frozen=True)
@@ -47,16 +62,34 @@ def expert_split(tp: int, ep: int) -> int:
 
 
 class Experts:
-    """Expert layers of one engine on one device."""
+    """Expert layers of one engine on one device.
+
+    `weight`: bytes of a weight. `kernel`: the entry of a calibration that serves these experts,
+    a dtype or ``fp8_block``.
+    """
 
     def __init__(
-        self, shape: MoeShape, device: Device, gemm: Gemm, grouped: Gemm, ring: Collectives
+        self,
+        shape: MoeShape,
+        device: Device,
+        gemm: Gemm,
+        grouped: Gemm,
+        ring: Collectives,
+        weight: float,
+        kernel: str,
     ) -> None:
         self._shape = shape
         self._device = device
         self._router = gemm
         self._gemm = grouped
         self._ring = ring
+        self._weight = weight
+        grids = grids_of(device.calibration, "moe", kernel)
+        s = shape
+        self._utilisation = utilisation(grids, "moe", self._reference).fixed(
+            hidden=s.hidden, width=-(-s.width // s.split), experts=s.experts, active=s.active,
+            local=s.experts / s.ep, skew=1.0,
+        )  # fmt: skip
 
     def operators(self, count: float, tokens: float, seen: float, value: float) -> list[Operator]:
         """Operators of `count` layers for `tokens` on a rank, of `seen` that meet at its experts.
@@ -76,20 +109,64 @@ class Experts:
         else:
             moved = seen * s.active
             local = distinct_experts(s.experts, s.active, seen)
-        rows = moved / local
         width = -(-s.width // s.split)
-        up = width * (2 if s.gated else 1)
-        found = [
-            self._router.operator("router", count, tokens, s.experts, s.hidden),
-            self._gemm.operator("experts up", count, rows, up, s.hidden, groups=local),
-            stream(self._device, "experts act", count, moved * (up + width) * value),
-            self._gemm.operator("experts down", count, rows, s.hidden, width, groups=local),
-            # The k results of a token are read again and summed.
-            stream(self._device, "experts sum", count, (moved + tokens) * s.hidden * value),
-            Operator("experts sort", count, self._device.overheads.moe, 0.0, 0.0, LAUNCH),
-        ]
+        found = [self._router.operator("router", count, tokens, s.experts, s.hidden)]
+        found += self._calibrated(count, moved, local, width, seen) or self._products(
+            count, moved, local, width, tokens * value, value
+        )
         if s.ep > 1:
             volume = moved * s.hidden * value
             found.append(self._ring.all_to_all("dispatch", count, volume))
             found.append(self._ring.all_to_all("combine", count, volume))
         return found
+
+    def _products(
+        self, count: float, moved: float, local: float, width: int, summed: float, value: float
+    ) -> list[Operator]:
+        """The kernels of `local` experts one by one, from the data sheet.
+
+        `summed`: bytes per hidden value that the sum over each token's experts writes.
+        """
+        s = self._shape
+        rows, up = moved / local, width * (2 if s.gated else 1)
+        return [
+            self._gemm.operator("experts up", count, rows, up, s.hidden, groups=local),
+            stream(self._device, "experts act", count, moved * (up + width) * value),
+            self._gemm.operator("experts down", count, rows, s.hidden, width, groups=local),
+            # The k results of a token are read again and summed.
+            stream(self._device, "experts sum", count, (moved * value + summed) * s.hidden),
+            Operator("experts sort", count, self._device.overheads.moe, 0.0, 0.0, LAUNCH),
+        ]
+
+    def _reference(
+        self, rows: float, tokens: float, hidden: float, width: float, experts: float,
+        active: float, local: float, skew: float,
+    ) -> float:  # fmt: skip
+        """Seconds of a layer at data-sheet rates, every product gated."""
+        touched = local * distinct_experts(int(experts), int(active), tokens) / experts
+        moved = max(rows, 1.0) * touched
+        d = self._device
+        compute = layer_flops(moved, hidden, width) / d.peak
+        memory = layer_bytes(moved, touched, hidden, width, self._weight) / d.bandwidth
+        return d.overheads.moe + d.overheads.kernel + smooth_maximum(compute, memory)
+
+    def _calibrated(
+        self, count: float, moved: float, local: float, width: int, seen: float
+    ) -> list[Operator]:
+        """All kernels of the experts as one, where a calibration has them; else nothing."""
+        if not self._utilisation:
+            return []
+        s, d = self._shape, self._device
+        own = s.experts / s.ep
+        shape = (moved / local, seen, s.hidden, width, s.experts, s.active, own, 1.0)
+        reached, rung = self._utilisation.at(*shape)
+        if rung == DATASHEET:
+            return []
+        matrices = 3 if s.gated else 2
+        flops = layer_flops(moved, float(s.hidden), float(width), matrices)
+        traffic = layer_bytes(moved, local, float(s.hidden), float(width), self._weight, matrices)
+        compute, memory = flops / d.peak, traffic / d.bandwidth
+        launch = d.overheads.moe + d.overheads.kernel
+        seconds = (launch + smooth_maximum(compute, memory)) / reached
+        bound = bound_of(launch, compute, memory)
+        return [Operator("experts", count, seconds, flops, traffic, bound, rung)]

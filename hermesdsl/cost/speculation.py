@@ -10,12 +10,17 @@ Knows two cost models; no engine, clock or random draw.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from hermesdsl.cost.constants import Profile
 from hermesdsl.cost.llm import DataSheetCost, piece_at, pieces_from
 from hermesdsl.cost.memory import kv_bytes_per_token, weights_per_device
 from hermesdsl.cost.types import DecodeRun, Piece, StepRows, StepWork, Use
 from hermesdsl.graph.types import LlmModel
+
+if TYPE_CHECKING:
+    from hermesdsl.cost.provenance import Shares
+    from hermesdsl.cost.types import Floats
 
 
 def expected_tokens(accept: float, guesses: int) -> float:
@@ -112,6 +117,12 @@ class SpeculativeCost:
         from hermesdsl.cost.use import speculative_use
 
         return speculative_use(self, rows)
+
+    def rungs(self, rows: StepRows, steps: Floats) -> Shares:
+        """Seconds of recorded steps by rung, as the model that verifies has them."""
+        from hermesdsl.cost.rungs import speculative_rungs
+
+        return speculative_rungs(self, rows, steps)
 
     def _pieces(self, decodes: int, most: int) -> tuple[Piece, ...]:
         """A step of pure decoding; the draft's steps are taken at their mean context."""

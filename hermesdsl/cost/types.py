@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from hermesdsl.cost.provenance import Shares
+
     Floats: TypeAlias = NDArray[np.float64]
     Ints: TypeAlias = NDArray[np.int64]
 
@@ -155,6 +157,9 @@ class EngineCost(Protocol):
 
     def use(self, rows: StepRows) -> Use:
         """What steps that were recorded used of each of the engine's devices."""
+
+    def rungs(self, rows: StepRows, steps: Floats) -> Shares:
+        """Seconds of recorded steps, so many of each row, by the rung they stand on."""
 
 
 class ServiceCost(Protocol):

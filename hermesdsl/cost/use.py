@@ -14,6 +14,7 @@ import numpy as np
 
 from hermesdsl.cost.operator import Operator
 from hermesdsl.cost.pipelining import Schedule
+from hermesdsl.cost.provenance import CALIBRATED, MEASURED
 from hermesdsl.cost.types import Piece, StepRows, Use
 
 if TYPE_CHECKING:
@@ -28,13 +29,18 @@ LENGTHS = tuple(2**n for n in range(15))
 
 
 class Work(NamedTuple):
-    """Seconds that some operators took, and would take of each resource alone at its full rate."""
+    """Seconds that some operators took, and would take of each resource alone at its full rate.
+
+    `measured` and `calibrated`: of the seconds taken, those on each of these rungs.
+    """
 
     taken: float
     host: float
     compute: float
     memory: float
     wire: float
+    measured: float
+    calibrated: float
 
 
 def work_of(cost: DataSheetCost, operators: Iterable[Operator]) -> Work:
@@ -43,18 +49,21 @@ def work_of(cost: DataSheetCost, operators: Iterable[Operator]) -> Work:
     compute: Σ FLOPs / peak; memory: Σ bytes / bandwidth of the device; wire: Σ `Operator.wire`.
     """
     taken = host = compute = memory = wire = 0.0
+    rungs = {MEASURED: 0.0, CALIBRATED: 0.0}
     bandwidth = cost.device.bandwidth
     for op in operators:
         attention = op.name in ("attention prefill", "attention decode")
         taken += op.count * op.seconds
         wire += op.count * op.wire
+        if op.rung in rungs:
+            rungs[op.rung] += op.count * op.seconds
         if op.name == "host":
             host += op.count * op.seconds
         elif not op.wire:
             peak = (cost.attention_device if attention else cost.device).peak
             compute += op.count * op.flops / peak
             memory += op.count * op.bytes / bandwidth
-    return Work(taken, host, compute, memory, wire)
+    return Work(taken, host, compute, memory, wire, *rungs.values())
 
 
 def engine_use(cost: DataSheetCost, rows: StepRows, queries: int = 1) -> Use:
@@ -69,8 +78,8 @@ def engine_use(cost: DataSheetCost, rows: StepRows, queries: int = 1) -> Use:
     """
     tokens = np.maximum(np.rint(rows.tokens).astype(np.int64), 1)
     found = np.zeros((len(Use._fields), len(tokens)))
-    for order, at in _by_schedule(cost, tokens):
-        found[:, at] = _shares(cost, order, tokens[at], _rows(rows, at), queries)
+    for order, at in by_schedule(cost, tokens):
+        found[:, at] = _shares(cost, order, tokens[at], rows_at(rows, at), queries)
     return Use(*np.clip(found, 0.0, 1.0))
 
 
@@ -96,9 +105,9 @@ def _expected(cost: DataSheetCost, rows: StepRows, queries: int) -> Floats:
     """Seconds of steps whose decodes read what the blocks hold, attention of prompts left out."""
     found = np.zeros(len(rows.seconds))
     tokens = np.maximum(np.rint(rows.tokens).astype(np.int64), 1)
-    for order, at in _by_schedule(cost, tokens):
-        part = _rows(rows, at)
-        host, linear = _fixed(cost, order, tokens[at], part, queries)
+    for order, at in by_schedule(cost, tokens):
+        part = rows_at(rows, at)
+        host, linear = fixed_work(cost, order, tokens[at], part, queries)
         forever = np.full(len(at), np.inf)
         found[at] = host + linear[:, _TAKEN]
         plain = part._replace(prefill_tokens=np.maximum(part.prefill_tokens, 1e-9))
@@ -106,14 +115,15 @@ def _expected(cost: DataSheetCost, rows: StepRows, queries: int) -> Floats:
     return found
 
 
-def _rows(rows: StepRows, at: Ints) -> StepRows:
+def rows_at(rows: StepRows, at: Ints) -> StepRows:
+    """The rows at these places."""
     return StepRows(
         rows.seconds[at], rows.batch[at], rows.tokens[at], rows.prefill_tokens[at],
         rows.kv_tokens[at],
     )  # fmt: skip
 
 
-def _by_schedule(cost: DataSheetCost, tokens: Ints) -> list[tuple[Schedule, Ints]]:
+def by_schedule(cost: DataSheetCost, tokens: Ints) -> list[tuple[Schedule, Ints]]:
     """The rows that are cut into micro-batches alike."""
     sizes, place = np.unique(tokens, return_inverse=True)
     groups: dict[Schedule, list[int]] = {}
@@ -122,10 +132,10 @@ def _by_schedule(cost: DataSheetCost, tokens: Ints) -> list[tuple[Schedule, Ints
     return [(order, np.flatnonzero(np.isin(place, own))) for order, own in groups.items()]
 
 
-def _fixed(
+def fixed_work(
     cost: DataSheetCost, order: Schedule, tokens: Ints, rows: StepRows, queries: int
 ) -> tuple[Floats, Floats]:
-    """Of steps cut alike: seconds of the host, (rows,), and work of layers and head, (rows, 5)."""
+    """Of steps cut alike: seconds of the host, (rows,), and work of layers and head, (rows, 7)."""
     layers = _distinct(tokens, lambda n: cost.linear_operators(-(-n // cost.group.dp), n), cost)
     prompts = rows.prefill_tokens > 0
     sampled = rows.batch * queries + prompts
@@ -139,7 +149,7 @@ def _shares(
     cost: DataSheetCost, order: Schedule, tokens: Ints, rows: StepRows, queries: int
 ) -> Floats:
     """`engine_use` of steps cut alike, shape (4, rows)."""
-    host, linear = _fixed(cost, order, tokens, rows, queries)
+    host, linear = fixed_work(cost, order, tokens, rows, queries)
     prompts = rows.prefill_tokens > 0
     left = np.maximum(rows.seconds - linear[:, _TAKEN] - host, 0.0)
     taken, flops, read = _decode_use(cost, order, rows, left, queries)
@@ -162,7 +172,7 @@ _TAKEN, _COMPUTE, _MEMORY, _WIRE = (Work._fields.index(n) for n in
 def _distinct(
     keys: Ints, operators: Callable[[int], Iterable[Operator]], cost: DataSheetCost
 ) -> Floats:
-    """The `Work` of every key, worked out once for each that is different, shape (rows, 5)."""
+    """The `Work` of every key, worked out once for each that is different, shape (rows, 7)."""
     found, place = np.unique(keys, return_inverse=True)
     table = np.array([work_of(cost, operators(int(key))) for key in found], np.float64)
     return np.asarray(table.reshape(-1, len(Work._fields))[place])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import networkx as nx
 
 __all__ = [
+    "Calibration",
     "Choice",
     "Client",
     "CompiledSystem",
@@ -26,6 +27,7 @@ __all__ = [
     "Experiment",
     "Fabric",
     "Goal",
+    "Grid",
     "Group",
     "Guard",
     "HardwareGraph",
@@ -55,6 +57,33 @@ __all__ = [
 
 
 @dataclass(frozen=True)
+class Grid:
+    """Values at every combination of the knots of some axes, the last axis fastest.
+
+    `knots` ascend. `values` are factors on the speed of a data-sheet model; `measured`: seconds
+    that were measured there.
+    """
+
+    axes: tuple[str, ...]
+    knots: tuple[tuple[float, ...], ...]
+    values: tuple[float, ...]
+    measured: bool = False
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What kernels on a chip reach of its data sheet: grids by operator and dtype.
+
+    Grids of factors multiply; a measured one comes first where a shape lies inside it.
+    """
+
+    name: str
+    operators: Mapping[str, Mapping[str, tuple[Grid, ...]]]
+    source: str = ""
+    doc: str = ""
+
+
+@dataclass(frozen=True)
 class Part:
     """One vertex of the hardware graph (attribute ``part``).
 
@@ -62,7 +91,8 @@ class Part:
     it was made from (``H100``). `labels` are (property, text) pairs in the user's own units.
     Rates: `peak` FLOP/s by dtype, `bandwidth` byte/s and `capacity` byte (memories), `latency`
     seconds per access or hop, `power` and `idle_power` watts, `cost` dollars per second.
-    `forwards`: traffic between others may pass through.
+    `forwards`: traffic between others may pass through. `calibration`: of a chip or processor
+    whose kernels were measured.
     """
 
     path: str
@@ -82,6 +112,7 @@ class Part:
     sms: int = 0
     options: Mapping[str, Value] = field(default_factory=dict)
     labels: tuple[tuple[str, str], ...] = ()
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +158,8 @@ class LlmModel:
     has gate and up projections. Mixture of experts: `experts` > 0, each of width `expert_ffn`,
     `experts_active` per token, `shared_experts` always; the first `dense_layers` layers use `ffn`.
     Multi-head latent attention: `kv_lora_rank` > 0 (then q_lora_rank, rope_head_dim,
-    value_head_dim apply). `window` > 0 limits attention to that many tokens.
+    value_head_dim apply). `window` > 0 limits attention to that many tokens. `scaling`: narrow
+    weights have a factor per ``tensor`` or per ``block``.
     `kind` is ``decoder`` or ``encoder``.
     """
 
@@ -158,6 +190,7 @@ class LlmModel:
     rope_head_dim: int = 0
     value_head_dim: int = 0
     window: int = 0
+    scaling: str = "tensor"
     kind: str = "decoder"
     doc: str = ""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from hermesdsl import resources
@@ -18,12 +19,18 @@ from hermesdsl.model.build import Builder
 from hermesdsl.model.instance import FILE_KIND, FILE_OUTERNESS, Instance, ModuleFile, Scope
 from hermesdsl.source import Source, Span
 from hermesdsl.syntax import ast
-from hermesdsl.syntax.parse import parse
+from hermesdsl.syntax.parse import Parsed, parse
 from hermesdsl.syntax.read import read_source
 
 LIBRARY_PREFIX = "std"
 #: Longest chain of files that import the next.
 DEPTH_BUDGET = 100
+
+
+@lru_cache(maxsize=256)
+def _library(name: str, text: str) -> Parsed:
+    """A file of the library, parsed once in a process: neither text nor tree ever changes."""
+    return parse(Source(name, text, library=True))
 
 
 class Loader:
@@ -74,7 +81,7 @@ class Loader:
         return self._module(source, path, library=library)
 
     def _module(self, source: Source, path: Path, *, library: bool) -> ModuleFile | None:
-        parsed = parse(source)
+        parsed = _library(source.name, source.text) if library else parse(source)
         for diagnostic in parsed.diagnostics:
             self.sink.add(diagnostic)
         if any(d.is_error for d in parsed.diagnostics):

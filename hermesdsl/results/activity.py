@@ -74,6 +74,19 @@ def _steps(
     run: Run, clients: list[Client], costs: Mapping[str, EngineCost]
 ) -> Iterator[tuple[int, Activity]]:
     """Steps of engines; those of a vector are alike, so one cost model judges them together."""
+    for cost, members, mine, rows in alike_steps(run, clients, costs):
+        use = cost.use(rows)
+        who = run.steps["client"][mine]
+        whole = _rows(use, run.steps["start_s"][mine], run.steps["end_s"][mine])
+        for number in members:
+            own = who == number
+            yield number, Activity(*(column[own] for column in whole))
+
+
+def alike_steps(
+    run: Run, clients: list[Client], costs: Mapping[str, EngineCost]
+) -> Iterator[tuple[EngineCost, list[int], Ints, StepRows]]:
+    """Engines that are alike: their cost model, their numbers, and their rows of `run.steps`."""
     sizes = {engine.client: engine.block_size for engine in run.engines}
     alike: dict[str, list[int]] = {}
     for number, path in enumerate(run.clients):
@@ -82,12 +95,7 @@ def _steps(
     for members in alike.values():
         first = run.clients[members[0]]
         mine = np.flatnonzero(np.isin(run.steps["client"], members))
-        use = costs[first].use(_step_rows(run, mine, sizes[first]))
-        who = run.steps["client"][mine]
-        whole = _rows(use, run.steps["start_s"][mine], run.steps["end_s"][mine])
-        for number in members:
-            own = who == number
-            yield number, Activity(*(column[own] for column in whole))
+        yield costs[first], members, mine, _step_rows(run, mine, sizes[first])
 
 
 def _step_rows(run: Run, at: Ints, block_size: int) -> StepRows:

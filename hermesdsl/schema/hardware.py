@@ -12,6 +12,7 @@ from hermesdsl.schema.types import (
     MapType,
     NumberType,
     Property,
+    ReferenceType,
     SymbolType,
     props,
 )
@@ -29,6 +30,11 @@ _count = NumberType(integer=True, minimum=1)
 _POWER = Property("power", _watts, "Power limit (TDP) of the part.", 0.0)
 _IDLE = Property("idle_power", _watts, "Power drawn when nothing runs.", 0.0)
 _COST = Property("cost", _price, "Price per time, whether used or not.", 0.0)
+_CALIBRATION = Property(
+    "calibration",
+    ReferenceType(("calibration",)),
+    "What its kernels reach of the data sheet; class efficiencies if absent.",
+)
 _PORTS = Property("ports", _count, "Lanes that may be connected; unlimited if absent.")
 
 
@@ -61,6 +67,7 @@ CHIP = Kind(
                  "Streaming multiprocessors or their like, for wave quantisation; 0: unknown.", 0),
         Property("family", SymbolType(("gpu", "tpu", "cpu", "asic", "near_memory")),
                  "Device class, for default efficiencies.", "gpu"),
+        _CALIBRATION,
     ),
     statements=frozenset({INSTANCE}),
     holds=("memory",),
@@ -72,6 +79,7 @@ CPU = Kind(
     properties=props(
         _PEAK, _POWER, _IDLE, _COST, _PORTS, _forwards(True),
         Property("cores", NumberType(integer=True, minimum=1), "Physical cores.", 1),
+        _CALIBRATION,
     ),
     statements=frozenset({INSTANCE}),
     holds=("memory",),

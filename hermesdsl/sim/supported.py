@@ -26,7 +26,7 @@ _ENGINE_ACTED_ON = frozenset(
     {"model", "tp", "pp", "micro_batches", "ep", "attention", "experts", "batching", "max_batch",
      "max_tokens", "block_size", "memory_rule", "dtype", "kv_dtype", "profile", "route", "share",
      "spare", "span", "order", "preemption", "prefix_cache", "role", "speculate", "dp", "fails",
-     "cold_start"}
+     "cold_start", "measured"}
 )  # fmt: skip
 _SHARED = frozenset({"route", "share", "spare", "span", "order"})
 _SERVER_ACTED_ON: Mapping[str, frozenset[str]] = MappingProxyType(

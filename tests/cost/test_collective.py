@@ -14,7 +14,7 @@ from hermesdsl.graph.types import Fabric
 EIGHT = Fabric(8, 1e-6, 450e9, 2)
 FAR = Fabric(16, 5e-6, 50e9, 4)
 V = 16 * 2**20
-PLAIN = replace(ACCELERATOR, link=1.0, direct=1.0)
+PLAIN = replace(ACCELERATOR, link=1.0, link_few=0.0, link_fill=0.0, direct=1.0, direct_one=1.0)
 
 
 def test_closed_forms() -> None:
@@ -42,13 +42,39 @@ def test_without_overheads_a_far_group_gets_the_ring_forms() -> None:
 
 def test_near_members_reduce_small_messages_directly() -> None:
     near = c.Collectives(EIGHT, ACCELERATOR, VLLM.overheads)
-    # 16 KiB: launch 4.2 µs, one hop, seven buffers at 65 % of 450 GB/s = 0.39 µs.
+    # 16 KiB: launch 3.8 µs, one hop, seven buffers at 60 % of 450 GB/s = 0.42 µs.
     small = near.all_reduce("a", 1, 16384.0)
-    assert small.seconds == pytest.approx(5.59e-6, rel=0.01)
+    assert small.seconds == pytest.approx(5.22e-6, rel=0.01)
     assert small.bound == "launch"
     assert near.all_reduce("a", 1, V).bound == "network"
     ring = VLLM.overheads.collective + c.ring_all_reduce(EIGHT, 16384.0)
     assert small.seconds < ring / 2
+
+
+def test_latency_and_transfer_overlap_in_part() -> None:
+    # The best number of parts: (√A + √B)², A = 6 µs + 14 hops of 1 µs, B = 14/8 · V/bw = 65.25 µs.
+    best = replace(PLAIN, link_fill=1.0)
+    ring = c.Collectives(replace(EIGHT, hops=4), best, VLLM.overheads).all_reduce("a", 1, V)
+    assert ring.seconds == pytest.approx((20e-6**0.5 + 65.245e-6**0.5) ** 2, rel=1e-4)
+
+
+def test_few_members_reach_less_of_their_links() -> None:
+    few = replace(PLAIN, link_few=0.6)
+    times = [
+        c.Collectives(Fabric(n, 0.0, 450e9, 4), few, NONE.overheads).all_gather("a", 1, V).seconds
+        for n in (2, 8)
+    ]
+    # (n−1)/n · V/bw over 1 − 0.6/n of it.
+    assert times[0] == pytest.approx(V / 450e9 * 0.5 / 0.7, rel=1e-12)
+    assert times[1] == pytest.approx(V / 450e9 * 0.875 / 0.925, rel=1e-12)
+
+
+def test_messages_above_the_limit_of_the_direct_way_take_the_ring() -> None:
+    near = c.Collectives(EIGHT, ACCELERATOR, VLLM.overheads)
+    far = c.Collectives(replace(EIGHT, hops=4), ACCELERATOR, VLLM.overheads)
+    limit = float(c.DIRECT_BYTES)
+    assert near.all_reduce("a", 1, limit).seconds < far.all_reduce("a", 1, limit).seconds
+    assert near.all_reduce("a", 1, limit + 1).seconds == far.all_reduce("a", 1, limit + 1).seconds
 
 
 @pytest.mark.parametrize("fabric", [Fabric(16, 1e-6, 450e9, 2), Fabric(8, 1e-6, 450e9, 4)])

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 from hermesdsl.diagnostics import Diagnostic, error
 from hermesdsl.diagnostics.nearest import suggestion
 from hermesdsl.graph import hardware, patterns
+from hermesdsl.graph.lowering.calibration import calibration
 from hermesdsl.graph.lowering.plain import labels
-from hermesdsl.graph.types import Container, HardwareGraph, Link, Part
+from hermesdsl.graph.types import Calibration, Container, HardwareGraph, Link, Part
 from hermesdsl.model.instance import Instance
 from hermesdsl.model.resolve import place_of
 from hermesdsl.model.values import Fail
@@ -45,6 +46,7 @@ class _Lowering:
         self.spans: dict[str, Span] = {}
         self._made: dict[int, Part | Container] = {}
         self._links: dict[int, Link] = {}
+        self._calibrations: dict[int, Calibration] = {}
 
     def graph(self) -> tuple[HardwareGraph, list[Diagnostic]]:
         things = [
@@ -136,7 +138,20 @@ class _Lowering:
                 {"family": get(instance, "family")} if "family" in instance.properties else {}
             ),
             labels=shown,
+            calibration=self._calibration(instance),
         )
+
+    def _calibration(self, instance: Instance) -> Calibration | None:
+        """The calibration that a part names, made once for all parts that name it."""
+        if "calibration" not in instance.properties:
+            return None
+        named = self.builder.get(instance, "calibration")
+        if not isinstance(named, Instance):
+            return None
+        made = self._calibrations.get(id(named))
+        if made is None:
+            made = self._calibrations[id(named)] = calibration(self.builder, named)
+        return made
 
     def _container(self, instance: Instance) -> Container:
         proto = instance.twin or instance

@@ -1,0 +1,124 @@
+"""``hermes calibrate TABLE… --chip C``: measured kernel times become a calibration."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hermesdsl.cli import options
+from hermesdsl.cli.output import Output
+from hermesdsl.diagnostics import SpecError, error
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hermesdsl.graph.types import Part
+    from hermesdsl.measure.calibrate import Fitted
+    from hermesdsl.measure.operators import Sheet
+
+
+@click.command("calibrate", short_help="Fit a chip's utilisation to measured kernel times.")
+@click.argument("tables", nargs=-1, required=True, metavar="TABLE...")
+@click.option("--chip", required=True, help="A chip of the library, or FILE.hms:NAME.")
+@click.option("--system", metavar="NAME", help="Rows to take, where tables hold several systems.")
+@click.option("--dtype", "dtypes", multiple=True, help="Dtypes to fit; default: all. Repeatable.")
+@click.option("--name", help="Name of the calibration; default: CHIP_kernels.")
+@click.option("--source", default="", help="Where the tables come from, for the documentation.")
+@click.option("-o", "--output", "target", metavar="FILE", help="A .hms file; default: print.")
+@click.option("--plot", metavar="FILE.svg", help="Predicted against measured times.")
+@options.quiet
+def command(
+    tables: tuple[str, ...],
+    chip: str,
+    system: str | None,
+    dtypes: tuple[str, ...],
+    name: str | None,
+    source: str,
+    target: str | None,
+    plot: str | None,
+    quiet: bool,
+) -> int:
+    """Fit what kernels reach of a chip's data sheet, by operator and dtype, to tables of times.
+
+    Prints (or writes) a calibration, with its errors on shapes held out of the fit.
+    """
+    from hermesdsl.measure.calibrate import calibrate
+    from hermesdsl.measure.tables import of_system, read_table
+    from hermesdsl.measure.writing import calibration_text, scatter
+    from hermesdsl.source import Source
+    from hermesdsl.syntax.format import format_file
+    from hermesdsl.syntax.parse import parse
+
+    output = Output(quiet=quiet)
+    label, sheets = _sheets(chip)
+    if dtypes:
+        sheets = {dtype: sheets[dtype] for dtype in dtypes if dtype in sheets}
+    read = [of_system(read_table(Path(table)), system) for table in tables]
+    fits = calibrate(read, sheets)
+    if not fits:
+        peaks = ", ".join(sheets) or "none of those asked for"
+        message = "nothing to fit: no dtype of the tables has 20 shapes and a peak on the chip"
+        raise SpecError([error("HMS607", message, notes=[f"note: {label} has {peaks}"])])
+    words = ["calibrate", *(Path(table).name for table in tables), "--chip", chip]
+    words += ["--system", system] if system else []
+    called = shlex.join(["hermes", *words])
+    files = ", ".join(Path(table).name for table in tables)
+    text = calibration_text(name or f"{label}_kernels", label, fits, source or files, called)
+    text = format_file(parse(Source("calibration.hms", text)).file)
+    if target is None:
+        output.write(text)
+    else:
+        _write(Path(target), text, output)
+    if plot is not None:
+        _write(Path(plot), scatter(fits, f"{label}: seconds per call"), output)
+    _told(fits, output)
+    return 0
+
+
+def _told(fits: Sequence[Fitted], output: Output) -> None:
+    for fit in fits:
+        output.note(
+            f"held out {fit.holdout.median:.1%}, fitted {fit.sample.median:.1%}, naive roofline "
+            f"{fit.roofline.median:.0%} (median, {fit.long} of {fit.rows} rows above 50 us)",
+            label=f"{fit.operator}.{fit.dtype}",
+        )
+
+
+def _write(path: Path, text: str, output: Output) -> None:
+    from hermesdsl.files import write_whole
+
+    try:
+        write_whole(path, text.encode())
+    except OSError as failure:
+        message = f"cannot write `{path}`: {failure.strerror or failure}"
+        raise SpecError([error("HMS607", message)]) from None
+    output.note(str(path), label="wrote")
+
+
+def _sheets(chip: str) -> tuple[str, dict[str, Sheet]]:
+    """The chip's name and its data sheet by dtype; wider peaks stand in for absent ones."""
+    from hermesdsl.api import compile
+    from hermesdsl.cost.device import WIDER, peak_dtype
+    from hermesdsl.library.find import imported
+    from hermesdsl.measure.operators import Sheet
+
+    line, name, folder = imported(chip, ("chip", "cpu"))
+    system = compile(f"{line}\npart: {name}\n", path=[str(folder)])
+    graph = system.hardware
+    part: Part = graph.nodes["part"]["part"]
+    memories = [graph.nodes[memory]["part"] for memory, owner in graph.graph["owner"].items()
+                if owner == "part"]  # fmt: skip
+    bandwidth = sum(memory.bandwidth for memory in memories)
+    found = {
+        dtype: Sheet(part.peak[served], bandwidth, part.sms, part.peak.get("bf16", 0.0))
+        for dtype in WIDER
+        if (served := peak_dtype(part.peak, dtype)) == dtype
+    }
+    if "fp8" in found:
+        found["fp8_block"] = found["fp8"]
+    if not found or not bandwidth:
+        raise SpecError([error("HMS607", f"`{name}` has no peak or no memory to hold times to")])
+    return name, found

@@ -1,0 +1,91 @@
+"""Kinds of calibration: how much of the data sheet the kernels of a device reach, as data."""
+
+from __future__ import annotations
+
+from hermesdsl.schema.hardware import DTYPES
+from hermesdsl.schema.types import (
+    Computed,
+    ComputedType,
+    Fragment,
+    Kind,
+    ListType,
+    MapType,
+    NumberType,
+    Property,
+    TextType,
+    props,
+)
+from hermesdsl.units import dimension as d
+
+#: Coordinates of a shape, by operator: what the axes of a grid may be. Sizes are those that one
+#: device sees; `cost.utilisation` and the operators say how each follows from a step.
+COORDINATES = {
+    "gemm": ("m", "n", "k", "waves", "fill"),
+    "moe": ("rows", "tokens", "hidden", "width", "experts", "active", "local", "skew"),
+    "prefill": (
+        "new", "seen", "sequences", "heads", "kv_heads", "width", "keys", "waves", "group",
+    ),
+    "decode": ("context", "sequences", "heads", "kv_heads", "width", "pairs", "group"),
+    "collective": ("members", "bytes"),
+}  # fmt: skip
+
+#: What members of a group do together, and one member with its neighbour.
+COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "p2p")
+
+_UTILISATION = ListType(ComputedType("utilisation"))
+_knots = ListType(NumberType(above=0))
+
+
+def _map(name: str, doc: str, keys: tuple[str, ...] = DTYPES) -> Property:
+    axes = ", ".join(f"`{axis}`" for axis in COORDINATES[name])
+    return Property(name, MapType(_UTILISATION, keys), f"{doc} Axes: {axes}.")
+
+
+CALIBRATION = Kind(
+    "calibration",
+    "What kernels on a chip reach of the time its data sheet promises, by operator and dtype.",
+    single=True,
+    properties=props(
+        _map("gemm", "Products with weights, by dtype of the operands."),
+        _map(
+            "moe",
+            "Layers of experts without their exchange of tokens, by dtype of weights; "
+            "`fp8_block` for models with `scaling = block`.",
+            (*DTYPES, "fp8_block"),
+        ),
+        _map("prefill", "Attention of prompts, by dtype of the KV cache."),
+        _map("decode", "Attention of decoding, by dtype of the KV cache."),
+        _map(
+            "collective",
+            "Messages between devices that reach each other directly or over one "
+            "switch, by what they do.",
+            COLLECTIVES,
+        ),
+        Property("source", TextType(), "What was measured, and with what software.", ""),
+    ),
+)
+
+COMPUTED = (
+    Computed(
+        "grid", "utilisation",
+        "Factor on the speed of the data-sheet model over the axes given, each a list of ascending "
+        "knots; geometric between knots, constant outside. Several grids multiply.",
+        parameters=(
+            Property("factor", ListType(NumberType(above=0)),
+                     "One for each combination of knots, the last axis fastest.", required=True),
+        ),
+        keywords=_knots,
+    ),
+    Computed(
+        "measured", "utilisation",
+        "Times measured at every combination of knots; used inside their range only, "
+        "interpolated as utilisation. An axis with one knot holds for that value alone.",
+        parameters=(
+            Property("time", ListType(NumberType(d.SECOND, above=0)),
+                     "One for each combination of knots, the last axis fastest.", required=True),
+        ),
+        keywords=_knots,
+    ),
+)  # fmt: skip
+
+FRAGMENT = Fragment(kinds=(CALIBRATION,), computed=COMPUTED)
