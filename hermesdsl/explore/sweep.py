@@ -6,23 +6,25 @@ Ties together points, executor, ledger and table; knows no formula of any of the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hermesdsl.diagnostics import SpecError
+from hermesdsl.explore import checks
 from hermesdsl.explore import ledger as ledgers
 from hermesdsl.explore import outcome as outcomes
 from hermesdsl.explore import points as enumerate_
 from hermesdsl.explore import table as tables
 from hermesdsl.explore.executors import Executor, Here
-from hermesdsl.explore.job import FAILED, Job, Row, Task, key
+from hermesdsl.explore.job import FAILED, PRUNED, Job, Row, Task, key
+from hermesdsl.explore.margin import hopeless
+from hermesdsl.explore.metrics import named, plain, written
 from hermesdsl.explore.outcome import Outcome
-from hermesdsl.explore.points import Parameter, Point
+from hermesdsl.explore.points import Parameter, Point, argument
 from hermesdsl.explore.search import Search, search_of
 from hermesdsl.graph.types import Experiment
 
@@ -56,8 +58,13 @@ class Sweep:
 
     @cached_property
     def best(self) -> Outcome | None:
-        """The point that `minimize` or `maximize` asks for; None without one."""
+        """The point that the one objective asks for; None without one."""
         return outcomes.best(self.experiment, self.points)
+
+    @cached_property
+    def front(self) -> tuple[Outcome, ...]:
+        """The points that no other one beats in every objective: see `explore.outcome.front`."""
+        return outcomes.front(self.experiment, self.points)
 
     @cached_property
     def columns(self) -> tables.Columns:
@@ -74,17 +81,17 @@ class Sweep:
     @property
     def met(self) -> bool:
         """With an objective: some point meets all goals. Without: no point that ran missed one."""
-        if self.experiment.minimize is not None or self.experiment.maximize is not None:
-            return self.best is not None
+        if self.experiment.objectives:
+            return bool(self.front)
         return all(False not in each.verdicts for each in self.points)
 
 
 def job_of(system: System, experiment: str | None = None) -> Job:
     """What the points of an experiment of `system` are compiled from; raises SpecError HMS602."""
-    given = system.given
+    given, chosen = system.given, system.experiment(experiment)
     return Job(
         system.spec if given.text is None else given.text, given.text is not None,
-        system.experiment(experiment).name, given.settings, given.folders, given.case,
+        chosen.name, given.settings, given.folders, given.case, argument(chosen, "short", 0.0),
     )  # fmt: skip
 
 
@@ -112,7 +119,7 @@ def explore(
     if seeds is not None:
         experiment = replace(experiment, seeds=tuple(seeds))
     axes = enumerate_.pinned(experiment.axes, job.settings, job.case)
-    problems = enumerate_.check(experiment, axes, limit, job.case)
+    problems = checks.check(experiment, axes, limit, job.case)
     if folder is not None:
         refused = ledgers.refusal(folder, resume=resume, force=force)
         problems += [refused] if refused is not None else []
@@ -158,53 +165,68 @@ class _Run:
         self._job, self._digest, self._executor = job, digest, executor
         self._earlier, self._progress = earlier, progress
         self._rows: dict[str, Row] = {}
+        self._by_point: dict[int, dict[str, Row]] = {}
         self._total = 0
 
     def all(self, search: Search, book: ledgers.Ledger | None) -> None:
         """Run round after round; each row is stored in `book` as soon as it is there."""
-        while points := search.round(self._met):
+        while points := search.round(self._found):
+            beat = self._beat() if self._job.short else {}
             self.points += points
             tasks = [
-                Task(point, seed, key(self._digest, self._job, point, seed))
+                Task(point, seed, key(self._digest, self._job, point, seed), beat.get(seed))
                 for point in points
                 for seed in dict.fromkeys(self.experiment.seeds)
             ]
             self._total += len(tasks)
-            with closing(_rows(self._executor, self._job, self._left(tasks))) as rows:
-                for row in rows:
-                    self._rows[row["key"]] = row
-                    if book is not None:
-                        book.add(row)
-                    if self._progress is not None:
-                        self._progress(len(self._rows), self._total)
+            expected = max(self._total, search.expected * len(dict.fromkeys(self.experiment.seeds)))
+            left = self._left(tasks)
+            for row in self._executor.rows(self._job, left) if left else ():
+                self._take(row)
+                if book is not None:
+                    book.add(row)
+                if self._progress is not None:
+                    self._progress(len(self._rows), expected)
 
-    def _left(self, tasks: Sequence[Task]) -> Iterator[Task]:
+    def _left(self, tasks: Sequence[Task]) -> list[Task]:
         """Tasks that no earlier sweep has finished; the rows of the others are taken over."""
         left = []
         for task in tasks:
             row = self._earlier.get(task.key)
-            if row is None:
+            if row is None or (row["status"] == PRUNED and not self._still(row, task)):
                 left.append(task)
             else:
-                self._rows[task.key] = {**row, "point": task.point.index}
+                self._take({**row, "point": task.point.index})
                 self.resumed += 1
-        return iter(left)
+        return left
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """Every point that has a row."""
         rows = self._rows.values()
         return outcomes.outcomes(self.points, rows, self.experiment, self._job.case)
 
-    def _met(self, point: Point) -> bool:
-        rows = [row for row in self._rows.values() if row["point"] == point.index]
-        (found,) = outcomes.outcomes([point], rows, self.experiment, self._job.case)
-        return found.met
+    def _beat(self) -> dict[int, float | None]:
+        """By seed, the objective of the best point so far after its short run."""
+        best = outcomes.best(self.experiment, self.outcomes())
+        metric = self.experiment.objectives[0].metric if best is not None else None
+        if best is None or metric is None:
+            return {}
+        name = written(plain(metric))
+        return {row["seed"]: row.get("tried", {}).get(name) for row in best.rows}
 
+    def _still(self, row: Row, task: Task) -> bool:
+        """Whether what gave up a run in an earlier sweep would do so now."""
+        wanted, tried = set(named(self.experiment)), row["tried"]
+        return (wanted <= set(tried) and row["beat"] == task.beat
+                and hopeless(self.experiment, tried, task.beat) is not None)  # fmt: skip
 
-def _rows(executor: Executor, job: Job, tasks: Iterator[Task]) -> Generator[Row, None, None]:
-    first = next(tasks, None)
-    if first is not None:
-        yield from executor.rows(job, chain([first], tasks))
+    def _take(self, row: Row) -> None:
+        self._rows[row["key"]] = row
+        self._by_point.setdefault(row["point"], {})[row["key"]] = row
+
+    def _found(self, point: Point) -> Outcome:
+        rows = self._by_point[point.index].values()
+        return outcomes.outcomes([point], rows, self.experiment, self._job.case)[0]
 
 
 def _earlier(folder: Path) -> dict[str, Row]:

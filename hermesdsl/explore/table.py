@@ -13,7 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from hermesdsl.explore.job import DONE, named
+from hermesdsl.explore.job import DONE
+from hermesdsl.explore.metrics import named
 from hermesdsl.explore.outcome import Outcome
 from hermesdsl.explore.points import Parameter
 from hermesdsl.files import write_whole
@@ -47,7 +48,7 @@ def columns(
     table["seeds"] = [len(rows) for rows in done]
     table["verdict"] = [each.verdict or None for each in found]
     units = _units(experiment)
-    rows = [row for each in found for row in each.rows]
+    rows = [row for each in done for row in each]
     for name in dict.fromkeys(name for row in rows for name in row.get("metrics", ())):
         known = [each.metrics.get(name) for each in found]
         title = _titled(name, units.get(name, ""))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -154,7 +155,8 @@ def test_a_worker_that_dies_is_replaced_and_its_task_fails_at_last(compiled: Com
     job = job_of(system)
     tasks = [Task(point, 1, str(point.index)) for point in _points(system)]
     broken = [Task(_Deadly(), 1, "x"), *tasks]  # type: ignore[arg-type]
-    rows = {row["key"]: row for row in Processes(1).rows(job, broken)}
+    with closing(Processes(1)) as crew:
+        rows = {row["key"]: row for row in crew.rows(job, broken)}
     assert rows["x"]["status"] == "failed"
     assert rows["x"]["reason"] == "its process ended twice without an answer"
     assert [rows[task.key]["status"] for task in tasks] == ["done", "done"]
@@ -192,6 +194,9 @@ class _Counting:
                 raise KeyboardInterrupt
             self.seen.append((row["point"], row["seed"]))
             yield row
+
+    def close(self) -> None:
+        pass
 
 
 def test_resume_runs_what_is_missing_after_a_torn_line(compiled: Compiled) -> None:
