@@ -13,13 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hermesdsl.diagnostics import SpecError
+from hermesdsl.diagnostics import Diagnostic, SpecError
 from hermesdsl.explore import checks
 from hermesdsl.explore import ledger as ledgers
 from hermesdsl.explore import outcome as outcomes
 from hermesdsl.explore import points as enumerate_
 from hermesdsl.explore import table as tables
-from hermesdsl.explore.executors import Executor, Here
+from hermesdsl.explore.executors import Executor, Here, Lost
 from hermesdsl.explore.job import FAILED, PRUNED, Job, Row, Task, key
 from hermesdsl.explore.margin import hopeless
 from hermesdsl.explore.metrics import named, plain, written
@@ -44,7 +44,8 @@ class Sweep:
     """What came of an experiment: `points` in order, those without any run left out.
 
     `total` is how many there are, `resumed` how many runs were there already. `interrupted`:
-    Ctrl-C came before the end. `folder` holds the files, if any.
+    Ctrl-C came before the end; `broken`: what ran the points was lost before it. `folder` holds
+    the files, if any.
     """
 
     experiment: Experiment
@@ -55,6 +56,7 @@ class Sweep:
     interrupted: bool = False
     folder: Path | None = None
     files: tuple[str, ...] = ()
+    broken: Diagnostic | None = None
 
     @cached_property
     def best(self) -> Outcome | None:
@@ -126,15 +128,21 @@ def explore(
     if problems:
         raise SpecError(problems)
     earlier = _earlier(folder) if resume and folder is not None else {}
-    run = _Run(job, experiment, digest(system), executor or Here(), earlier, progress)
+    executor = executor or Here()
+    run = _Run(job, experiment, digest(system), executor, earlier, progress)
     book = ledgers.Ledger(folder, resume=resume) if folder is not None else None
-    interrupted = False
+    interrupted, broken = False, None
     try:
         with book or nullcontext():
             run.all(search_of(experiment, axes, limit), book)
     except KeyboardInterrupt:
         interrupted = True
-    return _summed(run, enumerate_.parameters(axes), interrupted, folder)
+    except Lost as loss:
+        broken = loss.diagnostic
+    finally:
+        executor.close()
+    found = _summed(run, enumerate_.parameters(axes), interrupted, folder)
+    return replace(found, broken=broken)
 
 
 def _summed(

@@ -121,7 +121,7 @@ def problems(body: str, compiled: Compiled, **given: object) -> str:
         ("sweep n; minimize = [p99(ttft), p99(ttft)]", "`p99(ttft)` is an objective twice"),
         ("sweep n; minimize = p99(ttft); maximize = p99(ttft)", "is an objective twice"),
         ("sweep n; minimize = [p99(ttft), load.rate]", "`load.rate` is an objective but is not"),
-        ("sweep n; strategy = tpe(trials = 3)", "`strategy = tpe` of `main` has nothing to look for"),
+        ("sweep n; strategy = tpe(trials = 3)", "tpe` of `main` has nothing to look for"),
         ("sweep n; sweep case in [plain, fast]; strategy = tpe; minimize = p99(ttft); "
          "require p50(e2e, case = fast) < 1 s", "with a goal that compares cases"),
         ("sweep n; strategy = tpe(trials = 0); minimize = p99(ttft)", "0 is out of range"),
