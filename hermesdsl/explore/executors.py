@@ -12,12 +12,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from hermesdsl.diagnostics import Diagnostic, SpecError, error
 from hermesdsl.explore.job import FAILED, Job, Row, Runner, Task
 
-__all__ = ["Executor", "Here", "Lost", "Processes", "executor_of", "unanswered"]
+if TYPE_CHECKING:
+    from hermesdsl.api import System
+
+__all__ = ["Executor", "Here", "Lost", "Processes", "executor_for", "unanswered"]
 
 
 class Executor(Protocol):
@@ -78,11 +81,26 @@ class Processes:
             self._crew.close()
 
 
-def executor_of(workers: int) -> Executor:
-    """This process for one worker, else so many processes; raises SpecError HMS607 below one."""
-    if workers < 1:
-        raise SpecError([error("HMS607", f"a sweep needs at least one worker, not {workers}")])
-    return Here() if workers == 1 else Processes(workers)
+def executor_for(system: System, engine: str, workers: int | None, address: str | None) -> Executor:
+    """``local``: this process for one worker (or None), else so many processes. ``ray``: a cluster.
+
+    Raises SpecError HMS607 for any other engine, for less than one worker, for an address that
+    nobody asks, and without Ray.
+    """
+    from hermesdsl.explore.cluster import Ray
+
+    problems = []
+    if engine not in ("local", "ray"):
+        problems.append(error("HMS607", f"no engine `{engine}`: there are `local` and `ray`"))
+    if workers is not None and workers < 1:
+        problems.append(error("HMS607", f"a sweep needs at least one worker, not {workers}"))
+    if address is not None and engine != "ray":
+        problems.append(error("HMS607", "an address is about the engine `ray`"))
+    if problems:
+        raise SpecError(problems)
+    if engine == "ray":
+        return Ray(system, address, workers)
+    return Here() if workers in (None, 1) else Processes(workers)
 
 
 def unanswered(task: Task) -> Row:

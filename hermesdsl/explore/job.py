@@ -17,6 +17,7 @@ from hermesdsl.diagnostics import Diagnostic, SpecError
 from hermesdsl.explore.margin import hopeless
 from hermesdsl.explore.metrics import named
 from hermesdsl.explore.points import Point
+from hermesdsl.explore.reads import FREE
 from hermesdsl.graph.types import Experiment
 
 if TYPE_CHECKING:
@@ -65,9 +66,15 @@ class Task:
 
 
 def key(digest: str, job: Job, point: Point, seed: int) -> str:
-    """Hash of a run: `digest` of all files read, settings, point and seed."""
-    what = [digest, job.experiment, sorted(job.settings.items()), point.case or job.case,
-            sorted(point.settings.items()), seed]  # fmt: skip
+    """Hash of a run: `digest` of what is read, what is set from outside or swept, and seed.
+
+    A value that is set is as good as the same value swept. What `explore.reads` calls free is
+    left out: it decides which runs are made, not what comes of them.
+    """
+    given = {**point.settings, **{" ".join(k.split()): v for k, v in job.settings.items()}}
+    given = {path: text for path, text in given.items()
+             if path not in {f"{job.experiment}.{name}" for name in FREE}}  # fmt: skip
+    what = [digest, job.experiment, point.case or job.case, sorted(given.items()), seed]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
 
 
@@ -121,9 +128,9 @@ class Runner:
         experiment = system.experiment(self._job.experiment)
         why = hopeless(experiment, values, task.beat)
         if why is None:
-            return {**self._run(system, task.seed), "tried": values}
-        return {"status": PRUNED, "reason": f"a run of {length:g} s {why}", "tried": values,
-                "beat": task.beat}  # fmt: skip
+            return {**self._run(system, task.seed), "short": self._job.short, "tried": values}
+        return {"status": PRUNED, "reason": f"a run of {length:g} s {why}",
+                "short": self._job.short, "tried": values}  # fmt: skip
 
     def _tried(self, system: System, seed: int) -> tuple[float, dict[str, float | None]] | None:
         """How long a short run is, in s, and its metrics; None where nothing is to be learnt."""

@@ -5,13 +5,12 @@ Ties together points, executor, ledger and table; knows no formula of any of the
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hermesdsl.diagnostics import Diagnostic, SpecError
 from hermesdsl.explore import checks
@@ -20,11 +19,12 @@ from hermesdsl.explore import outcome as outcomes
 from hermesdsl.explore import points as enumerate_
 from hermesdsl.explore import table as tables
 from hermesdsl.explore.executors import Executor, Here, Lost
-from hermesdsl.explore.job import FAILED, PRUNED, Job, Row, Task, key
+from hermesdsl.explore.job import DONE, FAILED, PRUNED, Job, Row, Task, key
 from hermesdsl.explore.margin import hopeless
 from hermesdsl.explore.metrics import named, plain, written
 from hermesdsl.explore.outcome import Outcome
 from hermesdsl.explore.points import Parameter, Point, argument
+from hermesdsl.explore.reads import digest
 from hermesdsl.explore.search import Search, search_of
 from hermesdsl.graph.types import Experiment
 
@@ -153,7 +153,11 @@ def _summed(
     files: list[str] = []
     if folder is not None:
         table = tables.columns(ended, parameters, run.experiment)
-        files = [ledgers.NAME, *tables.write(folder, table)]
+        front = None
+        if len(run.experiment.objectives) > 1:
+            best = outcomes.front(run.experiment, ended)
+            front = tables.columns(best, parameters, run.experiment)
+        files = [ledgers.NAME, *tables.write(folder, table, front)]
     return Sweep(
         run.experiment, ended, parameters, len(run.points), run.resumed, interrupted, folder,
         tuple(files),
@@ -201,7 +205,7 @@ class _Run:
         left = []
         for task in tasks:
             row = self._earlier.get(task.key)
-            if row is None or (row["status"] == PRUNED and not self._still(row, task)):
+            if row is None or not self._still(row, task):
                 left.append(task)
             else:
                 self._take({**row, "point": task.point.index})
@@ -223,10 +227,22 @@ class _Run:
         return {row["seed"]: row.get("tried", {}).get(name) for row in best.rows}
 
     def _still(self, row: Row, task: Task) -> bool:
-        """Whether what gave up a run in an earlier sweep would do so now."""
-        wanted, tried = set(named(self.experiment)), row["tried"]
-        return (wanted <= set(tried) and row["beat"] == task.beat
-                and hopeless(self.experiment, tried, task.beat) is not None)  # fmt: skip
+        """Whether a run of an earlier sweep would end so now, with all that is asked of it.
+
+        Its short run has the same length, and what it says is what decided then and would now.
+        """
+        wanted = set(named(self.experiment))
+        if row["status"] == DONE and not wanted <= set(row["metrics"]):
+            return False
+        if row["status"] == DONE and not self._job.short:
+            return True
+        if row["status"] not in (DONE, PRUNED):
+            return True
+        tried = row.get("tried") if row.get("short") == self._job.short else None
+        if tried is None or not wanted <= set(tried):
+            return False
+        gone = hopeless(self.experiment, tried, task.beat) is not None
+        return gone is bool(row["status"] == PRUNED)
 
     def _take(self, row: Row) -> None:
         self._rows[row["key"]] = row
@@ -240,43 +256,3 @@ class _Run:
 def _earlier(folder: Path) -> dict[str, Row]:
     """Rows of an earlier sweep by key; a failed run is run again."""
     return {row["key"]: row for row in ledgers.read(folder) if row.get("status") != FAILED}
-
-
-# --- what a result follows from ------------------------------------------------------------------
-
-
-def digest(system: System) -> str:
-    """Hash of this version, of every file of the language read, and of every data file named."""
-    from hermesdsl import __version__
-
-    made = hashlib.sha256(__version__.encode())
-    for text in sorted(module.file.span.source.text for module in system.tree.modules):
-        made.update(hashlib.sha256(text.encode()).digest())
-    for path in sorted(_data_files(system)):
-        with path.open("rb") as data:
-            made.update(hashlib.file_digest(data, "sha256").digest())
-    return made.hexdigest()
-
-
-def _data_files(system: System) -> set[Path]:
-    """The traces and tables that workloads and stages name."""
-    graphs = system.pipelines.values()
-    stages = [data.get("stage") for graph in graphs for _, data in graph.nodes(data=True)]
-    found: set[Path] = set()
-    _named(list(system.compiled.workloads.values()), found)
-    _named(stages, found)
-    return found
-
-
-def _named(value: Any, found: set[Path]) -> None:
-    """Absolute paths of files anywhere in plain data."""
-    if isinstance(value, str):
-        if Path(value).is_absolute() and Path(value).is_file():
-            found.add(Path(value))
-    elif isinstance(value, Mapping):
-        _named(list(value.values()), found)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            _named(each, found)
-    elif is_dataclass(value):
-        _named([getattr(value, each.name) for each in fields(value)], found)

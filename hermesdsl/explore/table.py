@@ -87,20 +87,27 @@ def _titled(name: str, unit: str) -> str:
     return name if unit in ("", "1") else f"{name} [{unit}]"
 
 
-def write(folder: Path, table: Columns) -> list[str]:
+def write(folder: Path, table: Columns, front: Columns | None = None) -> list[str]:
     """Store ``sweep.csv``, and ``sweep.parquet`` where pyarrow is there; their names.
 
-    Each is written beside its place and renamed. Raises OSError.
+    `front` becomes ``pareto.csv``; without one that of an earlier sweep is removed. Each is
+    written beside its place and renamed. Raises OSError.
     """
     write_whole(folder / "sweep.csv", _csv(table))
+    names = ["sweep.csv"]
+    if front is not None:
+        write_whole(folder / "pareto.csv", _csv(front))
+        names.append("pareto.csv")
+    else:
+        (folder / "pareto.csv").unlink(missing_ok=True)
     if find_spec("pyarrow") is None:
-        return ["sweep.csv"]
+        return names
     import pandas as pd
 
     packed = io.BytesIO()
     pd.DataFrame(table).to_parquet(packed, index=False)
     write_whole(folder / "sweep.parquet", packed.getvalue())
-    return ["sweep.csv", "sweep.parquet"]
+    return [*names, "sweep.parquet"]
 
 
 def _csv(table: Columns) -> bytes:

@@ -132,7 +132,7 @@ def _study(experiment: Experiment) -> optuna.Study:
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         sampler = optuna.samplers.TPESampler(seed=_SEED, multivariate=True, constant_liar=True)
     directions = ["maximize" if each.up else "minimize" for each in experiment.objectives]
-    return optuna.create_study(sampler=sampler, directions=directions)  # type: ignore[arg-type]
+    return optuna.create_study(sampler=sampler, directions=directions)
 
 
 # --- what is proposed ----------------------------------------------------------------------------
@@ -159,7 +159,7 @@ class _Listed:
     def ask(self, trial: optuna.Trial) -> float:
         name = " ".join(self.targets)
         if self.ordered:
-            return trial.suggest_int(name, 0, len(self.rows) - 1)
+            return int(trial.suggest_int(name, 0, len(self.rows) - 1))
         return int(trial.suggest_categorical(name, range(len(self.rows))))
 
     def at(self, place: float) -> Iterator[_Entry]:
@@ -186,8 +186,8 @@ class _Between:
 
     def ask(self, trial: optuna.Trial) -> float:
         if self._whole:
-            return trial.suggest_int(self.target, int(self.low), int(self.high))
-        return trial.suggest_float(self.target, self.low, self.high)
+            return int(trial.suggest_int(self.target, int(self.low), int(self.high)))
+        return float(trial.suggest_float(self.target, self.low, self.high))
 
     def at(self, place: float) -> Iterator[_Entry]:
         if self._whole:
