@@ -94,7 +94,7 @@ class Ray:
         try:
             word, said = self._pipe.recv()
         except (EOFError, OSError):
-            word, said = "lost", ""
+            word, said = ("refused", "nobody answers") if wanted == "ready" else ("lost", "")
         if word == wanted:
             return said
         if word == "refused":
