@@ -12,6 +12,10 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
+$(VENV)/.extras: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev,ray,search]'
+	@touch $@
+
 ## Install, then run and draw the quickstart.
 run: $(VENV)/.installed
 	@$(BIN)/hermes run examples/quickstart.hms --out $(OUT) --force
@@ -24,8 +28,8 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n 2 -m 'not slow'
 
-## What only CI runs: wheels, clean environments.
-slow: $(VENV)/.installed
+## What only CI runs: wheels, clean environments, a cluster.
+slow: $(VENV)/.extras
 	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.installed

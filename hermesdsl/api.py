@@ -184,7 +184,9 @@ def sweep(
     system: System,
     *,
     experiment: str | None = None,
-    workers: int = 1,
+    workers: int | None = None,
+    engine: str = "local",
+    address: str | None = None,
     seeds: Sequence[int] | None = None,
     limit: int | None = None,
     out: str | Path | None = None,
@@ -194,24 +196,29 @@ def sweep(
 ) -> Sweep:
     """Runs every point and seed of one experiment; the same result for every count of `workers`.
 
-    More than one worker are processes: a script that asks for them guards its own statements with
+    `engine` is ``local``, this process or, for more than one worker, processes of this machine; or
+    ``ray``, the cluster at `address` or one started here, with a worker per core unless `workers`
+    says otherwise. A script that asks for either guards its own statements with
     ``if __name__ == "__main__":``. `limit`: the first so many points alone. `seeds` instead of
     those of the experiment. `out`: a folder for ``points.jsonl``, to which `resume` goes on, and
     ``sweep.csv``; `force` starts again in one that is not empty. `progress(done, total)` counts
     runs. A point that does not compile is skipped and one whose run fails is recorded, each with
-    its reason. Raises `SpecError` for what cannot be swept, and KeyboardInterrupt when Ctrl-C came,
-    after the table of what was done is written.
+    its reason. Raises `SpecError` for what cannot be swept and for a cluster that is lost, and
+    KeyboardInterrupt when Ctrl-C came, after the table of what was done is written.
     """
     from hermesdsl.explore import explore, job_of
-    from hermesdsl.explore.executors import executor_of
+    from hermesdsl.explore.executors import executor_for
 
     found = explore(
-        system, job_of(system, experiment), executor=executor_of(workers), limit=limit,
+        system, job_of(system, experiment), limit=limit,
+        executor=executor_for(system, engine, workers, address),
         seeds=seeds, folder=None if out is None else Path(out), resume=resume, force=force,
         progress=progress,
     )  # fmt: skip
     if found.interrupted:
         raise KeyboardInterrupt
+    if found.broken is not None:
+        raise SpecError([found.broken])
     return found
 
 

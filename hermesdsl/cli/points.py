@@ -16,8 +16,8 @@ from rich.text import Text
 
 from hermesdsl.cli import figures
 from hermesdsl.explore import table as tables
-from hermesdsl.explore.job import named, plain, written
-from hermesdsl.explore.outcome import Outcome, objective, unsettled
+from hermesdsl.explore.metrics import named, plain, written
+from hermesdsl.explore.outcome import Outcome, sought, unsettled
 from hermesdsl.graph.types import Experiment, Metric
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def blocks(found: Sweep, spec: str) -> Iterator[RenderableType]:
     experiment = found.experiment
     shown = _columns(experiment, found.points)
     yield _title(found, spec)
-    if experiment.minimize is not None or experiment.maximize is not None:
+    if experiment.objectives:
         yield ""
         yield _answer(found, shown)
     if _ordered(found):
@@ -71,7 +71,7 @@ def notes(found: Sweep) -> Iterator[str]:
     if found.resumed:
         runs = "run was" if found.resumed == 1 else "runs were"
         yield f"{found.resumed:,} {runs} there already"
-    for status in ("skipped", "failed"):
+    for status in ("skipped", "pruned", "failed"):
         reasons = Counter(each.reason for each in found.points if each.status == status)
         for reason, count in reasons.most_common(_REASONS):
             yield f"{_points(count)} {status}: {reason}"
@@ -134,12 +134,16 @@ def _scaled(experiment: Experiment, name: str, values: Sequence[float]) -> _Show
 
 
 def _answer(found: Sweep, shown: Sequence[_Shown]) -> Text:
-    """The best point, or that there is none."""
-    aim = found.experiment.minimize or found.experiment.maximize or ""
-    word = "least" if found.experiment.minimize is not None else "most"
-    if found.best is None:
+    """The best point, or the front, or that there is none."""
+    aims = [f"{'most' if each.up else 'least'} {each.text}" for each in found.experiment.objectives]
+    if not found.front:
         return Text("no point meets every goal", style="bold red")
-    text = Text(f"{word} {aim}: ", style="bold green")
+    if found.best is None:
+        met = sum(each.met for each in found.points)
+        text = Text(f"{', '.join(aims)}: ", style="bold green")
+        return text.append(f"{len(found.front)} of {_points(met)} that meet every goal are best, "
+                           "each in its way (*)", style="not bold")  # fmt: skip
+    text = Text(f"{aims[0]}: ", style="bold green")
     where = ", ".join(f"{path} = {value}" for path, value in found.best.point.texts.items())
     text.append(where or "the only point", style="bold")
     numbers = [f"{column.name} {column.text(found.best.metrics.get(column.name))} {column.unit}"
@@ -159,7 +163,9 @@ def _rows(found: Sweep, shown: Sequence[_Shown]) -> Table:
     if found.experiment.requirements:
         table.add_column("goals", no_wrap=True)
     for each in _ordered(found)[:_ROWS]:
-        cells = [str(each.point.index)]
+        best = each is found.best or (found.best is None and each in found.front)
+        star = "*" if best and found.best is None else ""
+        cells = [f"{star}{each.point.index}"]
         cells += [
             str(tables.shown(each.point.values[parameter.path], parameter.scale))
             for parameter in found.parameters
@@ -168,21 +174,27 @@ def _rows(found: Sweep, shown: Sequence[_Shown]) -> Table:
         cells.append(each.verdict if each.status == "done" else each.status)
         if found.experiment.requirements:
             cells.append(_met(each))
-        table.add_row(*(Text(cell) for cell in cells), style="bold" if each is found.best else "")
+        table.add_row(*(Text(cell) for cell in cells), style="bold" if best else "")
     return table
 
 
 def _ordered(found: Sweep) -> list[Outcome]:
-    """Those that ran or failed; with an objective those that meet the goals first, best first."""
-    experiment = found.experiment
-    tried = [each for each in found.points if each.status != "skipped"]
-    if experiment.minimize is None and experiment.maximize is None:
-        return tried
-    sign = 1.0 if experiment.minimize is not None else -1.0
+    """Those that ran or failed; with an objective those that meet the goals first, best first.
 
-    def rank(each: Outcome) -> tuple[bool, bool, float]:
-        value = objective(experiment, each)
-        return not each.met, each.status != "done", 0.0 if value is None else sign * value
+    With several the front comes before all others.
+    """
+    experiment = found.experiment
+    tried = [each for each in found.points if each.status not in ("skipped", "pruned")]
+    if not experiment.objectives:
+        return tried
+    first = experiment.objectives[0]
+    sign = -1.0 if first.up else 1.0
+    front = {each.point.index for each in found.front} if found.best is None else set()
+
+    def rank(each: Outcome) -> tuple[bool, bool, bool, float]:
+        value = sought(first, each)
+        return (each.point.index not in front, not each.met, each.status != "done",
+                0.0 if value is None else sign * value)  # fmt: skip
 
     return sorted(tried, key=rank)
 

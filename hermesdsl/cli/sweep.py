@@ -28,6 +28,7 @@ if TYPE_CHECKING:
               help="Processes that run points (default: one per core).")  # fmt: skip
 @click.option("--engine", type=click.Choice(("local", "ray")), default="local",
               help="Where points are run.")  # fmt: skip
+@click.option("--address", metavar="A", help="Ray cluster to use (default: one of this machine).")
 @click.option("--out", metavar="DIR", help="Store points.jsonl and sweep.csv in this folder.")
 @click.option("--resume", is_flag=True, help="Leave out what --out holds already.")
 @click.option("--force", is_flag=True, help="Start again in a folder that holds files.")
@@ -45,6 +46,7 @@ def command(
     limit: int | None,
     workers: int | None,
     engine: str,
+    address: str | None,
     out: str | None,
     resume: bool,
     force: bool,
@@ -61,10 +63,10 @@ def command(
     from hermesdsl import api
     from hermesdsl.cli.progress import Count
     from hermesdsl.explore import explore, job_of
-    from hermesdsl.explore.executors import executor_of
+    from hermesdsl.explore.executors import executor_for
 
     output = Output(quiet=quiet)
-    _refuse(plugins, engine, out, resume, force)
+    _refuse(plugins, engine, address, out, resume, force)
     system = api.compile(
         Path(spec), set=options.assigned(assignments), path=options.existing(folders), case=case
     )
@@ -72,7 +74,9 @@ def command(
     with Count(output.console, shown=not quiet) as progress:
         found = explore(
             system, job_of(system, experiment), limit=limit,
-            executor=executor_of(workers or _cores(system, experiment, limit, seed)),
+            executor=executor_for(
+                system, engine, workers or _cores(engine, system, experiment, limit, seed), address
+            ),
             seeds=None if seed is None else (seed,), folder=None if out is None else Path(out),
             resume=resume, force=force, progress=progress,
         )  # fmt: skip
@@ -81,14 +85,15 @@ def command(
 
 
 def _refuse(
-    plugins: tuple[str, ...], engine: str, out: str | None, resume: bool, force: bool
-) -> None:
+    plugins: tuple[str, ...], engine: str, address: str | None, out: str | None, resume: bool,
+    force: bool,
+) -> None:  # fmt: skip
     """Raise `SpecError` for arguments that cannot be honoured, before any work."""
     problems: list[Diagnostic] = []
     if plugins:
         problems.append(error("HMS506", f"`--plugin {plugins[0]}` cannot be executed yet"))
-    if engine != "local":
-        problems.append(error("HMS506", f"`--engine {engine}` cannot be executed yet"))
+    if address is not None and engine != "ray":
+        problems.append(error("HMS607", "`--address` is about `--engine ray`"))
     for name, given in (("--resume", resume), ("--force", force)):
         if given and out is None:
             problems.append(error("HMS607", f"`{name}` is about the folder of `--out`"))
@@ -98,10 +103,17 @@ def _refuse(
         raise SpecError(problems)
 
 
-def _cores(system: System, experiment: str | None, limit: int | None, seed: int | None) -> int:
-    """As many workers as this process has cores, and no more than there are runs."""
+def _cores(
+    engine: str, system: System, experiment: str | None, limit: int | None, seed: int | None
+) -> int | None:
+    """As many workers as this process has cores, and no more than there are runs.
+
+    None for a cluster, which knows its own.
+    """
     from math import prod
 
+    if engine == "ray":
+        return None
     found = system.experiment(experiment)
     runs = prod(len(axis.points) for axis in found.axes)
     runs = min(runs, limit or runs) * (len(found.seeds) if seed is None else 1)
@@ -119,6 +131,8 @@ def _print(found: Sweep, system: System, output: Output, *, as_json: bool) -> No
     else:
         output.show(*points.blocks(found, system.spec))
         output.gap()
+    if found.broken is not None:
+        output.report([found.broken])
     for text in points.notes(found):
         output.note(text)
     if found.folder is not None:
@@ -133,17 +147,21 @@ def _data(found: Sweep, system: System) -> dict[str, Any]:
         "schema": 1, "spec": system.spec, "experiment": found.experiment.name,
         "seeds": list(found.experiment.seeds), "total": found.total, "points": rows,
         "best": None if found.best is None else found.best.point.index,
+        "front": [each.point.index for each in found.front],
         "interrupted": found.interrupted,
     }  # fmt: skip
 
 
 def _code(found: Sweep, strict: bool) -> int:
-    """130 after Ctrl-C; where no point ran, 3 if one failed, else 2; 1 for goals missed."""
+    """130 after Ctrl-C; 3 if the cluster was lost; where no point ran, 3 if one failed, else 2; 1
+    for goals missed."""
     from hermesdsl.cli.app import FAILED, FINE, INTERRUPTED, MISSED, WRONG
 
     ended = {each.status for each in found.points}
     if found.interrupted:
         return INTERRUPTED
+    if found.broken is not None:
+        return FAILED
     if "done" not in ended:
         return FAILED if "failed" in ended else WRONG
     return MISSED if strict and not found.met else FINE

@@ -10,26 +10,42 @@ import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from hermesdsl.diagnostics import SpecError, error
+from hermesdsl.diagnostics import Diagnostic, SpecError, error
 from hermesdsl.explore.job import FAILED, Job, Row, Runner, Task
 
-__all__ = ["Executor", "Here", "Processes", "executor_of"]
+if TYPE_CHECKING:
+    from hermesdsl.api import System
+
+__all__ = ["Executor", "Here", "Lost", "Processes", "executor_for", "unanswered"]
 
 
 class Executor(Protocol):
-    """Runs tasks of a job and yields the row of each as soon as it is there."""
+    """Runs tasks of one job, and yields the row of each as soon as it is there."""
 
     def rows(self, job: Job, tasks: Iterable[Task]) -> Iterator[Row]:
-        """Rows in any order. Closing the iterator stops what still runs."""
+        """Rows in any order; asked for again with the same job and further tasks.
+
+        Raises `Lost` if what runs them is gone.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stops what still runs. Asked once, at the end."""
         ...
 
 
-@dataclass(frozen=True)
+class Lost(Exception):
+    """What runs the tasks is gone; `diagnostic` says why. Rows that were there stay."""
+
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        super().__init__(diagnostic.message)
+        self.diagnostic = diagnostic
+
+
 class Here:
     """This process, in order."""
 
@@ -39,30 +55,59 @@ class Here:
         for task in tasks:
             yield run(task)
 
+    def close(self) -> None:
+        """See `Executor`."""
 
-@dataclass(frozen=True)
+
 class Processes:
     """So many worker processes, started afresh (no state of this one is shared).
 
     A worker that dies is replaced and its task tried once more; then it counts as failed.
     """
 
-    workers: int
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._crew: _Crew | None = None
 
     def rows(self, job: Job, tasks: Iterable[Task]) -> Iterator[Row]:
         """See `Executor`."""
-        crew = _Crew(job, self.workers, tasks)
-        try:
-            yield from crew.rows()
-        finally:
-            crew.close()
+        if self._crew is None:
+            self._crew = _Crew(job, self._workers)
+        return self._crew.rows(tasks)
+
+    def close(self) -> None:
+        """See `Executor`."""
+        if self._crew is not None:
+            self._crew.close()
 
 
-def executor_of(workers: int) -> Executor:
-    """This process for one worker, else so many processes; raises SpecError HMS607 below one."""
-    if workers < 1:
-        raise SpecError([error("HMS607", f"a sweep needs at least one worker, not {workers}")])
-    return Here() if workers == 1 else Processes(workers)
+def executor_for(system: System, engine: str, workers: int | None, address: str | None) -> Executor:
+    """``local``: this process for one worker (or None), else so many processes. ``ray``: a cluster.
+
+    Raises SpecError HMS607 for any other engine, for less than one worker, for an address that
+    nobody asks, and without Ray.
+    """
+    from hermesdsl.explore.cluster import Ray
+
+    problems = []
+    if engine not in ("local", "ray"):
+        problems.append(error("HMS607", f"no engine `{engine}`: there are `local` and `ray`"))
+    if workers is not None and workers < 1:
+        problems.append(error("HMS607", f"a sweep needs at least one worker, not {workers}"))
+    if address is not None and engine != "ray":
+        problems.append(error("HMS607", "an address is about the engine `ray`"))
+    if problems:
+        raise SpecError(problems)
+    if engine == "ray":
+        return Ray(system, address, workers)
+    return Here() if workers in (None, 1) else Processes(workers)
+
+
+def unanswered(task: Task) -> Row:
+    """The row of a task over which two workers ended."""
+    return {"key": task.key, "point": task.point.index, "seed": task.seed,
+            "parameters": dict(task.point.texts), "status": FAILED,
+            "reason": "its process ended twice without an answer"}  # fmt: skip
 
 
 class _Worker:
@@ -102,15 +147,16 @@ class _Worker:
 class _Crew:
     """The workers of a sweep, and the tasks that are to be tried again."""
 
-    def __init__(self, job: Job, size: int, tasks: Iterable[Task]) -> None:
+    def __init__(self, job: Job, size: int) -> None:
         self._job = job
-        self._tasks = iter(tasks)
+        self._tasks: Iterator[Task] = iter(())
         self._again: deque[Task] = deque()
         self._tried: set[str] = set()
         self._workers: list[_Worker] = []
         self._size = size
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self, tasks: Iterable[Task]) -> Iterator[Row]:
+        self._tasks = iter(tasks)
         while True:
             self._supply()
             busy = {worker.pipe: worker for worker in self._workers if worker.task is not None}
@@ -146,9 +192,7 @@ class _Crew:
             self._tried.add(task.key)
             self._again.append(task)
             return None
-        return {"key": task.key, "point": task.point.index, "seed": task.seed,
-                "parameters": dict(task.point.texts), "status": FAILED,
-                "reason": "its process ended twice without an answer"}  # fmt: skip
+        return unanswered(task)
 
     def close(self) -> None:
         for worker in self._workers:

@@ -14,17 +14,21 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hermesdsl.diagnostics import Diagnostic, SpecError
+from hermesdsl.explore.margin import hopeless
+from hermesdsl.explore.metrics import named
 from hermesdsl.explore.points import Point
-from hermesdsl.graph.types import Experiment, Metric
+from hermesdsl.explore.reads import FREE
+from hermesdsl.graph.types import Experiment
 
 if TYPE_CHECKING:
     from hermesdsl.api import System
     from hermesdsl.results import Result
 
-__all__ = ["DONE", "FAILED", "SKIPPED", "Job", "Row", "Runner", "Task", "named", "plain", "written"]
+__all__ = ["DONE", "FAILED", "PRUNED", "SKIPPED", "Job", "Row", "Runner", "Task"]
 
-#: How a run ended: with a result; without one, since the point does not compile; or broken off.
-DONE, SKIPPED, FAILED = "done", "skipped", "failed"
+#: How a run ended: with a result; without one, since the point does not compile; given up after
+#: a short run that left no hope; or broken off.
+DONE, SKIPPED, PRUNED, FAILED = "done", "skipped", "pruned", "failed"
 
 #: One line of `points.jsonl`.
 Row: TypeAlias = "dict[str, Any]"
@@ -35,7 +39,7 @@ class Job:
     """One experiment of one specification, as every point of it is compiled.
 
     `spec` is a path, or a text if `is_text`; `settings`, `folders` and `case` are those of
-    `hermesdsl.compile`.
+    `hermesdsl.compile`. `short`: share of the measured duration that is tried first, 0 for none.
     """
 
     spec: str
@@ -44,40 +48,34 @@ class Job:
     settings: Mapping[str, str]
     folders: tuple[str, ...] = ()
     case: str | None = None
+    short: float = 0.0
 
 
 @dataclass(frozen=True)
 class Task:
-    """One point with one seed; `key` is the hash of everything that its result follows from."""
+    """One point with one seed; `key` is the hash of everything that its result follows from.
+
+    `beat`: the only objective, in SI units, after a short run with this seed of the best point so
+    far; None without one.
+    """
 
     point: Point
     seed: int
     key: str
+    beat: float | None = None
 
 
 def key(digest: str, job: Job, point: Point, seed: int) -> str:
-    """Hash of a run: `digest` of all files read, settings, point and seed."""
-    what = [digest, job.experiment, sorted(job.settings.items()), point.case or job.case,
-            sorted(point.settings.items()), seed]  # fmt: skip
+    """Hash of a run: `digest` of what is read, what is set from outside or swept, and seed.
+
+    A value that is set is as good as the same value swept. What `explore.reads` calls free is
+    left out: it decides which runs are made, not what comes of them.
+    """
+    given = {**point.settings, **{" ".join(k.split()): v for k, v in job.settings.items()}}
+    given = {path: text for path, text in given.items()
+             if path not in {f"{job.experiment}.{name}" for name in FREE}}  # fmt: skip
+    what = [digest, job.experiment, point.case or job.case, sorted(given.items()), seed]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
-
-
-def plain(metric: Metric) -> Metric:
-    """The same metric of whatever point it is asked of."""
-    return replace(metric, where={k: v for k, v in metric.where.items() if k != "case"})
-
-
-def written(metric: Metric) -> str:
-    """A metric as the language writes it: ``p99(ttft, class = gold)``."""
-    parts = [*([metric.of] if metric.of else []), *(f"{k} = {v}" for k, v in metric.where.items())]
-    return f"{metric.name}({', '.join(parts)})" if parts else metric.name
-
-
-def named(experiment: Experiment) -> dict[str, Metric]:
-    """The metrics that its objective and goals name, by how they are written, without cases."""
-    wanted = [o for r in experiment.requirements for o in r.goal.operands if isinstance(o, Metric)]
-    first = [experiment.objective] if experiment.objective is not None else []
-    return {written(plain(metric)): plain(metric) for metric in (*first, *wanted)}
 
 
 class Runner:
@@ -95,7 +93,7 @@ class Runner:
             system = self._compiled(task.point)
             if isinstance(system, str):
                 return {**row, "status": SKIPPED, "reason": system}
-            return {**row, "status": DONE, **self._run(system, task.seed)}
+            return {**row, **self._ran(system, task)}
         except SpecError as failure:
             return {**row, "status": FAILED, "reason": reason(failure.diagnostics)}
         except Exception as failure:
@@ -121,12 +119,41 @@ class Runner:
             self._last = (point.index, found)
         return self._last[1]
 
+    def _ran(self, system: System, task: Task) -> Row:
+        """A run, unless a short one leaves no hope; with what the short one said."""
+        tried = self._tried(system, task.seed) if self._job.short else None
+        if tried is None:
+            return self._run(system, task.seed)
+        length, values = tried
+        experiment = system.experiment(self._job.experiment)
+        why = hopeless(experiment, values, task.beat)
+        if why is None:
+            return {**self._run(system, task.seed), "short": self._job.short, "tried": values}
+        return {"status": PRUNED, "reason": f"a run of {length:g} s {why}",
+                "short": self._job.short, "tried": values}  # fmt: skip
+
+    def _tried(self, system: System, seed: int) -> tuple[float, dict[str, float | None]] | None:
+        """How long a short run is, in s, and its metrics; None where nothing is to be learnt."""
+        from hermesdsl import api
+
+        name, share = self._job.experiment, self._job.short
+        experiment = system.experiment(name)
+        if experiment.duration is None or not named(experiment):
+            return None
+        length = experiment.warmup + share * (experiment.duration - experiment.warmup)
+        cut = replace(experiment, duration=length)
+        compiled = replace(system.compiled, experiments={name: cut})
+        result = api.run(replace(system, compiled=compiled), experiment=name, seed=seed)
+        values = {text: result.value(metric) for text, metric in named(experiment).items()}
+        return length, _stored(values)
+
     def _run(self, system: System, seed: int) -> Row:
         from hermesdsl import api
 
         result = api.run(system, experiment=self._job.experiment, seed=seed)
         data = result.summary()
         return {
+            "status": DONE,
             "verdict": data["verdict"],
             "requests": data["requests"],
             "metrics": _metrics(result, system.experiment(self._job.experiment)),
@@ -147,6 +174,11 @@ def _metrics(result: Result, experiment: Experiment) -> dict[str, float | None]:
         found[name] = (result.summary()[key] or {}).get("per_token")
     for text, metric in named(experiment).items():
         found[text] = result.value(metric)
+    return _stored(found)
+
+
+def _stored(found: Mapping[str, float | None]) -> dict[str, float | None]:
+    """What is not finite as None: JSON has no word for it."""
     return {name: v if v is None or isfinite(v) else None for name, v in found.items()}
 
 

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hermesdsl.explore.estimate import Estimate, estimate
-from hermesdsl.explore.job import DONE, FAILED, SKIPPED, Row, named, plain, written
-from hermesdsl.explore.points import CASE, Point, aim
-from hermesdsl.graph.types import Experiment, Metric, Requirement
+from hermesdsl.explore.job import DONE, FAILED, PRUNED, SKIPPED, Row
+from hermesdsl.explore.metrics import named, plain, written
+from hermesdsl.explore.points import CASE, Point
+from hermesdsl.graph.types import Experiment, Metric, Objective, Requirement
 from hermesdsl.results.slo import decide
 
-__all__ = ["Outcome", "best", "objective", "outcomes", "unsettled"]
+__all__ = ["Outcome", "best", "front", "outcomes", "sought", "unsettled"]
 
 #: From bad to good: of the verdicts of several seeds, the worst is that of the point.
 _WORST = ("overloaded", "backlogged", "stable")
@@ -23,7 +24,7 @@ _WORST = ("overloaded", "backlogged", "stable")
 
 @dataclass(frozen=True)
 class Outcome:
-    """One point: its `rows` by seed, the `status` (``done``, ``skipped``, ``failed``) and why.
+    """One point: its `rows` by seed, the `status` of `explore.job`, and why if it is not done.
 
     `metrics`: by how the language writes them, in SI units, those that are defined for at least
     one seed. `verdicts` has one entry per requirement: met, missed, or None if it cannot be told.
@@ -71,7 +72,7 @@ def outcomes(
 
 
 def _outcome(point: Point, rows: Sequence[Row]) -> Outcome:
-    for status in (FAILED, SKIPPED):
+    for status in (FAILED, SKIPPED, PRUNED):
         reasons = [row["reason"] for row in rows if row["status"] == status]
         if reasons:
             return Outcome(point, tuple(rows), status, reasons[0])
@@ -110,24 +111,55 @@ def _verdict(
 # --- the best, and whether the difference means anything -----------------------------------------
 
 
-def objective(experiment: Experiment, each: Outcome) -> float | None:
+def sought(objective: Objective, each: Outcome) -> float | None:
     """What an experiment wants small or large, at one point, in SI units."""
-    if experiment.objective is not None:
-        found = each.metrics.get(written(plain(experiment.objective)))
+    if objective.metric is not None:
+        found = each.metrics.get(written(plain(objective.metric)))
         return None if found is None else found.mean
-    value = each.point.values.get(aim(experiment) or "")
+    value = each.point.values.get(objective.text)
     return value if isinstance(value, float) else None
 
 
 def best(experiment: Experiment, found: Sequence[Outcome]) -> Outcome | None:
-    """The best point that meets every requirement; of equals the first. None without either."""
-    sign = 1.0 if experiment.minimize is not None else -1.0
-    rated = [
-        (sign * value, each.point.index, each)
-        for each in found
-        if each.met and (value := objective(experiment, each)) is not None
-    ]
-    return min(rated, key=lambda entry: entry[:2])[2] if rated else None
+    """The best point that meets every requirement; of equals the first.
+
+    None without one, and where there are several objectives or none.
+    """
+    rated = _rated(experiment, found) if len(experiment.objectives) == 1 else []
+    return min(rated, key=lambda entry: (entry[0], entry[1].point.index))[1] if rated else None
+
+
+def front(experiment: Experiment, found: Sequence[Outcome]) -> tuple[Outcome, ...]:
+    """Points that meet every requirement and that no other such point beats; in order of the first
+    objective, best first.
+
+    A point is beaten by one that is nowhere worse and somewhere better (Pareto). Of equal points
+    all are on the front. For one objective these are the best and its equals.
+    """
+    rated = sorted(_rated(experiment, found), key=lambda entry: (entry[0], entry[1].point.index))
+    kept: list[tuple[tuple[float, ...], Outcome]] = []
+    for values, each in rated:  # in this order nobody is beaten by one that comes later
+        if not any(_beats(other, values) for other, _ in kept):
+            kept.append((values, each))
+    return tuple(each for _, each in kept)
+
+
+def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+
+
+def _rated(
+    experiment: Experiment, found: Sequence[Outcome]
+) -> list[tuple[tuple[float, ...], Outcome]]:
+    """Every point that meets all requirements with its objectives, signed: less is better."""
+    rated = []
+    for each in found if experiment.objectives else ():
+        values = [sought(objective, each) for objective in experiment.objectives]
+        known = [value for value in values if value is not None]
+        if each.met and len(known) == len(values):
+            signed = (-v if o.up else v for o, v in zip(experiment.objectives, known, strict=True))
+            rated.append((tuple(signed), each))
+    return rated
 
 
 def unsettled(experiment: Experiment, found: Sequence[Outcome]) -> list[tuple[str, float, float]]:

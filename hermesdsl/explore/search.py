@@ -8,35 +8,45 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
+from math import prod
 from typing import Protocol
 
-from hermesdsl.explore.points import Point, aim, bisects, points
+from hermesdsl.explore.outcome import Outcome
+from hermesdsl.explore.points import Point, aim, argument, points, strategy
 from hermesdsl.graph.types import Experiment, SweepAxis
 
-__all__ = ["Bisect", "Grid", "Met", "Search", "search_of"]
+__all__ = ["Bisect", "Found", "Grid", "Search", "search_of", "spelled"]
 
-#: Whether a point that was run meets every goal.
-Met = Callable[[Point], bool]
+#: What became of a point that was run.
+Found = Callable[[Point], Outcome]
 
 
 class Search(Protocol):
-    """Names points round by round."""
+    """Names points round by round; `expected` in all, at most, 0 if it cannot be said."""
 
-    def round(self, met: Met) -> list[Point]:
+    @property
+    def expected(self) -> int:
+        """How many points it may name."""
+        ...
+
+    def round(self, found: Found) -> list[Point]:
         """The points to run now that all earlier ones have been; none at the end."""
         ...
 
 
 def search_of(experiment: Experiment, axes: Sequence[SweepAxis], limit: int | None) -> Search:
     """The search that an experiment asks for, of no more than `limit` points."""
-    if not bisects(experiment):
+    if strategy(experiment) == "tpe":
+        from hermesdsl.explore.tpe import Tpe
+
+        return Tpe(experiment, axes, limit)
+    if strategy(experiment) != "bisect":
         return Grid(axes, limit)
     target = aim(experiment)
     axis = next(each for each in axes if target in each.targets)
     rest = [each for each in axes if each is not axis]
-    assert experiment.strategy is not None
-    tolerance = float(str(experiment.strategy.args["tolerance"]))
-    up = experiment.maximize is not None
+    tolerance = argument(experiment, "tolerance", 0.02)
+    up = experiment.objectives[0].up
     return Bisect([_bracket(axis, each, up, tolerance) for each in points(rest)], limit)
 
 
@@ -45,8 +55,10 @@ class Grid:
 
     def __init__(self, axes: Sequence[SweepAxis], limit: int | None) -> None:
         self._points = points(axes, limit)
+        count = prod(len(axis.points) for axis in axes)
+        self.expected = count if limit is None else min(count, limit)
 
-    def round(self, met: Met) -> list[Point]:
+    def round(self, found: Found) -> list[Point]:
         """See `Search`."""
         return list(self._points)
 
@@ -58,15 +70,17 @@ class Bisect:
     on the other; a point that cannot be run counts as missed.
     """
 
+    expected = 0
+
     def __init__(self, brackets: Sequence[_Bracket], limit: int | None) -> None:
         self._brackets = brackets
         self._numbers = islice(count(), limit)
         self._open: list[tuple[_Bracket, float, Point]] = []
 
-    def round(self, met: Met) -> list[Point]:
+    def round(self, found: Found) -> list[Point]:
         """See `Search`."""
         for bracket, place, point in self._open:
-            bracket.learn(place, met=met(point))
+            bracket.learn(place, met=found(point).met)
         tried = [(bracket, place) for bracket in self._brackets for place in bracket.next()]
         self._open = [
             (bracket, place, bracket.point(place, number))
@@ -118,7 +132,7 @@ class _Bracket:
         if self.values is not None:
             text, value = self.values[int(place)]
         else:
-            text, value = _written(place, *self.axis.units[0])
+            text, value = spelled(place, *self.axis.units[0])
         return Point(index, {**self.rest.texts, target: text}, {**self.rest.values, target: value})
 
 
@@ -138,7 +152,7 @@ def _bracket(axis: SweepAxis, rest: Point, up: bool, tolerance: float) -> _Brack
     return _Bracket(axis, rest, -1, len(values), values, tolerance, ())
 
 
-def _written(value: float, unit: str, scale: float) -> tuple[str, float]:
+def spelled(value: float, unit: str, scale: float) -> tuple[str, float]:
     """A number of six digits in its unit as the language writes it, and its value in SI."""
     number = float(f"{value / scale:.6g}")
     if unit.startswith("$"):

@@ -5,24 +5,26 @@ Ties together points, executor, ledger and table; knows no formula of any of the
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hermesdsl.diagnostics import SpecError
+from hermesdsl.diagnostics import Diagnostic, SpecError
+from hermesdsl.explore import checks
 from hermesdsl.explore import ledger as ledgers
 from hermesdsl.explore import outcome as outcomes
 from hermesdsl.explore import points as enumerate_
 from hermesdsl.explore import table as tables
-from hermesdsl.explore.executors import Executor, Here
-from hermesdsl.explore.job import FAILED, Job, Row, Task, key
+from hermesdsl.explore.executors import Executor, Here, Lost
+from hermesdsl.explore.job import DONE, FAILED, PRUNED, Job, Row, Task, key
+from hermesdsl.explore.margin import hopeless
+from hermesdsl.explore.metrics import named, plain, written
 from hermesdsl.explore.outcome import Outcome
-from hermesdsl.explore.points import Parameter, Point
+from hermesdsl.explore.points import Parameter, Point, argument
+from hermesdsl.explore.reads import digest
 from hermesdsl.explore.search import Search, search_of
 from hermesdsl.graph.types import Experiment
 
@@ -42,7 +44,8 @@ class Sweep:
     """What came of an experiment: `points` in order, those without any run left out.
 
     `total` is how many there are, `resumed` how many runs were there already. `interrupted`:
-    Ctrl-C came before the end. `folder` holds the files, if any.
+    Ctrl-C came before the end; `broken`: what ran the points was lost before it. `folder` holds
+    the files, if any.
     """
 
     experiment: Experiment
@@ -53,11 +56,17 @@ class Sweep:
     interrupted: bool = False
     folder: Path | None = None
     files: tuple[str, ...] = ()
+    broken: Diagnostic | None = None
 
     @cached_property
     def best(self) -> Outcome | None:
-        """The point that `minimize` or `maximize` asks for; None without one."""
+        """The point that the one objective asks for; None without one."""
         return outcomes.best(self.experiment, self.points)
+
+    @cached_property
+    def front(self) -> tuple[Outcome, ...]:
+        """The points that no other one beats in every objective: see `explore.outcome.front`."""
+        return outcomes.front(self.experiment, self.points)
 
     @cached_property
     def columns(self) -> tables.Columns:
@@ -74,17 +83,17 @@ class Sweep:
     @property
     def met(self) -> bool:
         """With an objective: some point meets all goals. Without: no point that ran missed one."""
-        if self.experiment.minimize is not None or self.experiment.maximize is not None:
-            return self.best is not None
+        if self.experiment.objectives:
+            return bool(self.front)
         return all(False not in each.verdicts for each in self.points)
 
 
 def job_of(system: System, experiment: str | None = None) -> Job:
     """What the points of an experiment of `system` are compiled from; raises SpecError HMS602."""
-    given = system.given
+    given, chosen = system.given, system.experiment(experiment)
     return Job(
         system.spec if given.text is None else given.text, given.text is not None,
-        system.experiment(experiment).name, given.settings, given.folders, given.case,
+        chosen.name, given.settings, given.folders, given.case, argument(chosen, "short", 0.0),
     )  # fmt: skip
 
 
@@ -112,22 +121,28 @@ def explore(
     if seeds is not None:
         experiment = replace(experiment, seeds=tuple(seeds))
     axes = enumerate_.pinned(experiment.axes, job.settings, job.case)
-    problems = enumerate_.check(experiment, axes, limit, job.case)
+    problems = checks.check(experiment, axes, limit, job.case)
     if folder is not None:
         refused = ledgers.refusal(folder, resume=resume, force=force)
         problems += [refused] if refused is not None else []
     if problems:
         raise SpecError(problems)
     earlier = _earlier(folder) if resume and folder is not None else {}
-    run = _Run(job, experiment, digest(system), executor or Here(), earlier, progress)
+    executor = executor or Here()
+    run = _Run(job, experiment, digest(system), executor, earlier, progress)
     book = ledgers.Ledger(folder, resume=resume) if folder is not None else None
-    interrupted = False
+    interrupted, broken = False, None
     try:
         with book or nullcontext():
             run.all(search_of(experiment, axes, limit), book)
     except KeyboardInterrupt:
         interrupted = True
-    return _summed(run, enumerate_.parameters(axes), interrupted, folder)
+    except Lost as loss:
+        broken = loss.diagnostic
+    finally:
+        executor.close()
+    found = _summed(run, enumerate_.parameters(axes), interrupted, folder)
+    return replace(found, broken=broken)
 
 
 def _summed(
@@ -138,7 +153,11 @@ def _summed(
     files: list[str] = []
     if folder is not None:
         table = tables.columns(ended, parameters, run.experiment)
-        files = [ledgers.NAME, *tables.write(folder, table)]
+        front = None
+        if len(run.experiment.objectives) > 1:
+            best = outcomes.front(run.experiment, ended)
+            front = tables.columns(best, parameters, run.experiment)
+        files = [ledgers.NAME, *tables.write(folder, table, front)]
     return Sweep(
         run.experiment, ended, parameters, len(run.points), run.resumed, interrupted, folder,
         tuple(files),
@@ -158,95 +177,82 @@ class _Run:
         self._job, self._digest, self._executor = job, digest, executor
         self._earlier, self._progress = earlier, progress
         self._rows: dict[str, Row] = {}
+        self._by_point: dict[int, dict[str, Row]] = {}
         self._total = 0
 
     def all(self, search: Search, book: ledgers.Ledger | None) -> None:
         """Run round after round; each row is stored in `book` as soon as it is there."""
-        while points := search.round(self._met):
+        while points := search.round(self._found):
+            beat = self._beat() if self._job.short else {}
             self.points += points
             tasks = [
-                Task(point, seed, key(self._digest, self._job, point, seed))
+                Task(point, seed, key(self._digest, self._job, point, seed), beat.get(seed))
                 for point in points
                 for seed in dict.fromkeys(self.experiment.seeds)
             ]
             self._total += len(tasks)
-            with closing(_rows(self._executor, self._job, self._left(tasks))) as rows:
-                for row in rows:
-                    self._rows[row["key"]] = row
-                    if book is not None:
-                        book.add(row)
-                    if self._progress is not None:
-                        self._progress(len(self._rows), self._total)
+            expected = max(self._total, search.expected * len(dict.fromkeys(self.experiment.seeds)))
+            left = self._left(tasks)
+            for row in self._executor.rows(self._job, left) if left else ():
+                self._take(row)
+                if book is not None:
+                    book.add(row)
+                if self._progress is not None:
+                    self._progress(len(self._rows), expected)
 
-    def _left(self, tasks: Sequence[Task]) -> Iterator[Task]:
+    def _left(self, tasks: Sequence[Task]) -> list[Task]:
         """Tasks that no earlier sweep has finished; the rows of the others are taken over."""
         left = []
         for task in tasks:
             row = self._earlier.get(task.key)
-            if row is None:
+            if row is None or not self._still(row, task):
                 left.append(task)
             else:
-                self._rows[task.key] = {**row, "point": task.point.index}
+                self._take({**row, "point": task.point.index})
                 self.resumed += 1
-        return iter(left)
+        return left
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """Every point that has a row."""
         rows = self._rows.values()
         return outcomes.outcomes(self.points, rows, self.experiment, self._job.case)
 
-    def _met(self, point: Point) -> bool:
-        rows = [row for row in self._rows.values() if row["point"] == point.index]
-        (found,) = outcomes.outcomes([point], rows, self.experiment, self._job.case)
-        return found.met
+    def _beat(self) -> dict[int, float | None]:
+        """By seed, the objective of the best point so far after its short run."""
+        best = outcomes.best(self.experiment, self.outcomes())
+        metric = self.experiment.objectives[0].metric if best is not None else None
+        if best is None or metric is None:
+            return {}
+        name = written(plain(metric))
+        return {row["seed"]: row.get("tried", {}).get(name) for row in best.rows}
 
+    def _still(self, row: Row, task: Task) -> bool:
+        """Whether a run of an earlier sweep would end so now, with all that is asked of it.
 
-def _rows(executor: Executor, job: Job, tasks: Iterator[Task]) -> Generator[Row, None, None]:
-    first = next(tasks, None)
-    if first is not None:
-        yield from executor.rows(job, chain([first], tasks))
+        Its short run has the same length, and what it says is what decided then and would now.
+        """
+        wanted = set(named(self.experiment))
+        if row["status"] == DONE and not wanted <= set(row["metrics"]):
+            return False
+        if row["status"] == DONE and not self._job.short:
+            return True
+        if row["status"] not in (DONE, PRUNED):
+            return True
+        tried = row.get("tried") if row.get("short") == self._job.short else None
+        if tried is None or not wanted <= set(tried):
+            return False
+        gone = hopeless(self.experiment, tried, task.beat) is not None
+        return gone is bool(row["status"] == PRUNED)
+
+    def _take(self, row: Row) -> None:
+        self._rows[row["key"]] = row
+        self._by_point.setdefault(row["point"], {})[row["key"]] = row
+
+    def _found(self, point: Point) -> Outcome:
+        rows = self._by_point[point.index].values()
+        return outcomes.outcomes([point], rows, self.experiment, self._job.case)[0]
 
 
 def _earlier(folder: Path) -> dict[str, Row]:
     """Rows of an earlier sweep by key; a failed run is run again."""
     return {row["key"]: row for row in ledgers.read(folder) if row.get("status") != FAILED}
-
-
-# --- what a result follows from ------------------------------------------------------------------
-
-
-def digest(system: System) -> str:
-    """Hash of this version, of every file of the language read, and of every data file named."""
-    from hermesdsl import __version__
-
-    made = hashlib.sha256(__version__.encode())
-    for text in sorted(module.file.span.source.text for module in system.tree.modules):
-        made.update(hashlib.sha256(text.encode()).digest())
-    for path in sorted(_data_files(system)):
-        with path.open("rb") as data:
-            made.update(hashlib.file_digest(data, "sha256").digest())
-    return made.hexdigest()
-
-
-def _data_files(system: System) -> set[Path]:
-    """The traces and tables that workloads and stages name."""
-    graphs = system.pipelines.values()
-    stages = [data.get("stage") for graph in graphs for _, data in graph.nodes(data=True)]
-    found: set[Path] = set()
-    _named(list(system.compiled.workloads.values()), found)
-    _named(stages, found)
-    return found
-
-
-def _named(value: Any, found: set[Path]) -> None:
-    """Absolute paths of files anywhere in plain data."""
-    if isinstance(value, str):
-        if Path(value).is_absolute() and Path(value).is_file():
-            found.add(Path(value))
-    elif isinstance(value, Mapping):
-        _named(list(value.values()), found)
-    elif isinstance(value, list | tuple):
-        for each in value:
-            _named(each, found)
-    elif is_dataclass(value):
-        _named([getattr(value, each.name) for each in fields(value)], found)

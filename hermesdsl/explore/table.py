@@ -13,7 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from hermesdsl.explore.job import DONE, named
+from hermesdsl.explore.job import DONE
+from hermesdsl.explore.metrics import named
 from hermesdsl.explore.outcome import Outcome
 from hermesdsl.explore.points import Parameter
 from hermesdsl.files import write_whole
@@ -47,7 +48,7 @@ def columns(
     table["seeds"] = [len(rows) for rows in done]
     table["verdict"] = [each.verdict or None for each in found]
     units = _units(experiment)
-    rows = [row for each in found for row in each.rows]
+    rows = [row for each in done for row in each]
     for name in dict.fromkeys(name for row in rows for name in row.get("metrics", ())):
         known = [each.metrics.get(name) for each in found]
         title = _titled(name, units.get(name, ""))
@@ -86,20 +87,27 @@ def _titled(name: str, unit: str) -> str:
     return name if unit in ("", "1") else f"{name} [{unit}]"
 
 
-def write(folder: Path, table: Columns) -> list[str]:
+def write(folder: Path, table: Columns, front: Columns | None = None) -> list[str]:
     """Store ``sweep.csv``, and ``sweep.parquet`` where pyarrow is there; their names.
 
-    Each is written beside its place and renamed. Raises OSError.
+    `front` becomes ``pareto.csv``; without one that of an earlier sweep is removed. Each is
+    written beside its place and renamed. Raises OSError.
     """
     write_whole(folder / "sweep.csv", _csv(table))
+    names = ["sweep.csv"]
+    if front is not None:
+        write_whole(folder / "pareto.csv", _csv(front))
+        names.append("pareto.csv")
+    else:
+        (folder / "pareto.csv").unlink(missing_ok=True)
     if find_spec("pyarrow") is None:
-        return ["sweep.csv"]
+        return names
     import pandas as pd
 
     packed = io.BytesIO()
     pd.DataFrame(table).to_parquet(packed, index=False)
     write_whole(folder / "sweep.parquet", packed.getvalue())
-    return ["sweep.csv", "sweep.parquet"]
+    return [*names, "sweep.parquet"]
 
 
 def _csv(table: Columns) -> bytes:

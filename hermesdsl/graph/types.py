@@ -35,6 +35,7 @@ __all__ = [
     "Link",
     "LlmModel",
     "Metric",
+    "Objective",
     "Part",
     "PipelineGraph",
     "PlacementGraph",
@@ -456,11 +457,22 @@ class SweepAxis:
 
 
 @dataclass(frozen=True)
+class Objective:
+    """What is to be small, or large if `up`: `text` as written.
+
+    `metric` is the metric it names, None if it names a swept value.
+    """
+
+    text: str
+    up: bool
+    metric: Metric | None = None
+
+
+@dataclass(frozen=True)
 class Experiment:
     """What to run: times in seconds. `duration` None: until the workloads' requests are served.
 
-    `minimize` and `maximize` are as written; `objective` is the metric they name, None if they
-    name a swept value.
+    `objectives`: those of `minimize`, then those of `maximize`.
     """
 
     name: str
@@ -472,9 +484,7 @@ class Experiment:
     contention: str = "fair"
     requirements: tuple[Requirement, ...] = ()
     axes: tuple[SweepAxis, ...] = ()
-    minimize: str | None = None
-    maximize: str | None = None
-    objective: Metric | None = None
+    objectives: tuple[Objective, ...] = ()
     strategy: Spec | None = None
     options: Mapping[str, Value] = field(default_factory=dict)
     doc: str = ""

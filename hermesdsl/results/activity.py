@@ -60,7 +60,8 @@ def integral(rows: Activity, column: Floats, start: float, end: float) -> float:
     times = np.concatenate([since, until])
     order = np.argsort(times, kind="stable")
     level = np.cumsum(np.concatenate([column, -column])[order])
-    return float(np.dot(np.clip(level[:-1], 0.0, 1.0), np.diff(times[order])))
+    # Not `np.dot`: BLAS adds up in an order that depends on how many threads it has.
+    return float(np.sum(np.clip(level[:-1], 0.0, 1.0) * np.diff(times[order])))
 
 
 def _rows(use: Use, start: Floats, end: Floats) -> Activity:

@@ -141,7 +141,7 @@ class Series:
         if not len(self.values):
             return None
         if name == "mean":
-            return float(np.dot(self.values, self.counts) / self.counts.sum())
+            return float(np.sum(self.values * self.counts) / self.counts.sum())
         if name == "max":
             return float(self.values[-1])
         return self._percentile(PERCENTILES[name])

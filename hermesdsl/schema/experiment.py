@@ -23,6 +23,13 @@ from hermesdsl.units import dimension as d
 _time = NumberType(d.SECOND, above=0)
 _count = NumberType(integer=True, minimum=1)
 
+
+def _short(share: float) -> Property:
+    return Property("short", NumberType(minimum=0, maximum=0.5),
+                    "Share of the duration after which a hopeless point is given up; 0: none.",
+                    share)  # fmt: skip
+
+
 EXPERIMENT = Kind(
     "experiment",
     "What to run: workloads, how long, and what the results must meet.",
@@ -40,8 +47,8 @@ EXPERIMENT = Kind(
                  "Transfers share links, or do not.", "fair"),
         Property("reserve", SymbolType(("all", "used")),
                  "Which devices are paid for, and draw power.", "all"),
-        Property("minimize", AnyType(), "Metric to make small."),
-        Property("maximize", AnyType(), "Metric or swept value to make large."),
+        Property("minimize", AnyType(), "Metric or swept value to make small, or a list."),
+        Property("maximize", AnyType(), "Metric or swept value to make large, or a list."),
         Property("strategy", ComputedType("strategy"), "How a search goes.", "grid"),
     ),
     statements=frozenset({SWEEP, REQUIRE}),
@@ -73,11 +80,14 @@ VIEW = Kind(
 )  # fmt: skip
 
 COMPUTED = (
-    Computed("grid", "strategy", "Every point."),
+    Computed("grid", "strategy", "Every point.", (_short(0),)),
     Computed("bisect", "strategy", "Halving, for one monotone value.", (
-        Property("tolerance", NumberType(above=0), "Relative width to stop at.", 0.02),)),
+        Property("tolerance", NumberType(above=0), "Relative width to stop at.", 0.02),
+        _short(0),)),
     Computed("tpe", "strategy", "Tree-structured Parzen estimator.", (
-        Property("trials", _count, "Points to try.", 100),)),
+        Property("trials", _count, "Points to try.", 100),
+        Property("batch", _count, "Points proposed at a time.", 8),
+        _short(0.1))),
 )  # fmt: skip
 
 FRAGMENT = Fragment(kinds=(EXPERIMENT, CASE, VIEW), computed=COMPUTED)

@@ -9,7 +9,7 @@ import pytest
 import hermesdsl
 from hermesdsl import SpecError
 from hermesdsl.api import System
-from hermesdsl.explore import points as enumerate_
+from hermesdsl.explore import checks
 from hermesdsl.explore.points import BUDGET, parameters, pinned, points
 from hermesdsl.graph.types import Experiment, SweepAxis
 
@@ -118,8 +118,14 @@ def problems(body: str, compiled: Compiled, **given: object) -> str:
         ("sweep n in [1, 3]; sweep n in [3]", "`n` is swept twice"),
         ("sweep n in [1, 1]", "`n` takes `1` twice"),
         ("sweep n in [1, 3]; maximize = load.rate", "`load.rate` is an objective but is not swept"),
-        ("sweep n; minimize = p99(ttft); maximize = n", "`minimize` beside `maximize`"),
-        ("sweep n; minimize = p99(ttft); strategy = tpe(trials = 3)", "`strategy = tpe(trials"),
+        ("sweep n; minimize = [p99(ttft), p99(ttft)]", "`p99(ttft)` is an objective twice"),
+        ("sweep n; minimize = p99(ttft); maximize = p99(ttft)", "is an objective twice"),
+        ("sweep n; minimize = [p99(ttft), load.rate]", "`load.rate` is an objective but is not"),
+        ("sweep n; strategy = tpe(trials = 3)", "tpe` of `main` has nothing to look for"),
+        ("sweep n; sweep case in [plain, fast]; strategy = tpe; minimize = p99(ttft); "
+         "require p50(e2e, case = fast) < 1 s", "with a goal that compares cases"),
+        ("sweep n; strategy = tpe(trials = 0); minimize = p99(ttft)", "0 is out of range"),
+        ("sweep n; strategy = grid(short = 60%)", "60% is out of range"),
         ("sweep speed in between(1 TB/s, 2 TB/s)", "which has no points"),
         ("sweep n; strategy = bisect; require p50(e2e) < 1 s", "looks for a swept value"),
         ("sweep n; strategy = bisect; maximize = n", "has no `require` to meet"),
@@ -143,12 +149,12 @@ def test_arguments_that_make_no_sense(compiled: Compiled) -> None:
 def test_too_many_points() -> None:
     side = axis(a=[float(n) for n in range(1001)])
     other = axis(b=[float(n) for n in range(1001)])
-    found = enumerate_.check(Experiment("e", ("w",)), [side, other], None)
+    found = checks.check(Experiment("e", ("w",)), [side, other], None)
     assert [d.message for d in found] == [f"1,002,001 points; a sweep has at most {BUDGET:,}"]
-    assert enumerate_.check(Experiment("e", ("w",)), [side, other], 10) == []
+    assert checks.check(Experiment("e", ("w",)), [side, other], 10) == []
 
 
 def test_a_domain_without_points() -> None:
     endless = SweepAxis(("a",), (("between(1, 2)",),), (("between(1, 2)",),), (("", 1.0),), (1, 2))
-    (found,) = enumerate_.check(Experiment("e", ("w",)), [endless], None)
+    (found,) = checks.check(Experiment("e", ("w",)), [endless], None)
     assert "has no points" in found.message

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 import hermesdsl
 from hermesdsl.api import System
+from hermesdsl.explore.outcome import Outcome
 from hermesdsl.explore.points import Point
-from hermesdsl.explore.search import Met, Search, search_of
-from hermesdsl.graph.types import Experiment, Spec, SweepAxis
+from hermesdsl.explore.search import Search, search_of
+from hermesdsl.graph.types import Experiment, Objective, Spec, SweepAxis
 
 Compiled = Callable[..., System]
+Met = Callable[[Point], bool]
 
 
 def listed(values: list[float]) -> SweepAxis:
@@ -30,12 +32,12 @@ def between(low: float, high: float, unit: str = "", scale: float = 1.0) -> Swee
 def searched(axes: list[SweepAxis], met: Met, *, up: bool = True, limit: int | None = None,
              tolerance: float = 0.02) -> tuple[list[Point], int]:  # fmt: skip
     """All points tried, and in how many rounds."""
-    aim = {"maximize": "x"} if up else {"minimize": "x"}
-    experiment = Experiment("e", (), strategy=Spec("bisect", {"tolerance": tolerance}), **aim)  # type: ignore[arg-type]
+    experiment = Experiment("e", (), strategy=Spec("bisect", {"tolerance": tolerance}),
+                            objectives=(Objective("x", up),))  # fmt: skip
     search: Search = search_of(experiment, axes, limit)
     tried: list[Point] = []
     rounds = 0
-    while points := search.round(met):
+    while points := search.round(lambda point: Outcome(point, (), "done", verdicts=(met(point),))):
         tried += points
         rounds += 1
     assert [point.index for point in tried] == list(range(len(tried)))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -154,7 +155,8 @@ def test_a_worker_that_dies_is_replaced_and_its_task_fails_at_last(compiled: Com
     job = job_of(system)
     tasks = [Task(point, 1, str(point.index)) for point in _points(system)]
     broken = [Task(_Deadly(), 1, "x"), *tasks]  # type: ignore[arg-type]
-    rows = {row["key"]: row for row in Processes(1).rows(job, broken)}
+    with closing(Processes(1)) as crew:
+        rows = {row["key"]: row for row in crew.rows(job, broken)}
     assert rows["x"]["status"] == "failed"
     assert rows["x"]["reason"] == "its process ended twice without an answer"
     assert [rows[task.key]["status"] for task in tasks] == ["done", "done"]
@@ -193,6 +195,9 @@ class _Counting:
             self.seen.append((row["point"], row["seed"]))
             yield row
 
+    def close(self) -> None:
+        pass
+
 
 def test_resume_runs_what_is_missing_after_a_torn_line(compiled: Compiled) -> None:
     system = compiled("sweep n in [1, 3]; seeds = [1, 2]")
@@ -209,16 +214,33 @@ def test_resume_runs_what_is_missing_after_a_torn_line(compiled: Compiled) -> No
 
 
 def test_resume_goes_by_content(compiled: Compiled) -> None:
-    """Another goal is another file, so everything is run again; a wider limit adds points only."""
+    """Another length is another run; a wider limit, seeds and goals only add to what is there."""
     hermesdsl.sweep(compiled("sweep n in [1, 3]"), out="kept", limit=1)
     counting = _Counting()
     system = compiled("sweep n in [1, 3]")
     explore(system, job_of(system), executor=counting, folder=Path("kept"), resume=True)
     assert counting.seen == [(1, 1)]
-    changed = compiled("sweep n in [1, 3]; require max(e2e) <= 1 s")
+    for body, missing in (
+        ("sweep n in [1, 3]; require max(e2e) <= 1 s", []),
+        ("sweep n in [3, 1]; seeds = [1]; maximize = n", []),
+        ("seeds = [1, 2]\n    sweep n in [1, 3]", [(0, 2), (1, 2)]),
+        ("sweep n in [1, 3]; horizon = drain; duration = 1 min", [(0, 1), (1, 1)]),
+    ):
+        assert _rerun(compiled(body)) == missing, body
+
+
+def test_what_is_set_is_as_good_as_the_same_swept(compiled: Compiled) -> None:
+    hermesdsl.sweep(compiled("sweep n in [1, 3]"), out="kept")
+    assert _rerun(compiled("sweep n in [1, 3]", set={"n": "3"})) == []
+    assert _rerun(compiled("sweep n in [1, 3]", set={"main.seeds": "[1, 2]"})) == [(0, 2), (1, 2)]
+    assert _rerun(compiled("sweep n in [1, 3]", set={"speed": "1 TB/s"})) == [(0, 1), (1, 1)]
+
+
+def _rerun(system: System) -> list[tuple[int, int]]:
+    """Runs that a resumed sweep still has to make."""
     counting = _Counting()
-    explore(changed, job_of(changed), executor=counting, folder=Path("kept"), resume=True)
-    assert counting.seen == [(0, 1), (1, 1)]
+    explore(system, job_of(system), executor=counting, folder=Path("kept"), resume=True)
+    return counting.seen
 
 
 def test_a_failed_run_is_tried_again(compiled: Compiled) -> None:

@@ -11,7 +11,7 @@ from hermesdsl.graph.lowering.plain import plain
 from hermesdsl.graph.pipeline import flatten
 from hermesdsl.graph.types import (
     Experiment,
-    Metric,
+    Objective,
     PipelineGraph,
     RequestClass,
     Spec,
@@ -22,7 +22,7 @@ from hermesdsl.graph.types import (
 from hermesdsl.model import goals, sweeps
 from hermesdsl.model.arithmetic import is_number, kind_of
 from hermesdsl.model.evaluate import Context
-from hermesdsl.model.instance import Definition, Instance
+from hermesdsl.model.instance import Definition, Instance, Scope
 from hermesdsl.model.slots import sites
 from hermesdsl.model.values import ComputedValue, Fail, Interval, text
 from hermesdsl.syntax import ast
@@ -295,9 +295,7 @@ def _experiment(builder: Builder, name: str, instance: Instance) -> Experiment:
         contention=get(instance, "contention"),
         requirements=tuple(goals.requirements(builder, instance)),
         axes=tuple(_axis(axis) for axis in sweeps.axes(builder, instance)),
-        minimize=_goal(builder, instance, "minimize"),
-        maximize=_goal(builder, instance, "maximize"),
-        objective=_objective(builder, instance),
+        objectives=_objectives(builder, instance),
         strategy=strategy if isinstance(strategy, Spec) else None,
         options={"reserve": get(instance, "reserve")},
         doc=instance.doc,
@@ -322,27 +320,28 @@ def _axis(axis: sweeps.Axis) -> SweepAxis:
     return SweepAxis(axis.targets, axis.points, values, units, between)
 
 
-def _objective(builder: Builder, instance: Instance) -> Metric | None:
-    """The metric that `minimize` or `maximize` names; `_goal` has checked both."""
+def _objectives(builder: Builder, instance: Instance) -> tuple[Objective, ...]:
+    """What `minimize` and `maximize` name, one thing or a list; each once."""
+    found: list[Objective] = []
     for name in ("minimize", "maximize"):
         expr = builder.get(instance, name)
-        if expr is not None and goals.is_metric(expr):
-            scope = instance.slots[name].winner.scope  # type: ignore[union-attr]
-            assert scope is not None
-            return goals.metric_of(builder, expr, scope)[0]
-    return None
+        if expr is None:
+            continue
+        scope = instance.slots[name].winner.scope  # type: ignore[union-attr]
+        assert scope is not None
+        for each in expr.items if isinstance(expr, ast.ListExpr) else (expr,):
+            made = _objective(builder, each, scope, up=name == "maximize")
+            if made.text in [other.text for other in found]:
+                raise Fail(error("HMS604", f"`{made.text}` is an objective twice", each.span))
+            found.append(made)
+    return tuple(found)
 
 
-def _goal(builder: Builder, instance: Instance, name: str) -> str | None:
-    """Source text of an objective, checked to be a metric or a value that exists."""
-    expr = builder.get(instance, name)
-    if expr is None:
-        return None
-    scope = instance.slots[name].winner.scope  # type: ignore[union-attr]
-    assert scope is not None
+def _objective(builder: Builder, expr: ast.Expr, scope: Scope, *, up: bool) -> Objective:
+    """One of them, checked to be a metric or a value that exists."""
+    text = " ".join(expr.span.text.split())
     if goals.is_metric(expr) or not isinstance(expr, ast.Name | ast.Attribute):
-        goals.metric_of(builder, expr, scope)
-        return str(expr.span.text)
+        return Objective(text, up, goals.metric_of(builder, expr, scope)[0])
     try:
         value = builder.evaluator.value(expr, Context(scope))
     except Fail:
@@ -352,4 +351,4 @@ def _goal(builder: Builder, instance: Instance, name: str) -> str | None:
     if not is_number(value):
         raise Fail(error("HMS604", f"an objective is a metric or a number, not {kind_of(value)}",
                          expr.span))  # fmt: skip
-    return str(expr.span.text)
+    return Objective(text, up)
