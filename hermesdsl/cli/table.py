@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hermesdsl.cli import figures, spending
-from hermesdsl.results.metrics import DEFINITIONS, SERIES
+from hermesdsl.results.definitions import DEFINITIONS, SERIES
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -17,6 +17,7 @@ from hermesdsl.cost.power import WEIGHTS, dynamic
 from hermesdsl.cost.types import EngineCost, ServiceCost, StepRows, Use
 from hermesdsl.cost.use import cores_use
 from hermesdsl.graph.types import Client, CompiledSystem, HardwareGraph
+from hermesdsl.sim.grouping import rows_by
 from hermesdsl.sim.record import Run
 
 Floats: TypeAlias = "NDArray[np.float64]"
@@ -60,7 +61,11 @@ def integral(rows: Activity, column: Floats, start: float, end: float) -> float:
     times = np.concatenate([since, until])
     order = np.argsort(times, kind="stable")
     level = np.cumsum(np.concatenate([column, -column])[order])
-    return float(np.dot(np.clip(level[:-1], 0.0, 1.0), np.diff(times[order])))
+    # Not `np.dot`: its last bits depend on the number of threads.
+    return float((np.clip(level[:-1], 0.0, 1.0) * np.diff(times[order])).sum())
+
+
+_NONE = np.empty(0, np.int64)
 
 
 def _rows(use: Use, start: Floats, end: Floats) -> Activity:
@@ -79,15 +84,16 @@ def _steps(
     for number, path in enumerate(run.clients):
         if path in sizes and path in costs:
             alike.setdefault(clients[number].vector or path, []).append(number)
+    rows = rows_by(run.steps["client"])
     for members in alike.values():
         first = run.clients[members[0]]
-        mine = np.flatnonzero(np.isin(run.steps["client"], members))
+        mine = np.sort(np.concatenate([rows.get(number, _NONE) for number in members]))
         use = costs[first].use(_step_rows(run, mine, sizes[first]))
-        who = run.steps["client"][mine]
         whole = _rows(use, run.steps["start_s"][mine], run.steps["end_s"][mine])
+        own = rows_by(run.steps["client"][mine])
         for number in members:
-            own = who == number
-            yield number, Activity(*(column[own] for column in whole))
+            at = own.get(number, _NONE)
+            yield number, Activity(*(column[at] for column in whole))
 
 
 def _step_rows(run: Run, at: Ints, block_size: int) -> StepRows:
@@ -111,8 +117,7 @@ def _services(
     rows = run.services
     if not rows or not len(rows["client"]):
         return
-    for number in np.unique(rows["client"]).tolist():
-        mine = np.flatnonzero(rows["client"] == number)
+    for number, mine in rows_by(rows["client"]).items():
         start, end = rows["start_s"][mine], rows["end_s"][mine]
         share, requests = rows["share"][mine], rows["requests"][mine]
         stage = _stage_of(run, number, start)

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hermesdsl.results.attribution import KINDS
-from hermesdsl.results.metrics import PERCENTILES, Measures
+from hermesdsl.results.definitions import PERCENTILES
+from hermesdsl.results.metrics import Measures
 from hermesdsl.sim.record import COMPLETED, Column
 
 __all__ = ["LEVELS", "attribution", "clients", "stages", "tail", "tiers"]

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from hermesdsl.diagnostics import SpecError, error
 from hermesdsl.graph.types import Goal, Metric, RequestClass, Requirement
 from hermesdsl.results import breakdown
-from hermesdsl.results.metrics import PERCENTILES, RATES, SERIES, Measures
+from hermesdsl.results.definitions import PERCENTILES, RATES, SERIES
+from hermesdsl.results.metrics import Measures
 from hermesdsl.results.places import Places
 from hermesdsl.results.saturation import verdict
 from hermesdsl.results.slo import Verdict, check, evaluate, measure

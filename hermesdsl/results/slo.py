@@ -12,15 +12,8 @@ from types import MappingProxyType
 
 from hermesdsl.diagnostics import Diagnostic, SpecError, error, nearest
 from hermesdsl.graph.types import Goal, Metric, Requirement
-from hermesdsl.results.metrics import (
-    BY_STAGE,
-    DEFINITIONS,
-    OUTCOMES,
-    PERCENTILES,
-    SERIES,
-    VALUES,
-    Measures,
-)
+from hermesdsl.results.definitions import BY_STAGE, DEFINITIONS, OUTCOMES, PERCENTILES, SERIES
+from hermesdsl.results.metrics import VALUES, Measures
 from hermesdsl.results.places import below
 
 __all__ = ["Verdict", "check", "decide", "evaluate", "measure", "unit_of"]

@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hermesdsl.results.metrics import OUTCOMES, Measures
+from hermesdsl.results.definitions import OUTCOMES
+from hermesdsl.results.metrics import Measures
 from hermesdsl.sim.record import Run
 
 __all__ = ["Table", "request_rows", "step_rows", "utilisation_rows"]

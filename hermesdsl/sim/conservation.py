@@ -24,8 +24,9 @@ def check(run: Run, engines: Iterable[Engine], recorder: Recorder, network: Netw
     """Raise `ConservationError` unless a finished run's requests, tokens, blocks, bytes add up."""
     engines = list(engines)
     problems = [*_requests(run), *_tokens(run, engines, recorder), *_bytes(run, network)]
+    read = np.bincount(run.steps["client"], run.steps["prefill_tokens"], len(run.clients))
     for engine in engines:
-        problems.extend(_engine(run, engine))
+        problems.extend(_engine(run, engine, round(read[engine.index])))
     if problems:
         raise ConservationError("; ".join(problems))
 
@@ -80,9 +81,7 @@ def _bytes(run: Run, network: Network) -> Iterable[str]:
         yield f"transfers moved {moved:.0f} bytes, the network carried {network.carried:.0f}"
 
 
-def _engine(run: Run, engine: Engine) -> Iterable[str]:
-    mine = run.steps["client"] == engine.index
-    read = int(run.steps["prefill_tokens"][mine].sum())
+def _engine(run: Run, engine: Engine, read: int) -> Iterable[str]:
     left, held = engine.outstanding()
     found = engine.reuse.hits if engine.reuse is not None else 0
     if read != engine.accepted + engine.recomputed - found - left:

@@ -16,6 +16,7 @@ from hermesdsl.graph.types import Experiment
 from hermesdsl.sim.binding import Point
 from hermesdsl.sim.caches import Hierarchy
 from hermesdsl.sim.engine import Engine
+from hermesdsl.sim.grouping import rows_by
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.record import (
     COMPLETED,
@@ -42,7 +43,7 @@ from hermesdsl.sim.record import (
     table,
 )
 from hermesdsl.sim.routing.pools import Routers
-from hermesdsl.sim.tokens import ends_of_steps
+from hermesdsl.sim.tokens import decoding_rows, ends_of_rows
 
 
 def records(
@@ -193,9 +194,9 @@ def _begun_by_decoding(
     if not fresh.any():
         return residences, shown
     fresh &= last > first
-    for client in np.unique(residences["client"][fresh]).tolist():
-        mine = np.flatnonzero(fresh & (residences["client"] == client))
-        times = ends_of_steps(steps, client)[first[mine]]
+    decoded = decoding_rows(steps)
+    for client, mine in rows_by(residences["client"], fresh).items():
+        times = ends_of_rows(steps, decoded[client])[first[mine]]
         since[mine] = times
         first[mine] += 1
         request = residences["request"][mine]
@@ -218,9 +219,13 @@ def _first_tokens(visits: Table, steps: Table) -> None:
     """
     first, opened = visits["first_s"], visits.pop("opened")
     wanted = np.isnan(first) & (opened >= 0)
-    for client in np.unique(visits["client"][wanted]).tolist():
-        mine = np.flatnonzero(wanted & (visits["client"] == client))
-        ends = ends_of_steps(steps, client)
+    if not wanted.any():
+        return
+    decoded = decoding_rows(steps)
+    for client, mine in rows_by(visits["client"], wanted).items():
+        if client not in decoded:
+            continue
+        ends = ends_of_rows(steps, decoded[client])
         came = mine[opened[mine] < len(ends)]
         first[came] = ends[opened[came]]
 
