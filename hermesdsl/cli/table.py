@@ -100,7 +100,8 @@ def _groups(data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def _has_bounds(result: Result) -> bool:
     if result.measures is None:
         return True
-    return any(result.measures.bounds(name) for name in result.measures.run.classes)
+    known = result.measures.classes
+    return any(known[name].bounds for name in result.measures.run.classes if name in known)
 
 
 # --- numbers -----------------------------------------------------------------------------------

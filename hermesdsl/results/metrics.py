@@ -42,6 +42,7 @@ class Measures:
     `classes`: bounds by class name. A selection (`where`) is a mapping with any of ``workload``,
     ``class`` (names) and, for series of `BY_STAGE`, ``stage`` (path). `places`: devices and pools;
     `meter`, `bill`: of the same run; without them energy and cost are undefined.
+    `between`: the window, where the run is a part of another.
     """
 
     run: Run
@@ -49,6 +50,7 @@ class Measures:
     places: Places = Places()  # noqa: RUF009  # frozen, and nothing in it can change
     meter: Meter | None = None
     bill: Bill | None = None
+    between: tuple[float, float] | None = None
 
     # --- what is measured --------------------------------------------------------------------
 
@@ -59,6 +61,8 @@ class Measures:
         From warm-up to duration; without a duration from the first measured arrival to the last
         finish.
         """
+        if self.between is not None:
+            return self.between
         warmup, duration = self.run.window
         if duration is not None:
             return warmup, max(duration, warmup)
@@ -186,7 +190,10 @@ class Measures:
 
     def censored(self, name: str, where: Mapping[str, str] = MappingProxyType({})) -> int:
         """Measured requests that were cut off before their value of a series was known."""
-        mask = self.measured & self.chosen(where)
+        return self.censored_of(name, self.measured & self.chosen(where))
+
+    def censored_of(self, name: str, mask: Mask) -> int:
+        """`censored` among some requests."""
         cut = mask & (self.run.requests["status"] == UNFINISHED)
         if name == "ttft":
             cut = cut & np.isnan(self.run.requests["first_token_s"])
@@ -225,10 +232,10 @@ class Measures:
     @property
     def window_tokens(self) -> int:
         """Visible tokens that came in the window."""
-        return int(self._tokens.sum())
+        return int(self.tokens.sum())
 
     @cached_property
-    def _tokens(self) -> NDArray[np.int64]:
+    def tokens(self) -> NDArray[np.int64]:
         """Visible tokens of each request that came in the window, shape (n,)."""
         start, end = self.window
         until = float(np.nextafter(end, np.inf)) if self.run.window[1] is None else end
@@ -236,7 +243,7 @@ class Measures:
 
     def output(self, mask: Mask) -> float | None:
         """Visible tokens per second of some requests; None without a window."""
-        return self.per_second(lambda _start, _end: float(self._tokens[mask].sum()))
+        return self.per_second(lambda _start, _end: float(self.tokens[mask].sum()))
 
     def per_token(self, name: str) -> float | None:
         """``energy_per_token`` (J/tok) or ``cost_per_token`` ($/tok); None where undefined."""
@@ -253,11 +260,16 @@ class Measures:
 
         A cache is asked once, at its first tier, and has what any of its tiers has.
         """
-        tiers = [each for each in self.run.tiers if below(each.tier, tier)]
-        if tiers:
-            return max(each.asked for each in tiers), sum(each.hits for each in tiers)
-        engines = [each for each in self.run.engines if below(each.client, tier)]
-        return sum(each.asked for each in engines), sum(each.hits for each in engines)
+        return lookups(self.run, tier)
+
+
+def lookups(run: Run, tier: str) -> tuple[int, int]:
+    """See `Measures.lookups`."""
+    tiers = [each for each in run.tiers if below(each.tier, tier)]
+    if tiers:
+        return max(each.asked for each in tiers), sum(each.hits for each in tiers)
+    engines = [each for each in run.engines if below(each.client, tier)]
+    return sum(each.asked for each in engines), sum(each.hits for each in engines)
 
 
 # --- metrics with one value --------------------------------------------------------------------

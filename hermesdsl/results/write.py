@@ -25,6 +25,7 @@ import numpy as np
 
 from hermesdsl.diagnostics import Diagnostic, SpecError, error
 from hermesdsl.results.energy import energy_rows
+from hermesdsl.results.metrics import Measures
 from hermesdsl.results.result import SCHEMA, Result
 from hermesdsl.results.tables import Table, request_rows, step_rows, utilisation_rows
 from hermesdsl.results.timeline import chrome_trace
@@ -65,6 +66,7 @@ def write(result: Result, folder: str | Path, *, force: bool = False) -> Result:
 
     Writes ``summary.json``, ``requests``, ``steps``, ``utilisation`` and, where power is known,
     ``energy`` (``.csv.gz``, or ``.parquet`` or ``.npz`` above `LARGE` rows), and ``trace.json``.
+    Of a run whose rows were not kept ``requests``, ``steps`` and ``trace.json`` are not there.
     Replaces an earlier result. Raises SpecError (HMS608) for a folder with other things in it
     unless `force`, and for one that cannot be written.
     """
@@ -75,11 +77,11 @@ def write(result: Result, folder: str | Path, *, force: bool = False) -> Result:
     measures = result.measures
     if measures is None:
         raise SpecError([error("HMS607", "only a run of this process can be written")])
-    tables: dict[str, Callable[[], Table]] = {
-        "requests": lambda: request_rows(measures),
-        "steps": lambda: step_rows(measures.run),
-        "utilisation": lambda: utilisation_rows(measures),
-    }
+    tables: dict[str, Callable[[], Table]] = {}
+    if isinstance(measures, Measures):
+        kept = measures
+        tables = {"requests": lambda: request_rows(kept), "steps": lambda: step_rows(kept.run)}
+    tables["utilisation"] = lambda: utilisation_rows(measures)
     if measures.meter is not None:
         found = measures.meter
         tables["energy"] = lambda: energy_rows(found)
@@ -88,9 +90,10 @@ def write(result: Result, folder: str | Path, *, force: bool = False) -> Result:
         made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
             names = [_write_table(made, name, table()) for name, table in tables.items()]
-            text = _json(chrome_trace(measures.run), separators=(",", ":"))
-            (made / "trace.json").write_text(text, encoding="utf-8")
-            names.append("trace.json")
+            if isinstance(measures, Measures):
+                text = _json(chrome_trace(measures.run), separators=(",", ":"))
+                (made / "trace.json").write_text(text, encoding="utf-8")
+                names.append("trace.json")
             files = {name: _digest(made / name) for name in sorted(names)}
             data = {**result.data, "files": files}
             (made / "summary.json").write_text(to_json(data), encoding="utf-8")
@@ -149,8 +152,8 @@ def _write_table(folder: Path, name: str, table: Table) -> str:
 
         pd.DataFrame(dict(table)).to_parquet(folder / f"{name}.parquet", index=False)
         return f"{name}.parquet"
-    packing = {"compression": zipfile.ZIP_DEFLATED, "compresslevel": _LEVEL}
-    with zipfile.ZipFile(folder / f"{name}.npz", "w", **packing) as packed:  # type: ignore[arg-type]
+    place = folder / f"{name}.npz"
+    with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as packed:
         for key, values in table.items():
             with packed.open(f"{key}.npy", "w", force_zip64=True) as stored:
                 np.lib.format.write_array(stored, np.asarray(values), allow_pickle=False)

@@ -299,7 +299,7 @@ def _experiment(builder: Builder, name: str, instance: Instance) -> Experiment:
         maximize=_goal(builder, instance, "maximize"),
         objective=_objective(builder, instance),
         strategy=strategy if isinstance(strategy, Spec) else None,
-        options={"reserve": get(instance, "reserve")},
+        options={name: get(instance, name) for name in ("reserve", "records")},
         doc=instance.doc,
     )
 
