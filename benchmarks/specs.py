@@ -115,8 +115,8 @@ def _specification(load: Serving | Replay, folder: Path) -> Path:
     module = "hopper" if "H100" in load.node else "ampere"
     gpus = load.replicas * load.tp
     text = _SERVING.format(
-        module=module, node=load.node, model=load.model, nodes=max(gpus // 8, 1), gpus=min(gpus, 8), replicas=load.replicas,
-        tp=load.tp, route=load.route,
+        module=module, node=load.node, model=load.model, nodes=max(gpus // 8, 1),
+        gpus=min(gpus, 8), replicas=load.replicas, tp=load.tp, route=load.route,
     )  # fmt: skip
     path = folder / "bench.hms"
     path.write_text(text)
