@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-SUMMARY = ("run", "small.hms", "-q", "--set", "main.records=summary")
+SUMMARY = ("run", "small.hms", "--set", "main.records=summary")
 
 
 def test_rows_that_were_not_kept_are_said(hermes: Any) -> None:
