@@ -13,9 +13,12 @@ from hermesdsl.diagnostics import Diagnostic, SpecError, warning
 
 if TYPE_CHECKING:
     from hermesdsl.api import Progress, System
+    from hermesdsl.cost.provenance import Shares
     from hermesdsl.graph.types import CompiledSystem, Experiment, Pool, Workload
     from hermesdsl.results import Result
+    from hermesdsl.results.energy import Meter
     from hermesdsl.results.places import Places
+    from hermesdsl.sim.record import Run
     from hermesdsl.sim.workload import Load
 
 _DEFAULT_BATCH, _DEFAULT_TOKENS = 256, 2048
@@ -34,8 +37,10 @@ def execute(
     from hermesdsl.cost.services import bind_services
     from hermesdsl.results import summarise
     from hermesdsl.results.bill import bill
-    from hermesdsl.results.energy import meter
-    from hermesdsl.results.rungs import rungs
+    from hermesdsl.results.energy import meter, summed_meter
+    from hermesdsl.results.rungs import fractions, rungs
+    from hermesdsl.results.summing import Summing
+    from hermesdsl.sim.keeping import streams
     from hermesdsl.sim.run import simulate
     from hermesdsl.sim.supported import raise_unless_supported
     from hermesdsl.sim.workload import offered
@@ -54,12 +59,29 @@ def execute(
         )
         for name in experiment.workloads
     ]
+    reserve = str(experiment.options.get("reserve", "all"))
+
+    def metering(run: Run) -> Meter:
+        return meter(compiled, run, costs=costs, services=services, reserve=reserve)
+
+    def standing(run: Run) -> Shares:
+        return rungs(compiled, run, costs)
+
+    places = _places(system)
+    count = sum(len(load.batch.arrival) for load in loads)
+    sums = None
+    if streams(compiled, experiment, count):
+        sums = Summing(compiled.classes, places, metering, standing)
     record = simulate(
         compiled, experiment.name, seed=chosen, costs=costs, services=services,
         load=[load.batch for load in loads], reference=reference, progress=progress,
+        receive=None if sums is None else sums.receive,
     )  # fmt: skip
+    found = metering(record)
+    if sums is not None:
+        sums.finish(record)
+        found = summed_meter(found, sums.drawn, sums.window(record))
     notes = [note for load in loads for note in load.notes]
-    reserve = str(experiment.options.get("reserve", "all"))
     return summarise(
         record,
         classes=compiled.classes,
@@ -67,10 +89,11 @@ def execute(
         spec=system.spec,
         parameters=system.parameters,
         wall_s=time.perf_counter() - started,
-        provenance=rungs(compiled, record, costs),
+        provenance=fractions(standing(record) if sums is None else sums.rungs),
         notes=[*notes, *_reuse(compiled, experiment, loads), *_assumptions(system, experiment)],
-        places=_places(system),
-        meter=meter(compiled, record, costs=costs, services=services, reserve=reserve),
+        places=places,
+        meter=found,
+        sums=sums,
         bill=bill(compiled, record, reserve),
     )
 

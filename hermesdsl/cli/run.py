@@ -63,7 +63,7 @@ def command(
     with Bar(output.console, shown=not quiet) as progress:
         result = api.run(system, experiment=experiment, seed=seed, progress=progress)
     if explained is not None:
-        result = result.explain(explained)
+        result, explained = _explained(result, explained, output)
     if out is not None:
         result = _stored(result, out, force)
     _print(result, output, as_json=as_json, explained=explained)
@@ -92,6 +92,18 @@ def _warnings(system: System, experiment: str | None) -> list[Diagnostic]:
     from hermesdsl.execute import capacity_warnings
 
     return capacity_warnings(system, system.experiment(experiment))
+
+
+def _explained(result: Result, level: str, output: Output) -> tuple[Result, str | None]:
+    """With the tail from a level on; without it, and saying why, if the run kept no rows."""
+    try:
+        return result.explain(level), level
+    except SpecError as failure:
+        if "records" not in result.summary():
+            raise
+        for problem in failure.diagnostics:
+            output.note("; ".join((problem.message, *problem.notes)))
+        return result, None
 
 
 def _stored(result: Result, folder: str, force: bool) -> Result:

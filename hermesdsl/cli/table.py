@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hermesdsl.cli import figures, spending
-from hermesdsl.results.metrics import DEFINITIONS, SERIES
+from hermesdsl.results.definitions import DEFINITIONS, SERIES
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -100,7 +100,8 @@ def _groups(data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def _has_bounds(result: Result) -> bool:
     if result.measures is None:
         return True
-    return any(result.measures.bounds(name) for name in result.measures.run.classes)
+    known = result.measures.classes
+    return any(known[name].bounds for name in result.measures.run.classes if name in known)
 
 
 # --- numbers -----------------------------------------------------------------------------------

@@ -14,11 +14,12 @@ from rich.text import Text
 
 from hermesdsl.cli import figures
 from hermesdsl.results.attribution import KINDS
+from hermesdsl.results.metrics import Measures
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from hermesdsl.results import Measures, Result
+    from hermesdsl.results import Result
 
 
 def blocks(result: Result, level: str) -> Iterator[RenderableType]:
@@ -31,7 +32,7 @@ def blocks(result: Result, level: str) -> Iterator[RenderableType]:
     yield _title(tail, whole, level)
     yield ""
     yield _shares(tail, whole)
-    if result.measures is not None:
+    if isinstance(result.measures, Measures):
         yield ""
         yield from _slowest(result.measures)
 

@@ -125,10 +125,12 @@ def rows_at(rows: StepRows, at: Ints) -> StepRows:
 
 def by_schedule(cost: DataSheetCost, tokens: Ints) -> list[tuple[Schedule, Ints]]:
     """The rows that are cut into micro-batches alike."""
-    sizes, place = np.unique(tokens, return_inverse=True)
+    sizes, place = _different(tokens)
     groups: dict[Schedule, list[int]] = {}
     for index, size in enumerate(sizes.tolist()):
         groups.setdefault(cost.schedule(size), []).append(index)
+    if len(groups) == 1:
+        return [(order, np.arange(len(tokens))) for order in groups]
     return [(order, np.flatnonzero(np.isin(place, own))) for order, own in groups.items()]
 
 
@@ -173,9 +175,18 @@ def _distinct(
     keys: Ints, operators: Callable[[int], Iterable[Operator]], cost: DataSheetCost
 ) -> Floats:
     """The `Work` of every key, worked out once for each that is different, shape (rows, 7)."""
-    found, place = np.unique(keys, return_inverse=True)
+    found, place = _different(keys)
     table = np.array([work_of(cost, operators(int(key))) for key in found], np.float64)
     return np.asarray(table.reshape(-1, len(Work._fields))[place])
+
+
+def _different(keys: Ints) -> tuple[Ints, Ints]:
+    """What `np.unique` gives with its inverse; by counting, where numbers are few and small."""
+    if not len(keys) or keys.min() < 0 or keys.max() > len(keys):
+        found, place = np.unique(keys, return_inverse=True)
+        return found, place
+    there = np.bincount(keys) > 0
+    return np.flatnonzero(there), (np.cumsum(there) - 1)[keys]
 
 
 def _decode_use(
@@ -186,8 +197,12 @@ def _decode_use(
     passed = cost.model.layers * order.passes / order.cuts / cost.group.dp
     per_token = passed * queries * cost.shape.flops_per_token / cost.attention_device.peak
     per_read = passed * cost.shape.kv_bytes / cost.attention_device.bandwidth
-    for batch in np.unique(rows.batch[rows.batch > 0]).tolist():
-        mine = np.flatnonzero(rows.batch == batch)
+    sizes, place = _different(rows.batch)
+    order_of_rows = np.argsort(place.astype(np.int32), kind="stable")
+    ends = np.cumsum(np.bincount(place, minlength=len(sizes)))
+    for batch, mine in zip(sizes.tolist(), np.split(order_of_rows, ends[:-1]), strict=True):
+        if not batch:
+            continue
         pieces = cost.decode_pieces(batch, order, queries)
         prompts = rows.prefill_tokens[mine]
         held = np.maximum(rows.kv_tokens[mine] - prompts, batch)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from hermesdsl.explore.metrics import plain, written
 from hermesdsl.graph.types import Experiment, Goal, Metric, Requirement
-from hermesdsl.results.metrics import SERIES
+from hermesdsl.results.definitions import SERIES
 
 __all__ = ["BEHIND", "MARGIN", "UNKNOWN", "hopeless", "violation"]
 

@@ -19,7 +19,7 @@ from hermesdsl.explore.outcome import Outcome
 from hermesdsl.explore.points import Parameter
 from hermesdsl.files import write_whole
 from hermesdsl.graph.types import Experiment
-from hermesdsl.results.metrics import RATES, SERIES
+from hermesdsl.results.definitions import RATES, SERIES
 from hermesdsl.results.slo import unit_of
 
 __all__ = ["Columns", "columns", "shown", "unit", "write"]

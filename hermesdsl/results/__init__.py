@@ -3,8 +3,10 @@
 Knows no syntax and no engine; reads `hermesdsl.sim.record.Run`.
 """
 
-from hermesdsl.results.metrics import DEFINITIONS, Definition, Measures, Series
+from hermesdsl.results.definitions import DEFINITIONS, Definition
+from hermesdsl.results.metrics import Measures
 from hermesdsl.results.result import Result, summarise
+from hermesdsl.results.series import Series
 from hermesdsl.results.slo import Verdict, check, evaluate
 
 __all__ = [

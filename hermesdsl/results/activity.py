@@ -17,6 +17,7 @@ from hermesdsl.cost.power import WEIGHTS, dynamic
 from hermesdsl.cost.types import EngineCost, ServiceCost, StepRows, Use
 from hermesdsl.cost.use import cores_use
 from hermesdsl.graph.types import Client, CompiledSystem, HardwareGraph
+from hermesdsl.sim.grouping import rows_by
 from hermesdsl.sim.record import Run
 
 Floats: TypeAlias = "NDArray[np.float64]"
@@ -60,8 +61,11 @@ def integral(rows: Activity, column: Floats, start: float, end: float) -> float:
     times = np.concatenate([since, until])
     order = np.argsort(times, kind="stable")
     level = np.cumsum(np.concatenate([column, -column])[order])
-    # Not `np.dot`: BLAS adds up in an order that depends on how many threads it has.
-    return float(np.sum(np.clip(level[:-1], 0.0, 1.0) * np.diff(times[order])))
+    # Not `np.dot`: its last bits depend on the number of threads.
+    return float((np.clip(level[:-1], 0.0, 1.0) * np.diff(times[order])).sum())
+
+
+_NONE = np.empty(0, np.int64)
 
 
 def _rows(use: Use, start: Floats, end: Floats) -> Activity:
@@ -77,11 +81,11 @@ def _steps(
     """Steps of engines; those of a vector are alike, so one cost model judges them together."""
     for cost, members, mine, rows in alike_steps(run, clients, costs):
         use = cost.use(rows)
-        who = run.steps["client"][mine]
         whole = _rows(use, run.steps["start_s"][mine], run.steps["end_s"][mine])
+        own = rows_by(run.steps["client"][mine])
         for number in members:
-            own = who == number
-            yield number, Activity(*(column[own] for column in whole))
+            at = own.get(number, _NONE)
+            yield number, Activity(*(column[at] for column in whole))
 
 
 def alike_steps(
@@ -93,9 +97,10 @@ def alike_steps(
     for number, path in enumerate(run.clients):
         if path in sizes and path in costs:
             alike.setdefault(clients[number].vector or path, []).append(number)
+    rows = rows_by(run.steps["client"])
     for members in alike.values():
         first = run.clients[members[0]]
-        mine = np.flatnonzero(np.isin(run.steps["client"], members))
+        mine = np.sort(np.concatenate([rows.get(number, _NONE) for number in members]))
         yield costs[first], members, mine, _step_rows(run, mine, sizes[first])
 
 
@@ -120,8 +125,7 @@ def _services(
     rows = run.services
     if not rows or not len(rows["client"]):
         return
-    for number in np.unique(rows["client"]).tolist():
-        mine = np.flatnonzero(rows["client"] == number)
+    for number, mine in rows_by(rows["client"]).items():
         start, end = rows["start_s"][mine], rows["end_s"][mine]
         share, requests = rows["share"][mine], rows["requests"][mine]
         stage = _stage_of(run, number, start)

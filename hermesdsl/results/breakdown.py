@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hermesdsl.results.attribution import KINDS
-from hermesdsl.results.metrics import PERCENTILES, Measures
+from hermesdsl.results.definitions import PERCENTILES
+from hermesdsl.results.metrics import Measures
+from hermesdsl.results.streamed import Streamed
 from hermesdsl.sim.record import COMPLETED, Column
 
 __all__ = ["LEVELS", "attribution", "clients", "stages", "tail", "tiers"]
@@ -54,7 +56,7 @@ def _statistics(values: NDArray[np.float64]) -> Json:
     return {"mean": float(values.mean()), "p50": middle, "p99": high}
 
 
-def clients(measures: Measures) -> Json:
+def clients(measures: Measures | Streamed) -> Json:
     """By client path, over the window: ``utilisation`` (null for a `Delay`), and the mean number
     of requests ``waiting`` there and ``present`` in all. Of clients that were down also ``outages``
     and their seconds ``down_s``, with the ``availability``, over the whole run."""
@@ -82,7 +84,7 @@ def _outages(rows: Mapping[str, Column], client: int, end: float) -> Json:
     return {"outages": int(mine.sum()), "down_s": seconds, "availability": 1 - seconds / end}
 
 
-def tiers(measures: Measures) -> Json:
+def tiers(measures: Measures | Streamed) -> Json:
     """By tier, over the whole run: tokens ``asked`` for, ``hits``, ``written``, ``evicted``;
     ``hit_rate`` (null if nothing was asked for), bytes ``read`` and ``peak`` bytes held."""
     return {

@@ -7,8 +7,8 @@ idle. Knows watts, joules and tokens; no price.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -62,11 +62,7 @@ class Meter:
         dynamic = self.range * self.through * (end - start)
         by: dict[tuple[int, int], float] = {}
         known: dict[tuple[tuple[int, ...], str], float] = {}
-        for place, part in enumerate(self.reach.parts):
-            users = tuple(c for c in self.reach.users.get(part.path, ()) if c in self.activity)
-            if not self.range[place] or not users:
-                continue
-            column = "memory" if part.kind == "memory" else "power"
+        for place, users, column in self.users():
             alone = [self._seconds(known, (user,), column, start, end) for user in users]
             together = self._seconds(known, users, column, start, end)
             for user, own in zip(users, alone, strict=True):
@@ -75,6 +71,13 @@ class Meter:
                 dynamic[place] += by[place, user]
         return Drawn(idle, dynamic, by)
 
+    def users(self) -> Iterator[tuple[int, tuple[int, ...], str]]:
+        """(place in `reach.parts`, clients that make it draw, column of `Activity` that does)."""
+        for place, part in enumerate(self.reach.parts):
+            users = tuple(c for c in self.reach.users.get(part.path, ()) if c in self.activity)
+            if self.range[place] and users:
+                yield place, users, "memory" if part.kind == "memory" else "power"
+
     def _seconds(
         self, known: dict[tuple[tuple[int, ...], str], float], users: tuple[int, ...],
         column: str, start: float, end: float,
@@ -82,8 +85,7 @@ class Meter:
         """Seconds at full range that would draw what some clients draw of a part they share."""
         if (users, column) not in known:
             own = [self.activity[user] for user in users]
-            rows = Activity(*(np.concatenate(columns) for columns in zip(*own, strict=True)))
-            known[users, column] = integral(rows, getattr(rows, column), start, end)
+            known[users, column] = seconds_of(own, column, start, end)
         return known[users, column]
 
     def joules(self, start: float, end: float) -> float:
@@ -156,6 +158,46 @@ class Meter:
             "unit": "J",
             "missing": self.missing(),
         }
+
+
+@dataclass(frozen=True, eq=False)
+class SummedMeter(Meter):
+    """A meter of a run whose rows are gone: `seconds` at full range of groups of clients, in the
+    whole run and in its `window`, which are the only intervals that it can be asked for."""
+
+    seconds: Mapping[tuple[tuple[int, ...], str], tuple[float, float]] = field(default_factory=dict)
+    window: tuple[float, float] = (0.0, 0.0)
+
+    def _seconds(
+        self, known: dict[tuple[tuple[int, ...], str], float], users: tuple[int, ...],
+        column: str, start: float, end: float,
+    ) -> float:  # fmt: skip
+        whole, inside = self.seconds.get((users, column), (0.0, 0.0))
+        return inside if (start, end) == self.window else whole
+
+
+def seconds_of(clients: Iterable[Activity], column: str, start: float, end: float) -> float:
+    """Seconds at full range that what some clients did together stands for."""
+    rows = Activity(*(np.concatenate(columns) for columns in zip(*clients, strict=True)))
+    return integral(rows, getattr(rows, column), start, end)
+
+
+def summed_meter(
+    found: Meter,
+    seconds: Mapping[tuple[tuple[int, ...], str], tuple[float, float]],
+    window: tuple[float, float],
+) -> SummedMeter:
+    """The meter `found` of what is left of a run, with the `seconds` of all of it."""
+    return SummedMeter(found.run, found.reach, found.rest, found.range, found.through,
+                       found.activity, seconds, window)  # fmt: skip
+
+
+def seconds_wanted(meter: Meter) -> set[tuple[tuple[int, ...], str]]:
+    """The groups of clients, and columns, that a meter integrates."""
+    found = set()
+    for _, users, column in meter.users():
+        found |= {(users, column), *(((user,), column) for user in users)}
+    return found
 
 
 def meter(

@@ -1,7 +1,6 @@
-"""What every metric means, computed from the records of one run.
+"""Every metric of `definitions`, computed from the records of one run.
 
-`DEFINITIONS` is the one place that says so in words; tables and documentation print it. Values are
-in SI units. Knows no goal, file or table layout.
+Values are in SI units. Knows no goal, file or table layout.
 """
 
 from __future__ import annotations
@@ -11,159 +10,29 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import nan
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hermesdsl.graph.types import RequestClass
 from hermesdsl.results.attribution import Attribution, attribute
+from hermesdsl.results.definitions import OUTCOMES
 from hermesdsl.results.places import Busy, Places, below
+from hermesdsl.results.series import Series, series_of
 from hermesdsl.results.tokens import longest_gaps, step_means, tokens_between
 from hermesdsl.results.visits import Visits, visits_of
-from hermesdsl.sim.record import COMPLETED, REFUSED, TIMED_OUT, UNFINISHED, Run
+from hermesdsl.sim.record import COMPLETED, UNFINISHED, Run
 from hermesdsl.sim.tokens import TokenTimes, token_gaps
 
 if TYPE_CHECKING:
     from hermesdsl.results.bill import Bill
     from hermesdsl.results.energy import Meter
 
-__all__ = ["DEFINITIONS", "PERCENTILES", "SERIES", "Definition", "Measures", "Series"]
+__all__ = ["Measures"]
 
 Floats: TypeAlias = "NDArray[np.float64]"
 Mask: TypeAlias = "NDArray[np.bool_]"
-
-
-class Definition(NamedTuple):
-    """What a metric is, in one line, and its SI unit."""
-
-    text: str
-    unit: str
-
-
-#: Metrics with one value per request (`itl`: one per token).
-SERIES: Mapping[str, Definition] = MappingProxyType(
-    {
-        "ttft": Definition("first visible token - arrival", "s"),
-        "tpot": Definition(
-            "(last - first visible token) / (visible tokens - 1); undefined for one token, which "
-            "is left out",
-            "s",
-        ),
-        "itl": Definition("gap between two visible tokens of a request, stalls included", "s"),
-        "tpot_step": Definition(
-            "mean length of the decode steps that made a request's tokens; hides stalls", "s"
-        ),
-        "e2e": Definition("finish - arrival, of completed requests", "s"),
-        "queue": Definition(
-            "time until first served at each client that a request waited for, less that of KV on "
-            "its way, summed",
-            "s",
-        ),
-    }
-)
-
-#: Metrics with one value per run, or per group of requests.
-RATES: Mapping[str, Definition] = MappingProxyType(
-    {
-        "output_throughput": Definition("visible tokens that came in the window / window", "tok/s"),
-        "request_throughput": Definition("requests completed in the window / window", "req/s"),
-        "goodput": Definition(
-            "requests completed in the window that met every bound of their class / window",
-            "req/s",
-        ),
-        "attainment": Definition(
-            "share of measured requests that met every bound of their class; refused and "
-            "unfinished ones miss",
-            "1",
-        ),
-    }
-)
-
-OTHERS: Mapping[str, Definition] = MappingProxyType(
-    {
-        "share": Definition("share of measured requests with an outcome", "1"),
-        "utilisation": Definition(
-            "share of the window in which a client worked: ran steps, or the mean share of its "
-            "workers that served; of a device, in which any client on it worked; of a link, of its "
-            "bandwidth over the whole run",
-            "1",
-        ),
-        "hit_rate": Definition(
-            "tokens found in a tier / tokens looked up there, those that an earlier tier had "
-            "left out",
-            "1",
-        ),
-        "energy_per_token": Definition(
-            "energy of the window, idle time included / output tokens that came in it", "J/tok"
-        ),
-        "cost_per_token": Definition(
-            "price of the window, used or not / output tokens that came in it", "$/tok"
-        ),
-    }
-)
-
-#: Series that can be had by stage, with one value per visit, and what they are then.
-BY_STAGE: Mapping[str, str] = MappingProxyType(
-    {
-        "ttft": "from entering the stage to the first token produced there",
-        "queue": "from coming to a client to being first served there, without KV on its way",
-        "e2e": "from entering the stage to its end",
-    }
-)
-
-DEFINITIONS: Mapping[str, Definition] = MappingProxyType({**SERIES, **RATES, **OTHERS})
-
-PERCENTILES: Mapping[str, float] = MappingProxyType(
-    {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0}
-)
-
-#: Words of `share(outcome = …)`.
-OUTCOMES: Mapping[str, int] = MappingProxyType(
-    {"completed": COMPLETED, "refused": REFUSED, "timed_out": TIMED_OUT, "unfinished": UNFINISHED}
-)
-
-
-@dataclass(frozen=True, eq=False)
-class Series:
-    """Sorted values and how often each occurs (int counts), shape (m,) each; `n` in all."""
-
-    values: Floats
-    counts: NDArray[np.int64]
-
-    @property
-    def n(self) -> int:
-        """Number of observations."""
-        return int(self.counts.sum())
-
-    def statistic(self, name: str) -> float | None:
-        """``mean``, ``max`` or a percentile as NumPy's ``linear`` gives it; None without data."""
-        if not len(self.values):
-            return None
-        if name == "mean":
-            return float(np.sum(self.values * self.counts) / self.counts.sum())
-        if name == "max":
-            return float(self.values[-1])
-        return self._percentile(PERCENTILES[name])
-
-    @cached_property
-    def _upto(self) -> NDArray[np.int64]:
-        return np.cumsum(self.counts)
-
-    def _percentile(self, percent: float) -> float:
-        """Between the two observations next to place (n - 1) q of the sorted n."""
-        upto = self._upto
-        place = (float(upto[-1]) - 1.0) * percent / 100.0
-        below = int(place)
-        low, high = np.searchsorted(upto, [below, min(below + 1, int(upto[-1]) - 1)], "right")
-        share = place - below
-        start, end = float(self.values[low]), float(self.values[high])
-        return start + (end - start) * share
-
-
-def _series(values: Floats) -> Series:
-    kept = np.sort(values[~np.isnan(values)])
-    return Series(kept, np.ones(len(kept), dtype=np.int64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,6 +42,7 @@ class Measures:
     `classes`: bounds by class name. A selection (`where`) is a mapping with any of ``workload``,
     ``class`` (names) and, for series of `BY_STAGE`, ``stage`` (path). `places`: devices and pools;
     `meter`, `bill`: of the same run; without them energy and cost are undefined.
+    `between`: the window, where the run is a part of another.
     """
 
     run: Run
@@ -180,6 +50,7 @@ class Measures:
     places: Places = Places()  # noqa: RUF009  # frozen, and nothing in it can change
     meter: Meter | None = None
     bill: Bill | None = None
+    between: tuple[float, float] | None = None
 
     # --- what is measured --------------------------------------------------------------------
 
@@ -190,6 +61,8 @@ class Measures:
         From warm-up to duration; without a duration from the first measured arrival to the last
         finish.
         """
+        if self.between is not None:
+            return self.between
         warmup, duration = self.run.window
         if duration is not None:
             return warmup, max(duration, warmup)
@@ -301,12 +174,12 @@ class Measures:
         """
         mask = self.measured & self.chosen(where)
         if "stage" in where:
-            return _series(self._of_stage(name, where["stage"])[mask[self.visits.request]])
+            return series_of(self._of_stage(name, where["stage"])[mask[self.visits.request]])
         if name == "itl":
             values, weights = token_gaps(self.run, mask, self.times)
             order = np.argsort(values, kind="stable")
             return Series(values[order], weights[order])
-        return _series(self.column(name)[mask])
+        return series_of(self.column(name)[mask])
 
     def _of_stage(self, name: str, stage: str) -> Floats:
         """One value per visit, NaN for those of other stages."""
@@ -317,7 +190,10 @@ class Measures:
 
     def censored(self, name: str, where: Mapping[str, str] = MappingProxyType({})) -> int:
         """Measured requests that were cut off before their value of a series was known."""
-        mask = self.measured & self.chosen(where)
+        return self.censored_of(name, self.measured & self.chosen(where))
+
+    def censored_of(self, name: str, mask: Mask) -> int:
+        """`censored` among some requests."""
         cut = mask & (self.run.requests["status"] == UNFINISHED)
         if name == "ttft":
             cut = cut & np.isnan(self.run.requests["first_token_s"])
@@ -356,10 +232,10 @@ class Measures:
     @property
     def window_tokens(self) -> int:
         """Visible tokens that came in the window."""
-        return int(self._tokens.sum())
+        return int(self.tokens.sum())
 
     @cached_property
-    def _tokens(self) -> NDArray[np.int64]:
+    def tokens(self) -> NDArray[np.int64]:
         """Visible tokens of each request that came in the window, shape (n,)."""
         start, end = self.window
         until = float(np.nextafter(end, np.inf)) if self.run.window[1] is None else end
@@ -367,7 +243,7 @@ class Measures:
 
     def output(self, mask: Mask) -> float | None:
         """Visible tokens per second of some requests; None without a window."""
-        return self.per_second(lambda _start, _end: float(self._tokens[mask].sum()))
+        return self.per_second(lambda _start, _end: float(self.tokens[mask].sum()))
 
     def per_token(self, name: str) -> float | None:
         """``energy_per_token`` (J/tok) or ``cost_per_token`` ($/tok); None where undefined."""
@@ -384,11 +260,16 @@ class Measures:
 
         A cache is asked once, at its first tier, and has what any of its tiers has.
         """
-        tiers = [each for each in self.run.tiers if below(each.tier, tier)]
-        if tiers:
-            return max(each.asked for each in tiers), sum(each.hits for each in tiers)
-        engines = [each for each in self.run.engines if below(each.client, tier)]
-        return sum(each.asked for each in engines), sum(each.hits for each in engines)
+        return lookups(self.run, tier)
+
+
+def lookups(run: Run, tier: str) -> tuple[int, int]:
+    """See `Measures.lookups`."""
+    tiers = [each for each in run.tiers if below(each.tier, tier)]
+    if tiers:
+        return max(each.asked for each in tiers), sum(each.hits for each in tiers)
+    engines = [each for each in run.engines if below(each.client, tier)]
+    return sum(each.asked for each in engines), sum(each.hits for each in engines)
 
 
 # --- metrics with one value --------------------------------------------------------------------

@@ -106,17 +106,11 @@ class Busy:
 
         Waiting is who has come and not been served there yet, the KV that is on its way included.
         """
-        visits, run = self.run.visits, self.run
         start, end = self.window
-        number = np.zeros((2, len(run.clients)))
-        if end > start:
-            here = visits["client"] >= 0
-            client, enter = visits["client"][here], visits["enter_s"][here]
-            for row, name in enumerate(("start_s", "end_s")):
-                until = np.nan_to_num(visits[name][here], nan=run.end_s)
-                seconds = overlap(enter, until, self.window)
-                number[row] = np.bincount(client, seconds, len(run.clients)) / (end - start)
-        return number[0], number[1]
+        if end <= start:
+            return np.zeros(len(self.run.clients)), np.zeros(len(self.run.clients))
+        waiting, present = seconds_present(self.run, self.window) / (end - start)
+        return waiting, present
 
     def _any(self, clients: Sequence[str]) -> float | None:
         """Share of the window in which at least one of some clients worked."""
@@ -137,6 +131,18 @@ class Busy:
         before = np.maximum.accumulate(np.concatenate([[-np.inf], until]))[:-1]
         alone = overlap(np.maximum(begin, before), until, self.window)
         return float(alone.sum() / (end - start))
+
+
+def seconds_present(run: Run, window: tuple[float, float]) -> Floats:
+    """Seconds that requests spent (waiting, present) at each client, shape (2, clients)."""
+    visits = run.visits
+    found = np.zeros((2, len(run.clients)))
+    here = visits["client"] >= 0
+    client, enter = visits["client"][here], visits["enter_s"][here]
+    for row, name in enumerate(("start_s", "end_s")):
+        until = np.nan_to_num(visits[name][here], nan=run.end_s)
+        found[row] = np.bincount(client, overlap(enter, until, window), len(run.clients))
+    return found
 
 
 def overlap(start: Floats, end: Floats, window: tuple[float, float]) -> Floats:

@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 from hermesdsl.diagnostics import SpecError, error
 from hermesdsl.graph.types import Goal, Metric, RequestClass, Requirement
 from hermesdsl.results import breakdown
-from hermesdsl.results.metrics import PERCENTILES, RATES, SERIES, Measures
+from hermesdsl.results.definitions import PERCENTILES, RATES, SERIES
+from hermesdsl.results.metrics import Measures
 from hermesdsl.results.places import Places
 from hermesdsl.results.saturation import verdict
+from hermesdsl.results.sketch import ERROR
 from hermesdsl.results.slo import Verdict, check, evaluate, measure
+from hermesdsl.results.streamed import Streamed
 from hermesdsl.results.tables import request_rows
 from hermesdsl.sim.record import REFUSED, Run, departures
 
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
     from hermesdsl.results.bill import Bill
     from hermesdsl.results.energy import Meter
+    from hermesdsl.results.summing import Summing
 
 __all__ = ["SCHEMA", "Result", "summarise"]
 
@@ -53,7 +57,7 @@ class Result:
     data: Mapping[str, Any]
     requirements: tuple[Verdict, ...] = ()
     notes: tuple[str, ...] = ()
-    measures: Measures | None = None
+    measures: Measures | Streamed | None = None
     folder: Path | None = None
 
     def summary(self) -> Json:
@@ -85,8 +89,10 @@ class Result:
         """One row per offered request: the columns of `results.tables.request_rows`."""
         import pandas as pd
 
-        if self.measures is not None:
+        if isinstance(self.measures, Measures):
             return pd.DataFrame(dict(request_rows(self.measures)))
+        if "records" in self.data:
+            raise not_kept("requests")
         assert self.folder is not None
         return _read_requests(self.folder, self.data["files"])
 
@@ -110,7 +116,9 @@ class Result:
         known = self.data["attribution"]
         if known is None or level in known:
             return self
-        if self.measures is None:
+        if "records" in self.data:
+            raise not_kept(f"where the slowest from {level} on spent their time")
+        if not isinstance(self.measures, Measures):
             raise SpecError([error("HMS607", "a stored result has only what its summary holds")])
         more = {**known, level: breakdown.tail(self.measures, level)}
         return replace(self, data={**self.data, "attribution": more})
@@ -131,10 +139,19 @@ class Result:
         return cls(data, stored, folder=folder)
 
 
+def not_kept(what: str) -> SpecError:
+    """HMS607 for something that takes the rows of a run that did not keep them."""
+    return SpecError([error(
+        "HMS607", f"this run kept no row per request, so it cannot say: {what}",
+        notes=["help: `records = all` in its experiment keeps them"],
+    )])  # fmt: skip
+
+
 def summarise(
     run: Run,
     *,
     classes: Mapping[str, RequestClass],
+    sums: Summing | None = None,
     requirements: Iterable[Requirement] = (),
     spec: str = "",
     parameters: Mapping[str, Mapping[str, Any]] | None = None,
@@ -150,10 +167,15 @@ def summarise(
     `spec` is a relative path or a name; `parameters` path → value, unit, origin; `wall_s` real
     seconds the run took; `provenance` the shares of simulated time from measured, calibrated and
     datasheet figures; `places` the devices of clients and the members of pools; `meter` and
-    `bill`: what energy and cost are read from. Raises SpecError (HMS604) for requirements that
+    `bill`: what energy and cost are read from. With `sums`, `run` is what was left of one whose
+    rows were not kept. Raises SpecError (HMS604) for requirements that
     make no sense.
     """
-    measures = Measures(run, classes, places, meter, bill)
+    measures: Measures | Streamed
+    if sums is None:
+        measures = Measures(run, classes, places, meter, bill)
+    else:
+        measures = Streamed(run, sums, meter, bill)
     verdicts = evaluate(requirements, measures)
     metrics = _metrics(measures, {})
     data: Json = {
@@ -168,13 +190,13 @@ def summarise(
         "verdict": _verdict(measures),
         "horizon": run.horizon,
         "requests": dict(run.counts),
-        "tokens": _tokens(run),
+        "tokens": _tokens(measures),
         "metrics": metrics,
         "by": _groups(measures, metrics),
         "requirements": [_requirement(each) for each in verdicts],
         "energy": measures.energy,
         "cost": measures.cost,
-        "stages": breakdown.stages(measures),
+        "stages": _stages(measures),
         "clients": breakdown.clients(measures),
         "devices": dict(measures.busy.devices),
         "links": [
@@ -182,11 +204,14 @@ def summarise(
             for source, target, size, share in measures.busy.links()
         ],
         "tiers": breakdown.tiers(measures),
-        "attribution": breakdown.attribution(measures),
+        "attribution": _attribution(measures),
         "provenance": None if provenance is None else dict(provenance),
         "files": {},
     }
-    found = (*notes, *_refusals(run), *_parallel(measures), *_censoring(data))
+    if sums is not None:
+        data["records"] = {"kept": "summary", "relative_error": ERROR}
+    found = (*notes, *_sketched(data), *_refusals(measures), *_parallel(measures),
+             *_censoring(data))  # fmt: skip
     return Result(data, verdicts, found, measures)
 
 
@@ -194,24 +219,56 @@ def _goal(metric: Metric) -> Goal:
     return Goal((metric,), ())
 
 
-def _verdict(measures: Measures) -> str:
+def _sketched(data: Json) -> list[str]:
+    if "records" not in data:
+        return []
+    offered = data["requests"]["offered"]
+    return [
+        f"rows of {offered:,} requests were not kept: counts, means and largest values are exact, "
+        f"percentiles within {ERROR:.1%}; `records = all` keeps them"
+    ]
+
+
+def _verdict(measures: Measures | Streamed) -> str:
     run = measures.run
     columns = run.requests
+    p99 = measures.series("e2e").statistic("p99")
+    tail = nan if p99 is None else p99
+    warmup, duration = run.window
+    if isinstance(measures, Streamed):
+        sums = measures.sums
+        known = sums.last_arrival >= sums.opened
+        span = (sums.opened, sums.last_arrival) if known else (warmup, warmup)
+        span = span if duration is None else (warmup, duration)
+        return verdict(run.flow["arrival_s"], run.flow["left_s"], span, tail)
     admitted = columns["status"] != REFUSED
     arrival = columns["arrival_s"][admitted]
-    warmup, duration = run.window
     if duration is None:
         measured = columns["arrival_s"][measures.measured]
         span = (float(measured[0]), float(measured[-1])) if len(measured) else (warmup, warmup)
     else:
         span = (warmup, duration)
-    p99 = measures.series("e2e").statistic("p99")
-    left = departures(columns)[admitted]
-    return verdict(arrival, left, span, nan if p99 is None else p99)
+    return verdict(arrival, departures(columns)[admitted], span, tail)
 
 
-def _tokens(run: Run) -> Json:
+def _stages(measures: Measures | Streamed) -> Json:
+    if isinstance(measures, Streamed):
+        return measures.stages()
+    return breakdown.stages(measures)
+
+
+def _attribution(measures: Measures | Streamed) -> Json | None:
+    if isinstance(measures, Streamed):
+        return measures.attribution()
+    return breakdown.attribution(measures)
+
+
+def _tokens(measures: Measures | Streamed) -> Json:
     """Tokens of all admitted requests: read, found in caches, shown, and generated in all."""
+    if isinstance(measures, Streamed):
+        cell = measures.cell()
+        return {name: getattr(cell, name) for name in ("prompt", "cached", "output", "generated")}
+    run = measures.run
     columns = run.requests
     admitted = columns["status"] != REFUSED
     return {
@@ -222,7 +279,7 @@ def _tokens(run: Run) -> Json:
     }
 
 
-def _metrics(measures: Measures, where: Mapping[str, str]) -> Json:
+def _metrics(measures: Measures | Streamed, where: Mapping[str, str]) -> Json:
     found: Json = {}
     for name, definition in SERIES.items():
         series = measures.series(name, where)
@@ -237,8 +294,11 @@ def _metrics(measures: Measures, where: Mapping[str, str]) -> Json:
     return found
 
 
-def _groups(measures: Measures, everything: Json) -> Json:
+def _groups(measures: Measures | Streamed, everything: Json) -> Json:
     """Metrics of each workload and named class; `everything` of one that all requests are in."""
+    if isinstance(measures, Streamed):
+        return {title: everything if whole else _metrics(measures, where)
+                for title, where, whole in measures.groups()}  # fmt: skip
     run = measures.run
     used = np.unique(run.requests["class"])
     groups = {f"workload.{name}": {"workload": name} for name in run.workloads}
@@ -263,11 +323,13 @@ def _requirement(each: Verdict) -> Json:
     }
 
 
-def _refusals(run: Run) -> list[str]:
-    refused = run.requests["status"] == REFUSED
-    if not refused.any():
-        return []
-    counts = np.bincount(run.requests["reason"][refused], minlength=len(run.reasons)).tolist()
+def _refusals(measures: Measures | Streamed) -> list[str]:
+    run = measures.run
+    if isinstance(measures, Streamed):
+        counts = measures.sums.reasons.tolist()
+    else:
+        refused = run.requests["status"] == REFUSED
+        counts = np.bincount(run.requests["reason"][refused], minlength=len(run.reasons)).tolist()
     reasons = [
         f"{count:,}: {reason}"
         for reason, count in zip(run.reasons, counts, strict=True)
@@ -276,8 +338,11 @@ def _refusals(run: Run) -> list[str]:
     return [f"refused: {'; '.join(reasons)}"] if reasons else []
 
 
-def _parallel(measures: Measures) -> list[str]:
-    several = int((measures.times.parallel & measures.measured).sum())
+def _parallel(measures: Measures | Streamed) -> list[str]:
+    if isinstance(measures, Streamed):
+        several = measures.cell().parallel
+    else:
+        several = int((measures.times.parallel & measures.measured).sum())
     if not several:
         return []
     return [

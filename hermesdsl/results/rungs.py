@@ -16,8 +16,13 @@ from hermesdsl.results.activity import alike_steps
 from hermesdsl.sim.record import Run
 
 
-def rungs(system: CompiledSystem, run: Run, costs: Mapping[str, EngineCost]) -> dict[str, float]:
-    """Share of the time that clients worked, by rung; all data sheet where none did."""
+def fractions(seconds: Shares) -> dict[str, float]:
+    """Shares of that time by rung; all data sheet where there is none."""
+    return seconds.fractions() if seconds.total > 0 else Shares({DATASHEET: 1.0}).fractions()
+
+
+def rungs(system: CompiledSystem, run: Run, costs: Mapping[str, EngineCost]) -> Shares:
+    """Seconds that clients worked in the rows of a run, by rung."""
     clients = [system.placement.nodes[path]["client"] for path in run.clients]
     total = Shares({})
     for cost, _, mine, rows in alike_steps(run, clients, costs):
@@ -26,4 +31,4 @@ def rungs(system: CompiledSystem, run: Run, costs: Mapping[str, EngineCost]) -> 
     if run.services:
         served = run.services["end_s"] - run.services["start_s"]
         total = total + Shares({DATASHEET: float(served.sum())})
-    return total.fractions() if total.total > 0 else Shares({DATASHEET: 1.0}).fractions()
+    return total

@@ -9,21 +9,18 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeAlias
 
 from hermesdsl.diagnostics import Diagnostic, SpecError, error, nearest
 from hermesdsl.graph.types import Goal, Metric, Requirement
-from hermesdsl.results.metrics import (
-    BY_STAGE,
-    DEFINITIONS,
-    OUTCOMES,
-    PERCENTILES,
-    SERIES,
-    VALUES,
-    Measures,
-)
+from hermesdsl.results.definitions import BY_STAGE, DEFINITIONS, OUTCOMES, PERCENTILES, SERIES
+from hermesdsl.results.metrics import VALUES, Measures
 from hermesdsl.results.places import below
+from hermesdsl.results.streamed import Streamed
 
 __all__ = ["Verdict", "check", "decide", "evaluate", "measure", "unit_of"]
+
+Seen: TypeAlias = "Measures | Streamed"
 
 _STATISTICS = (*PERCENTILES, "mean", "max")
 #: Metrics of a whole run.
@@ -61,7 +58,7 @@ class Verdict:
     message: str | None = None
 
 
-def evaluate(requirements: Iterable[Requirement], measures: Measures) -> tuple[Verdict, ...]:
+def evaluate(requirements: Iterable[Requirement], measures: Seen) -> tuple[Verdict, ...]:
     """A verdict for each requirement. Raises SpecError (HMS604) for goals that make no sense."""
     wanted = tuple(requirements)
     problems = check(wanted, measures)
@@ -70,7 +67,7 @@ def evaluate(requirements: Iterable[Requirement], measures: Measures) -> tuple[V
     return tuple(_verdict(requirement, measures) for requirement in wanted)
 
 
-def _verdict(requirement: Requirement, measures: Measures) -> Verdict:
+def _verdict(requirement: Requirement, measures: Seen) -> Verdict:
     goal = requirement.goal
     values = [
         measure(operand, measures) if isinstance(operand, Metric) else float(operand)
@@ -101,7 +98,7 @@ def decide(goal: Goal, values: Sequence[float | None]) -> bool | None:
     return all(_COMPARE[op](a, b) for op, a, b in zip(goal.ops, known, known[1:], strict=False))
 
 
-def measure(metric: Metric, measures: Measures) -> float | None:
+def measure(metric: Metric, measures: Seen) -> float | None:
     """The value of a checked metric call in SI units; None where nothing defines it."""
     if "case" in metric.where:
         return None
@@ -121,7 +118,7 @@ def unit_of(metric: Metric) -> str:
 # --- which goals make sense ----------------------------------------------------------------------
 
 
-def check(requirements: Iterable[Requirement], measures: Measures) -> list[Diagnostic]:
+def check(requirements: Iterable[Requirement], measures: Seen) -> list[Diagnostic]:
     """Everything wrong with the metrics of some requirements on a run (HMS604)."""
     run = measures.run
     classes = tuple(dict.fromkeys((*measures.classes, *filter(None, run.classes))))
@@ -143,9 +140,7 @@ def check(requirements: Iterable[Requirement], measures: Measures) -> list[Diagn
 _Problem = tuple[str, tuple[str, ...]]
 
 
-def _problem(
-    metric: Metric, known: Mapping[str, Sequence[str]], measures: Measures
-) -> _Problem | None:
+def _problem(metric: Metric, known: Mapping[str, Sequence[str]], measures: Seen) -> _Problem | None:
     if metric.name not in _FUNCTIONS:
         return f"unknown metric `{metric.name}`", _hint(metric.name, _FUNCTIONS)
     if metric.name in _STATISTICS and metric.of not in SERIES:
@@ -164,7 +159,7 @@ def _problem(
     return _filter_problem(metric, known)
 
 
-def _cache_problem(metric: Metric, measures: Measures) -> _Problem | None:
+def _cache_problem(metric: Metric, measures: Seen) -> _Problem | None:
     """Nobody looked into what `hit_rate` is asked of."""
     run, tier = measures.run, metric.where.get("tier")
     names = [each.tier for each in run.tiers]

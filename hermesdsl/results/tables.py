@@ -12,7 +12,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hermesdsl.results.metrics import OUTCOMES, Measures
+from hermesdsl.results.definitions import OUTCOMES
+from hermesdsl.results.metrics import Measures
+from hermesdsl.results.streamed import Streamed
 from hermesdsl.sim.record import Run
 
 __all__ = ["Table", "request_rows", "step_rows", "utilisation_rows"]
@@ -56,7 +58,7 @@ def step_rows(run: Run) -> Table:
     return {**named, **{k: v for k, v in run.steps.items() if k != "client"}}
 
 
-def utilisation_rows(measures: Measures) -> Table:
+def utilisation_rows(measures: Measures | Streamed) -> Table:
     """One row per engine: share of the window that it ran steps, and its totals over the run."""
     run = measures.run
     engines = run.engines
@@ -76,8 +78,15 @@ def utilisation_rows(measures: Measures) -> Table:
         "kv_capacity_tokens": np.array(
             [engine.capacity_blocks * engine.block_size for engine in engines], dtype=np.int64
         ),
-        "kv_peak_tokens": np.array(
-            [by_path[engine.client] * engine.block_size for engine in engines], dtype=np.int64
+        **(
+            {}
+            if isinstance(measures, Streamed)
+            else {
+                "kv_peak_tokens": np.array(
+                    [by_path[engine.client] * engine.block_size for engine in engines],
+                    dtype=np.int64,
+                )
+            }
         ),
     }
 

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from hermesdsl.sim.grouping import rows_by
 from hermesdsl.sim.record import Run
 
 __all__ = ["MAX_SLICES", "SAMPLES", "chrome_trace"]
@@ -24,6 +25,7 @@ _MICRO = 1e6
 
 Event: TypeAlias = "dict[str, Any]"
 Floats: TypeAlias = "NDArray[np.float64]"
+Ints: TypeAlias = "NDArray[np.int64]"
 
 
 def chrome_trace(run: Run) -> dict[str, Any]:
@@ -31,10 +33,12 @@ def chrome_trace(run: Run) -> dict[str, Any]:
     events: list[Event] = []
     rows = len(run.steps["client"])
     together = -(-rows // MAX_SLICES) if rows else 1
+    steps, visits = rows_by(run.steps["client"]), rows_by(run.visits["client"])
+    nothing = np.empty(0, np.int64)
     for index, client in enumerate(run.clients):
         events.append({"ph": "M", "name": "process_name", "pid": index, "args": {"name": client}})
-        events.extend(_slices(run, index, together))
-        events.extend(_counters(run, index))
+        events.extend(_slices(run, index, steps.get(index, nothing), together))
+        events.extend(_counters(run, index, visits.get(index, nothing)))
     return {
         "displayTimeUnit": "ms",
         "otherData": {"experiment": run.experiment, "seed": run.seed, "rows_per_slice": together},
@@ -42,9 +46,8 @@ def chrome_trace(run: Run) -> dict[str, Any]:
     }
 
 
-def _slices(run: Run, client: int, together: int) -> list[Event]:
-    """Runs of steps of one engine, `together` of them to a slice."""
-    rows = np.flatnonzero(run.steps["client"] == client)
+def _slices(run: Run, client: int, rows: Ints, together: int) -> list[Event]:
+    """Runs of steps of one engine, those at `rows`, `together` of them to a slice."""
     if not len(rows):
         return []
     column = {name: values[rows] for name, values in run.steps.items()}
@@ -82,10 +85,9 @@ def _slices(run: Run, client: int, together: int) -> list[Event]:
     return events
 
 
-def _counters(run: Run, client: int) -> list[Event]:
-    """Requests waiting and running at one engine, at evenly spaced times."""
+def _counters(run: Run, client: int, mine: Ints) -> list[Event]:
+    """Requests waiting and running at one engine (its visits are at `mine`), evenly in time."""
     times = np.linspace(0.0, run.end_s, SAMPLES)
-    mine = run.visits["client"] == client
     enter, start, end = (
         np.searchsorted(np.sort(_known(run.visits[what][mine])), times, "right")
         for what in ("enter_s", "start_s", "end_s")

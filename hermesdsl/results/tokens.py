@@ -46,10 +46,8 @@ class _Stays(NamedTuple):
 
 def _by_client(times: TokenTimes) -> Iterator[_Stays]:
     stays = times.run.residences
-    moved = stays["last_step"] > stays["first_step"]
     advance = {engine.client: engine.advance for engine in times.run.engines}
-    for client in np.unique(stays["client"][moved]).tolist():
-        row = np.flatnonzero(moved & (stays["client"] == client))
+    for client, row in times.stays.items():
         request, since, first, last, gained, carry = (
             stays[name][row]
             for name in ("request", "since_s", "first_step", "last_step", "gained", "carry")
@@ -88,7 +86,7 @@ def step_means(times: TokenTimes) -> Floats:
     n = len(times.run.requests["id"])
     total, count = np.zeros(n), np.zeros(n)
     for stay in _by_client(times):
-        lengths = _step_lengths(times.run, stay.client, stay.ends)
+        lengths = _step_lengths(times.run, times.steps[stay.client], stay.ends)
         passed = np.concatenate([[0.0], np.cumsum(lengths)])
         total += np.bincount(stay.request, passed[stay.last] - passed[stay.first], n)
         count += np.bincount(stay.request, stay.last - stay.first, n)
@@ -127,9 +125,8 @@ def _range_maxima(values: Floats, start: Ints, stop: Ints) -> Floats:
     return found
 
 
-def _step_lengths(run: Run, client: int, ends: Floats) -> Floats:
+def _step_lengths(run: Run, rows: Ints, ends: Floats) -> Floats:
     """Length of each decode step of a client, without what passed between two runs of steps."""
-    rows = (run.steps["client"] == client) & (run.steps["batch"] > 0)
     opens = np.cumsum(run.steps["steps"][rows]) - run.steps["steps"][rows]
     lengths = np.diff(ends, prepend=0.0)
     lengths[opens] = run.steps["first_s"][rows]

@@ -47,6 +47,9 @@ EXPERIMENT = Kind(
                  "Transfers share links, or do not.", "fair"),
         Property("reserve", SymbolType(("all", "used")),
                  "Which devices are paid for, and draw power.", "all"),
+        Property("records", SymbolType(("auto", "all", "summary")),
+                 "Keep a row per request, or sums and sketched percentiles alone; `auto`: rows of "
+                 "up to 500,000 requests.", "auto"),
         Property("minimize", AnyType(), "Metric or swept value to make small, or a list."),
         Property("maximize", AnyType(), "Metric or swept value to make large, or a list."),
         Property("strategy", ComputedType("strategy"), "How a search goes.", "grid"),

@@ -13,19 +13,31 @@ import numpy as np
 from hermesdsl.sim.caches import Hierarchy
 from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.network.network import Network
-from hermesdsl.sim.record import COMPLETED, UNFINISHED, Recorder, Run
+from hermesdsl.sim.record import COMPLETED, UNFINISHED, Recorder, Run, StepSums, step_sums
 
 
 class ConservationError(RuntimeError):
     """The records of a run contradict each other; the message lists every contradiction."""
 
 
-def check(run: Run, engines: Iterable[Engine], recorder: Recorder, network: Network) -> None:
-    """Raise `ConservationError` unless a finished run's requests, tokens, blocks, bytes add up."""
+def check(
+    run: Run,
+    engines: Iterable[Engine],
+    recorder: Recorder,
+    network: Network,
+    earlier: StepSums | None = None,
+) -> None:
+    """Raise `ConservationError` unless a finished run's requests, tokens, blocks, bytes add up.
+
+    `earlier`: of steps that the run no longer holds.
+    """
     engines = list(engines)
-    problems = [*_requests(run), *_tokens(run, engines, recorder), *_bytes(run, network)]
+    sums = step_sums(run.steps, len(run.clients))
+    if earlier is not None:
+        sums += earlier
+    problems = [*_requests(run), *_tokens(run, engines, recorder, sums), *_bytes(run, network)]
     for engine in engines:
-        problems.extend(_engine(run, engine))
+        problems.extend(_engine(run, engine, round(sums.prefill[engine.index])))
     if problems:
         raise ConservationError("; ".join(problems))
 
@@ -55,9 +67,8 @@ def _requests(run: Run) -> Iterable[str]:
             yield "a request goes back in time"
 
 
-def _tokens(run: Run, engines: list[Engine], recorder: Recorder) -> Iterable[str]:
-    steps = run.steps
-    stepped = np.bincount(steps["client"], steps["steps"] * steps["batch"], len(run.clients))
+def _tokens(run: Run, engines: list[Engine], recorder: Recorder, sums: StepSums) -> Iterable[str]:
+    stepped = sums.sequences
     decoded = sum(engine.decoding.produced(round(stepped[engine.index])) for engine in engines)
     produced = decoded + sum(engine.prompts_done for engine in engines) + recorder.samples
     generated = sum(recorder.generated)
@@ -80,9 +91,7 @@ def _bytes(run: Run, network: Network) -> Iterable[str]:
         yield f"transfers moved {moved:.0f} bytes, the network carried {network.carried:.0f}"
 
 
-def _engine(run: Run, engine: Engine) -> Iterable[str]:
-    mine = run.steps["client"] == engine.index
-    read = int(run.steps["prefill_tokens"][mine].sum())
+def _engine(run: Run, engine: Engine, read: int) -> Iterable[str]:
     left, held = engine.outstanding()
     found = engine.reuse.hits if engine.reuse is not None else 0
     if read != engine.accepted + engine.recomputed - found - left:

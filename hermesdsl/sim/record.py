@@ -259,6 +259,7 @@ class Run:
     None) in seconds. `makespan_s`: first arrival to last finish. `in_system`: ``time_s`` and
     ``requests`` (number present) at points evenly spaced over the arrivals. `end_s`: the clock
     when the run stopped. `kinds`: type of each of `clients`, such as ``LlmEngine``.
+    `flow`: ``arrival_s`` and ``left_s`` of all admitted requests, where `requests` holds a part.
     """
 
     experiment: str
@@ -287,6 +288,35 @@ class Run:
     reasons: tuple[str, ...] = field(default=REASONS)
     shown: Table = field(default_factory=lambda: table(array("d"), SHOWN_COLUMNS))
     kinds: tuple[str, ...] = ()
+    flow: Table = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class StepSums:
+    """What steps add up to by client, shape (clients,) each: `busy` seconds, `steps`, decoding
+    steps alone (`decodes`), tokens that these were for (`sequences` x steps), `prefill` tokens."""
+
+    busy: Column
+    steps: Column
+    decodes: Column
+    sequences: Column
+    prefill: Column
+
+    def __add__(self, other: StepSums) -> StepSums:
+        return StepSums(*(getattr(self, name) + getattr(other, name)
+                          for name in self.__dataclass_fields__))  # fmt: skip
+
+
+def step_sums(steps: Table, clients: int) -> StepSums:
+    """Of a table of steps."""
+    client, count = steps["client"], steps["steps"]
+    return StepSums(
+        np.bincount(client, steps["end_s"] - steps["start_s"], clients),
+        np.bincount(client, count, clients),
+        np.bincount(client, count * (steps["batch"] > 0), clients),
+        np.bincount(client, count * steps["batch"], clients),
+        np.bincount(client, steps["prefill_tokens"], clients),
+    )
 
 
 def table(rows: array[float], names: tuple[str, ...]) -> Table:

@@ -5,7 +5,7 @@ Puts the parts together: plans, routers, clients, interpreter, records and the c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Ordered
 from math import inf
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from hermesdsl.sim import conservation
 from hermesdsl.sim.batch_engine import BatchEngine
 from hermesdsl.sim.binding import Point
 from hermesdsl.sim.caches.binding import caches_of
+from hermesdsl.sim.draining import Drain, Part
 from hermesdsl.sim.draws import Chance
 from hermesdsl.sim.engine import Engine, block_size
 from hermesdsl.sim.identity import Identities
@@ -55,13 +56,16 @@ def simulate(
     services: Mapping[tuple[str, str], ServiceCost] = _NO_SERVICES,
     reference: bool = False,
     progress: Progress | None = None,
+    receive: Callable[[Part], None] | None = None,
 ) -> Run:
     """Run `experiment` of `system` on the requests of `load`, one batch per workload.
 
     `costs`: the cost model of every engine by client path; `services`: that of every other stage
     without a time of its own, by (path of the stage, path of the client). `reference`: take one
     event per step, with the same records bit for bit. `progress(simulated s, requests ended,
-    offered)` is called now and then. Raises `SpecError` for what cannot be executed or offered.
+    offered)` is called now and then. With `receive`, rows of requests that have ended are handed on
+    while the run goes, and it holds the rest (`sim.draining`). Raises `SpecError` for what cannot
+    be executed or offered.
     """
     system = by_role(system)
     chosen = _experiment(system, experiment)
@@ -70,12 +74,13 @@ def simulate(
     point = Point(system, chosen, seed, offered)
     kernel = Kernel()
     recorder = Recorder(offered.arrivals)
-    index = {path: place for place, path in enumerate(_clients(system, chosen))}
+    index = {path: place for place, path in enumerate(clients_of(system, chosen))}
     state = ClientLoad(len(index))
     network = Network(system.hardware, kernel, fair=chosen.contention != "none")
+    drain = None if receive is None else Drain(receive, progress)
     interpreter = Interpreter(
         offered, kernel, recorder, load=state, transfers=_transfers(system, network),
-        network=network, progress=progress,
+        network=network, progress=drain or progress,
     )  # fmt: skip
     interpreter.caches = caches_of(point, kernel, network.send)
     if interpreter.caches:
@@ -95,6 +100,8 @@ def simulate(
     interpreter.patience = patience_of(workloads, Chance(seed, offered))
     interpreter.counted = [node for node in plan.nodes if node.turns is not None]
     _plan_outages(system, index, interpreter, scene, network, kernel, recorder)
+    if drain is not None:
+        drain.watch(point, recorder, interpreter, plan.stages, tuple(index))
     interpreter.start()
     if chosen.horizon == "cut" and chosen.duration is not None:
         interpreter.run(chosen.duration)
@@ -107,9 +114,10 @@ def simulate(
     caches = interpreter.caches.values()
     run = records(
         point, recorder, plan.stages, tuple(index), engines, routers, caches, network.links(),
-        patient=interpreter.patience is not None,
+        patient=interpreter.patience is not None, drained=drain,
     )  # fmt: skip
-    conservation.check(run, engines, recorder, network)
+    earlier = None if drain is None else drain.sums
+    conservation.check(run, engines, recorder, network, earlier)
     conservation.check_caches(run, caches)
     return run
 
@@ -143,7 +151,7 @@ def _in_order(load: Ordered[RequestBatch], experiment: Experiment) -> list[Reque
     return [by_name[name] for name in experiment.workloads]
 
 
-def _clients(system: CompiledSystem, experiment: Experiment) -> list[str]:
+def clients_of(system: CompiledSystem, experiment: Experiment) -> list[str]:
     """The clients that the pipelines of an experiment may use, as their stages name them."""
     pools = system.placement.graph["pools"]
     found: dict[str, None] = {}

@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
+from hermesdsl.sim.grouping import rows_by
 from hermesdsl.sim.record import Column, Run, Table
 
 
@@ -21,12 +22,19 @@ def step_ends(run: Run, client: int) -> Column:
     Within a row, step j of k ends at start + j·first + c·j(j − 1)/2, with c such that step k ends
     where the row does (step times are affine in the summed context, and this grows evenly).
     """
-    return ends_of_steps(run.steps, client)
+    return ends_of_rows(run.steps, decoding_rows(run.steps).get(client, _NONE))
 
 
-def ends_of_steps(table: Table, client: int) -> Column:
-    """The same, from a table of steps."""
-    rows = (table["client"] == client) & (table["batch"] > 0)
+_NONE = np.empty(0, np.int64)
+
+
+def decoding_rows(table: Table) -> dict[int, Column]:
+    """Places of the rows of a table of steps in which each client decoded."""
+    return rows_by(table["client"], table["batch"] > 0)
+
+
+def ends_of_rows(table: Table, rows: Column) -> Column:
+    """`step_ends`, from the rows of a table of steps in which a client decoded."""
     count = table["steps"][rows]
     if not len(count):
         return np.empty(0)
@@ -47,10 +55,21 @@ class TokenTimes:
         self.run = run
         self._ends: dict[int, Column] = {}
 
+    @cached_property
+    def steps(self) -> dict[int, Column]:
+        """Rows of `Run.steps` in which each client decoded."""
+        return decoding_rows(self.run.steps)
+
+    @cached_property
+    def stays(self) -> dict[int, Column]:
+        """Rows of `Run.residences` at each client that brought tokens."""
+        stays = self.run.residences
+        return rows_by(stays["client"], stays["last_step"] > stays["first_step"])
+
     def ends(self, client: int) -> Column:
         """See `step_ends`."""
         if client not in self._ends:
-            self._ends[client] = step_ends(self.run, client)
+            self._ends[client] = ends_of_rows(self.run.steps, self.steps.get(client, _NONE))
         return self._ends[client]
 
     @cached_property
@@ -58,9 +77,7 @@ class TokenTimes:
         """Time of the last token of each stay, seconds; without any, that of the one before."""
         stays = self.run.residences
         until = stays["since_s"].copy()
-        moved = stays["last_step"] > stays["first_step"]
-        for client in np.unique(stays["client"][moved]).tolist():
-            here = np.flatnonzero(moved & (stays["client"] == client))
+        for client, here in self.stays.items():
             until[here] = self.ends(client)[stays["last_step"][here] - 1]
         return until
 
@@ -108,21 +125,22 @@ def token_gaps(
     times = TokenTimes(run) if times is None else times
     counted = ~times.parallel if chosen is None else chosen & ~times.parallel
     stays = run.residences
-    keep = counted[stays["request"]] & (stays["last_step"] > stays["first_step"])
-    client, first, last, since = (
-        stays[name][keep] for name in ("client", "first_step", "last_step", "since_s")
-    )
+    everyone = bool(counted.all())
     gaps, weights = [], []
-    for index in np.unique(client).tolist():
-        ends = times.ends(index)
-        here = np.flatnonzero(client == index)
-        gaps.append(ends[first[here]] - since[here])
+    for client, rows in times.stays.items():
+        here = rows if everyone else rows[counted[stays["request"][rows]]]
+        if not len(here):
+            continue
+        ends = times.ends(client)
+        first, last, since = (stays[name][here] for name in ("first_step", "last_step", "since_s"))
+        gaps.append(ends[first] - since)
         weights.append(np.ones(len(here), np.int64))
         size = len(ends) + 1
-        came = np.bincount(first[here] + 1, minlength=size)
-        seen = np.cumsum(came - np.bincount(last[here], minlength=size))[1:-1]
-        gaps.append(np.diff(ends)[seen > 0])
-        weights.append(seen[seen > 0])
+        came = np.bincount(first + 1, minlength=size)
+        seen = np.cumsum(came - np.bincount(last, minlength=size))[1:-1]
+        told = seen > 0
+        gaps.append(np.diff(ends)[told])
+        weights.append(seen[told])
     request, pause = times.pauses
     mine = counted[request]
     gaps.append(pause[mine])

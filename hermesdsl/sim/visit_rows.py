@@ -33,6 +33,10 @@ class VisitRows:
         self._live: dict[int, Thread] = {}
         self._parts = 0
 
+    def under_way(self) -> set[int]:
+        """Requests that have a thread on its way."""
+        return {thread.request for thread in self._live.values()}
+
     def _charge(self, thread: Thread, client: int, stage: StageNode) -> None:
         request = thread.request
         tokens = thread.context + (thread.produces or self._offered.outputs[request])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Ordered
+from typing import Protocol
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from hermesdsl.graph.types import Experiment
 from hermesdsl.sim.binding import Point
 from hermesdsl.sim.caches import Hierarchy
 from hermesdsl.sim.engine import Engine
+from hermesdsl.sim.grouping import rows_by
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.record import (
     COMPLETED,
@@ -35,14 +37,16 @@ from hermesdsl.sim.record import (
     LinkSummary,
     Recorder,
     Run,
+    StepSums,
     Table,
     Tries,
     departures,
     number_in_system,
+    step_sums,
     table,
 )
 from hermesdsl.sim.routing.pools import Routers
-from hermesdsl.sim.tokens import ends_of_steps
+from hermesdsl.sim.tokens import decoding_rows, ends_of_rows
 
 
 def records(
@@ -56,38 +60,36 @@ def records(
     links: tuple[LinkSummary, ...] = (),
     *,
     patient: bool = False,
+    drained: Drained | None = None,
 ) -> Run:
     """The `Run` of a simulation that has stopped; `stages` and `clients` as rows number them.
 
-    `patient`: requests may time out or be tried again.
+    `patient`: requests may time out or be tried again. With `drained`, the tables hold only what
+    is left, and everything else is of the whole run.
     """
     experiment, offered = point.experiment, point.offered
-    steps = table(recorder.steps, STEP_COLUMNS)
-    residences = table(recorder.residences, RESIDENCE_COLUMNS)
-    visits = table(recorder.visits, VISIT_COLUMNS)
-    transfers = table(recorder.transfers, TRANSFER_COLUMNS)
-    requests = _requests(offered, recorder)
-    shown = table(recorder.shown, SHOWN_COLUMNS)
     engines = list(engines)
-    advances = {engine.index: engine.advance for engine in engines}
+    held = tables(recorder)
     if patient:
-        requests |= _attempts(recorder, len(offered))
-        residences, shown = _of_last_attempts(recorder, visits, residences, shown)
-    residences, shown = _begun_by_decoding(residences, shown, steps, requests, advances)
-    _first_tokens(visits, steps)
-    for number, path in enumerate(stages):
-        for what, column in _stage_columns(visits, number, len(offered)).items():
-            requests[f"{path}.{what}"] = column
-    if offered.first < len(offered):
-        requests, place = _in_order(requests)
-        for rows in (residences, visits, transfers, shown):
-            rows["request"] = place[rows["request"]]
-    status, finish = requests["status"], requests["finish_s"]
-    arrival, let_in = requests["arrival_s"], status != REFUSED
+        held["visits"], held["residences"], held["shown"] = _of_last_attempts(recorder, held)
+    kept = None
+    if drained is not None:
+        drained.rebase(held)
+        kept = drained.rest(recorder)
+    requests = rows_of(offered, recorder, stages, held, _advances(engines), kept, patient=patient)
+    everyone = requests if kept is None else _requests(offered, recorder)
+    if kept is not None and offered.first < len(offered):
+        everyone, _ = _in_order(everyone)
+    status, finish = everyone["status"], everyone["finish_s"]
+    arrival, let_in = everyone["arrival_s"], status != REFUSED
     ended = finish[status == COMPLETED]
-    left = departures(requests)
+    left = departures(everyone)
     end = _end(experiment, arrival, left[~np.isnan(left)])
     routers.settle(end)
+    steps = held["steps"]
+    sums = step_sums(steps, len(clients))
+    if drained is not None:
+        sums += drained.sums
     return Run(
         experiment=experiment.name,
         seed=point.seed,
@@ -99,22 +101,99 @@ def records(
         stages=tuple(stages),
         requests=requests,
         steps=steps,
-        residences=residences,
-        transfers=transfers,
-        engines=_engines(engines, steps, len(clients)),
-        counts=_counts(requests),
+        residences=held["residences"],
+        transfers=held["transfers"],
+        engines=engine_summaries(engines, sums),
+        counts=counts_of(everyone),
         makespan_s=float(ended.max() - arrival[0]) if len(ended) else 0.0,
         end_s=end,
         in_system=number_in_system(arrival[let_in], left[let_in]),
-        visits=visits,
-        services=table(recorder.services, SERVICE_COLUMNS),
+        visits=held["visits"],
+        services=held["services"],
         tiers=tuple(tier for cache in caches for tier in cache.summaries()),
         links=links,
         scaling=table(routers.scaling, SCALING_COLUMNS),
         outages=_outages(recorder, end),
-        shown=shown,
-        kinds=tuple(point.system.placement.nodes[path]["client"].type_name for path in clients),
+        shown=held["shown"],
+        kinds=kinds_of(point, clients),
+        flow={} if kept is None else {"arrival_s": arrival[let_in], "left_s": left[let_in]},
     )
+
+
+class Drained(Protocol):
+    """What a run has let go of while it went."""
+
+    @property
+    def sums(self) -> StepSums:
+        """Of the steps that are gone."""
+
+    def rebase(self, held: dict[str, Table]) -> None:
+        """Number the steps that rows refer to from the first one that is held."""
+
+    def rest(self, recorder: Recorder) -> Column:
+        """Numbers of the requests that are still there, ascending; they came."""
+
+
+def kinds_of(point: Point, clients: Ordered[str]) -> tuple[str, ...]:
+    """Type of each client."""
+    nodes = point.system.placement.nodes
+    return tuple(nodes[path]["client"].type_name for path in clients)
+
+
+def tables(recorder: Recorder) -> dict[str, Table]:
+    """The tables of rows as they stand, by name; copies."""
+    return {
+        "steps": table(recorder.steps, STEP_COLUMNS),
+        "residences": table(recorder.residences, RESIDENCE_COLUMNS),
+        "visits": table(recorder.visits, VISIT_COLUMNS),
+        "transfers": table(recorder.transfers, TRANSFER_COLUMNS),
+        "services": table(recorder.services, SERVICE_COLUMNS),
+        "shown": table(recorder.shown, SHOWN_COLUMNS),
+    }
+
+
+def _advances(engines: Iterable[Engine]) -> dict[int, float]:
+    return {engine.index: engine.advance for engine in engines}
+
+
+def rows_of(
+    offered: Offered,
+    recorder: Recorder,
+    stages: Ordered[str],
+    held: dict[str, Table],
+    advances: Mapping[int, float],
+    chosen: Column | None = None,
+    *,
+    patient: bool = False,
+) -> Table:
+    """One row per request, of those that came or of `chosen` (ascending numbers).
+
+    The tables `held`, in which only these requests occur, are completed and numbered like it.
+    """
+    requests = _requests(offered, recorder, chosen)
+    if chosen is not None:
+        place = np.full(len(offered), -1, np.int64)
+        place[chosen] = np.arange(len(chosen))
+        _renumber(held, place)
+    if patient:
+        requests |= _attempts(recorder, len(offered))
+    held["residences"], held["shown"] = _begun_by_decoding(
+        held["residences"], held["shown"], held["steps"], requests, advances
+    )
+    visits = held["visits"]
+    _first_tokens(visits, held["steps"])
+    for number, path in enumerate(stages):
+        for what, column in _stage_columns(visits, number, len(requests["id"])).items():
+            requests[f"{path}.{what}"] = column
+    if offered.first < len(offered):
+        requests, place = _in_order(requests)
+        _renumber(held, place)
+    return requests
+
+
+def _renumber(held: Mapping[str, Table], place: Column) -> None:
+    for name in ("residences", "visits", "transfers", "shown"):
+        held[name]["request"] = place[held[name]["request"]]
 
 
 def _outages(recorder: Recorder, end: float) -> Table:
@@ -127,8 +206,8 @@ def _outages(recorder: Recorder, end: float) -> Table:
     return kept
 
 
-def _requests(offered: Offered, recorder: Recorder) -> Table:
-    return {
+def _requests(offered: Offered, recorder: Recorder, chosen: Column | None = None) -> Table:
+    whole: Table = {
         "id": np.arange(len(offered)),
         "number": offered.number,
         "workload": offered.workload,
@@ -146,6 +225,10 @@ def _requests(offered: Offered, recorder: Recorder) -> Table:
         "status": np.array(recorder.status, np.int8),
         "reason": np.array(recorder.reason, np.int8),
     }
+    if chosen is None:
+        return whole
+    some = {name: column[chosen] for name, column in whole.items()}
+    return some | {"id": np.arange(len(chosen))}
 
 
 def _attempts(recorder: Recorder, count: int) -> Table:
@@ -159,9 +242,7 @@ def _attempts(recorder: Recorder, count: int) -> Table:
     return found
 
 
-def _of_last_attempts(
-    recorder: Recorder, visits: Table, residences: Table, shown: Table
-) -> tuple[Table, Table]:
+def _of_last_attempts(recorder: Recorder, held: Mapping[str, Table]) -> tuple[Table, Table, Table]:
     """Without what users saw of attempts that were given up; nobody waited for their visits."""
 
     def late(rows: Table, columns: tuple[str, ...], of: Callable[[Tries], int]) -> Column:
@@ -170,11 +251,13 @@ def _of_last_attempts(
             begin[request] = of(tries) // len(columns)
         return np.asarray(np.arange(len(rows["request"])) >= begin[rows["request"]])
 
+    visits, residences, shown = (held[name] for name in ("visits", "residences", "shown"))
     mattered = late(visits, VISIT_COLUMNS, lambda tries: tries.visits)
     visits["critical"] = np.where(mattered, visits["critical"], 0)
     stays = late(residences, RESIDENCE_COLUMNS, lambda tries: tries.residences)
     seen = late(shown, SHOWN_COLUMNS, lambda tries: tries.shown)
     return (
+        visits,
         {name: column[stays] for name, column in residences.items()},
         {name: column[seen] for name, column in shown.items()},
     )
@@ -193,9 +276,9 @@ def _begun_by_decoding(
     if not fresh.any():
         return residences, shown
     fresh &= last > first
-    for client in np.unique(residences["client"][fresh]).tolist():
-        mine = np.flatnonzero(fresh & (residences["client"] == client))
-        times = ends_of_steps(steps, client)[first[mine]]
+    decoded = decoding_rows(steps)
+    for client, mine in rows_by(residences["client"], fresh).items():
+        times = ends_of_rows(steps, decoded[client])[first[mine]]
         since[mine] = times
         first[mine] += 1
         request = residences["request"][mine]
@@ -218,9 +301,13 @@ def _first_tokens(visits: Table, steps: Table) -> None:
     """
     first, opened = visits["first_s"], visits.pop("opened")
     wanted = np.isnan(first) & (opened >= 0)
-    for client in np.unique(visits["client"][wanted]).tolist():
-        mine = np.flatnonzero(wanted & (visits["client"] == client))
-        ends = ends_of_steps(steps, client)
+    if not wanted.any():
+        return
+    decoded = decoding_rows(steps)
+    for client, mine in rows_by(visits["client"], wanted).items():
+        if client not in decoded:
+            continue
+        ends = ends_of_rows(steps, decoded[client])
         came = mine[opened[mine] < len(ends)]
         first[came] = ends[opened[came]]
 
@@ -259,7 +346,8 @@ def _end(experiment: Experiment, arrival: Column, finish: Column) -> float:
     return float(max(arrival.max(initial=0.0), finish.max(initial=0.0)))
 
 
-def _counts(requests: Table) -> dict[str, int]:
+def counts_of(requests: Table) -> dict[str, int]:
+    """How many there are, and of each outcome."""
     status = requests["status"]
     refused = int(np.count_nonzero(status == REFUSED))
     counts = {
@@ -275,19 +363,18 @@ def _counts(requests: Table) -> dict[str, int]:
     return counts
 
 
-def _engines(engines: Iterable[Engine], steps: Table, count: int) -> tuple[EngineSummary, ...]:
-    busy = np.bincount(steps["client"], steps["end_s"] - steps["start_s"], count)
-    number = np.bincount(steps["client"], steps["steps"], count)
+def engine_summaries(engines: Iterable[Engine], sums: StepSums) -> tuple[EngineSummary, ...]:
+    """One per engine, of which the steps are summed."""
     return tuple(
         EngineSummary(
             client=engine.path,
             capacity_blocks=engine.kv.capacity,
             block_size=engine.kv.size,
-            busy_s=float(busy[engine.index]),
+            busy_s=float(sums.busy[engine.index]),
             preemptions=engine.preemptions,
             recomputed=engine.recomputed,
             swapped=engine.host.out if engine.host is not None else 0,
-            steps=int(number[engine.index]),
+            steps=int(sums.steps[engine.index]),
             asked=engine.reuse.asked if engine.reuse is not None else 0,
             hits=engine.reuse.hits if engine.reuse is not None else 0,
             advance=engine.advance,

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from tiny_runs import CLASSES, NAN, columns, cut, tiny, with_columns
 
 from hermesdsl.graph.types import Spec
-from hermesdsl.results.metrics import DEFINITIONS, PERCENTILES, Measures, Series
+from hermesdsl.results.definitions import DEFINITIONS, PERCENTILES
+from hermesdsl.results.metrics import Measures
+from hermesdsl.results.series import Series
 from hermesdsl.results.tokens import longest_gaps, step_means, tokens_between
 from hermesdsl.sim.record import RESIDENCE_COLUMNS, SHOWN_COLUMNS, STEP_COLUMNS
 from hermesdsl.sim.tokens import TokenTimes, token_gaps

@@ -297,7 +297,7 @@ def _experiment(builder: Builder, name: str, instance: Instance) -> Experiment:
         axes=tuple(_axis(axis) for axis in sweeps.axes(builder, instance)),
         objectives=_objectives(builder, instance),
         strategy=strategy if isinstance(strategy, Spec) else None,
-        options={"reserve": get(instance, "reserve")},
+        options={name: get(instance, name) for name in ("reserve", "records")},
         doc=instance.doc,
     )
 
