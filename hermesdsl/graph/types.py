@@ -62,7 +62,7 @@ class Part:
     it was made from (``H100``). `labels` are (property, text) pairs in the user's own units.
     Rates: `peak` FLOP/s by dtype, `bandwidth` byte/s and `capacity` byte (memories), `latency`
     seconds per access or hop, `power` and `idle_power` watts, `cost` dollars per second.
-    `forwards`: traffic between others may pass through.
+    `forwards`: traffic between others may pass through. `fails`: when it does, if ever.
     """
 
     path: str
@@ -82,6 +82,7 @@ class Part:
     sms: int = 0
     options: Mapping[str, Value] = field(default_factory=dict)
     labels: tuple[tuple[str, str], ...] = ()
+    fails: Spec | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,10 @@ class Link:
 
 @dataclass(frozen=True)
 class Container:
-    """A node, rack or cluster: not a vertex, but a box around some (`path` is their prefix)."""
+    """A node, rack or cluster: not a vertex, but a box around some (`path` is their prefix).
+
+    `fails`: when all of it does, if ever.
+    """
 
     path: str
     kind: str
@@ -106,6 +110,7 @@ class Container:
     power_limit: float | None = None
     cost: float | None = None
     labels: tuple[tuple[str, str], ...] = ()
+    fails: Spec | None = None
 
 
 # Hardware graph: nx.MultiDiGraph
@@ -343,7 +348,8 @@ class TierStore:
 class Tier:
     """One tier of a cache: its `stores`, and by client path the place of that in its `reach`.
 
-    `scope` as written. `hit_rate`: a fixed rate instead of what is really there.
+    `scope` as written. `hit_rate`: a fixed rate instead of what is really there. `fails`: when all
+    its stores do, if ever.
     """
 
     path: str
@@ -351,6 +357,7 @@ class Tier:
     stores: tuple[TierStore, ...]
     reach: Mapping[str, int]
     hit_rate: float | None = None
+    fails: Spec | None = None
 
 
 @dataclass(frozen=True)

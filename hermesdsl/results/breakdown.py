@@ -84,7 +84,8 @@ def _outages(rows: Mapping[str, Column], client: int, end: float) -> Json:
 
 def tiers(measures: Measures) -> Json:
     """By tier, over the whole run: tokens ``asked`` for, ``hits``, ``written``, ``evicted``;
-    ``hit_rate`` (null if nothing was asked for), bytes ``read`` and ``peak`` bytes held."""
+    ``hit_rate`` (null if nothing was asked for), bytes ``read`` and ``peak`` bytes held; of tiers
+    that failed also the tokens ``lost`` then."""
     return {
         each.tier: {
             "asked": each.asked,
@@ -94,6 +95,7 @@ def tiers(measures: Measures) -> Json:
             "evicted": each.evicted,
             "read_bytes": each.read_bytes,
             "peak_bytes": each.peak_bytes,
+            **({"lost": each.lost} if each.lost else {}),
         }
         for each in measures.run.tiers
     }

@@ -7,6 +7,7 @@ from hermesdsl.schema.types import (
     INSTANCE,
     BoolType,
     BuiltinType,
+    ComputedType,
     Fragment,
     Kind,
     MapType,
@@ -29,6 +30,7 @@ _count = NumberType(integer=True, minimum=1)
 _POWER = Property("power", _watts, "Power limit (TDP) of the part.", 0.0)
 _IDLE = Property("idle_power", _watts, "Power drawn when nothing runs.", 0.0)
 _COST = Property("cost", _price, "Price per time, whether used or not.", 0.0)
+_FAILS = Property("fails", ComputedType("fails"), "When it fails, and for how long.")
 _PORTS = Property("ports", _count, "Lanes that may be connected; unlimited if absent.")
 
 
@@ -61,6 +63,7 @@ CHIP = Kind(
                  "Streaming multiprocessors or their like, for wave quantisation; 0: unknown.", 0),
         Property("family", SymbolType(("gpu", "tpu", "cpu", "asic", "near_memory")),
                  "Device class, for default efficiencies.", "gpu"),
+        _FAILS,
     ),
     statements=frozenset({INSTANCE}),
     holds=("memory",),
@@ -72,6 +75,7 @@ CPU = Kind(
     properties=props(
         _PEAK, _POWER, _IDLE, _COST, _PORTS, _forwards(True),
         Property("cores", NumberType(integer=True, minimum=1), "Physical cores.", 1),
+        _FAILS,
     ),
     statements=frozenset({INSTANCE}),
     holds=("memory",),
@@ -85,7 +89,7 @@ MEMORY = Kind(
         Property("bandwidth", _positive_rate, "Sustained rate of reading or writing.",
                  required=True),
         Property("latency", _time, "Time of one access before bytes flow.", 0.0),
-        _POWER, _IDLE, _COST, _PORTS, _forwards(False),
+        _POWER, _IDLE, _COST, _PORTS, _forwards(False), _FAILS,
     ),
 )  # fmt: skip
 SWITCH = Kind(
@@ -110,6 +114,7 @@ NIC = Kind(
 _CONTAINER = props(
     Property("power_limit", _watts, "The parts' power limits together must not exceed this."),
     Property("cost", _price, "Price of the whole; replaces the parts' own prices."),
+    Property("fails", ComputedType("fails"), "When all that is in it fails, and for how long."),
 )
 _PARTS = ("chip", "cpu", "memory", "switch", "nic")
 _CLIENTS = ("client", "pool", "pipeline")

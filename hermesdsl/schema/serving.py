@@ -240,6 +240,7 @@ KV_TIER = BuiltinType(
         Property("bandwidth", NumberType(d.BANDWIDTH, above=0), "Instead of the memory's own."),
         Property("latency", NumberType(d.SECOND, minimum=0), "Instead of the memory's own."),
         Property("hit_rate", _share, "A fixed hit rate: an explicit approximation."),
+        _FAILS,
     ),
 )
 
@@ -363,12 +364,12 @@ COMPUTED = (
              Property("times", ListType(NumberType(d.SECOND, minimum=0)),
                       "When it fails, unless it is down then.", required=True),
              Property("down", NumberType(d.SECOND, above=0),
-                      "How long it is down, before it loads its weights.", required=True)),
+                      "How long it is down; an engine then loads its weights.", required=True)),
     _setting("random", "fails", "At random: up and down times are exponential.",
              Property("mtbf", NumberType(d.SECOND, above=0),
                       "Mean time it serves between failures.", required=True),
              Property("mttr", NumberType(d.SECOND, above=0),
-                      "Mean time it is down, before it loads its weights.", required=True)),
+                      "Mean time it is down; an engine then loads its weights.", required=True)),
     _setting("off", "speculate", "No speculation."),
     _setting("mtp", "speculate", "Multi-token prediction heads.",
              Property("depth", _count, "Tokens guessed.", 1),

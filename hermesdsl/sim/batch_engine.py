@@ -116,6 +116,9 @@ class BatchEngine:
         self._gone = self._tokens = 0
         self._begun += 1
         self._due = -1.0
+        self._asked = False
+        if self._turn is not None:
+            self._turn.withdraw(now)
         return lost
 
     def restart(self, now: float) -> None:

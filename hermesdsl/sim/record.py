@@ -41,11 +41,12 @@ SHOWN_COLUMNS = ("request", "tokens", "time_s")
 SERVICE_COLUMNS = ("client", "start_s", "end_s", "requests", "share")
 TRANSFER_COLUMNS = ("request", "source", "target", "bytes", "start_s", "end_s")
 OUTAGE_COLUMNS = ("client", "down_s", "up_s", "lost")
+BREAKDOWN_COLUMNS = ("thing", "down_s", "up_s")
 SCALING_COLUMNS = ("client", "start_s", "ready_s", "stop_s")
 _INTEGERS = frozenset({"client", "steps", "batch", "tokens", "prefill_tokens", "kv_blocks",
                        "request", "requests", "stage", "pass", "part", "opened", "critical",
                        "first_step", "last_step", "source", "target", "gained",
-                       "lost"})  # fmt: skip
+                       "lost", "thing"})  # fmt: skip
 
 
 @dataclass
@@ -75,9 +76,10 @@ class Recorder:
     requests that were given up once.
     """
 
-    __slots__ = ("arrival", "cached", "context", "cut_short", "due", "ended", "finish", "first",
-                 "generated", "last", "outages", "reason", "residences", "samples", "services",
-                 "shown", "status", "steps", "transfers", "tries", "visible", "visits")  # fmt: skip
+    __slots__ = ("arrival", "breakdowns", "cached", "context", "cut_short", "cut_steps", "due",
+                 "ended", "finish", "first", "generated", "last", "outages", "reason",
+                 "residences", "samples", "services", "shown", "status", "steps", "transfers",
+                 "tries", "visible", "visits")  # fmt: skip
 
     def __init__(self, arrival: array[float]) -> None:
         n = len(arrival)
@@ -102,6 +104,8 @@ class Recorder:
         self.transfers = array("d")
         self.services = array("d")
         self.outages = array("d")
+        self.breakdowns = array("d")
+        self.cut_steps = array("d")
         self.visits = array("d")
         self.shown = array("d")
 
@@ -173,9 +177,9 @@ class TierSummary:
     """One tier of a cache over the run, all its stores together.
 
     `asked` tokens of context looked up here (those that no earlier tier had), of which `hits` were
-    found; `written` and `evicted` tokens, all in whole blocks; `capacity_bytes` (inf: no limit),
-    most bytes held at once `peak_bytes`; `read_bytes` by fetches; `busy_s` seconds of service, of
-    `stores` servers.
+    found; `written`, `evicted` and `lost` (by failures) tokens, all in whole blocks;
+    `capacity_bytes` (inf: no limit), most bytes held at once `peak_bytes`; `read_bytes` by
+    fetches; `busy_s` seconds of service, of `stores` servers.
     """
 
     tier: str
@@ -188,6 +192,7 @@ class TierSummary:
     read_bytes: float
     busy_s: float
     stores: int
+    lost: int = 0
 
 
 @dataclass(frozen=True)
@@ -251,7 +256,11 @@ class Run:
     `transfers`, one row per move of KV between clients that arrived, in that order: ``request``,
     ``source``, ``target`` (clients), ``bytes``, ``start_s``, ``end_s``.
     `outages`, one row per time that a client was down: ``client``, ``down_s``, ``up_s`` (at the
-    latest `end_s`), ``lost`` (sequences or requests that it lost).
+    latest `end_s`), ``lost`` (sequences or requests that it lost). `breakdowns`, one row per time
+    that hardware or a tier of a cache was down: ``thing`` (index into `things`, the paths of all
+    of them that fail), ``down_s``, ``up_s``. `cut_steps`, one row per step that its client's
+    failure cut short, with the columns of `steps`: ``end_s`` is the failure, ``first_s`` how long
+    it would have taken.
     `scaling`, one row per time that a member of a pool with `autoscale` ran: ``client``,
     ``start_s`` (it began to load weights), ``ready_s``, ``stop_s`` (at the latest `end_s`).
     `counts`: offered, admitted, completed, refused, unfinished, and where there are time-outs or
@@ -287,6 +296,9 @@ class Run:
     reasons: tuple[str, ...] = field(default=REASONS)
     shown: Table = field(default_factory=lambda: table(array("d"), SHOWN_COLUMNS))
     kinds: tuple[str, ...] = ()
+    things: tuple[str, ...] = ()
+    breakdowns: Table = field(default_factory=lambda: table(array("d"), BREAKDOWN_COLUMNS))
+    cut_steps: Table = field(default_factory=lambda: table(array("d"), STEP_COLUMNS))
 
 
 def table(rows: array[float], names: tuple[str, ...]) -> Table:

@@ -18,6 +18,7 @@ from hermesdsl.sim.caches import Hierarchy
 from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.record import (
+    BREAKDOWN_COLUMNS,
     COMPLETED,
     OUTAGE_COLUMNS,
     REFUSED,
@@ -56,10 +57,12 @@ def records(
     links: tuple[LinkSummary, ...] = (),
     *,
     patient: bool = False,
+    things: tuple[str, ...] = (),
 ) -> Run:
     """The `Run` of a simulation that has stopped; `stages` and `clients` as rows number them.
 
-    `patient`: requests may time out or be tried again.
+    `patient`: requests may time out or be tried again. `things`: paths of all that fails and is no
+    client.
     """
     experiment, offered = point.experiment, point.offered
     steps = table(recorder.steps, STEP_COLUMNS)
@@ -111,16 +114,19 @@ def records(
         tiers=tuple(tier for cache in caches for tier in cache.summaries()),
         links=links,
         scaling=table(routers.scaling, SCALING_COLUMNS),
-        outages=_outages(recorder, end),
+        outages=_outages(recorder.outages, OUTAGE_COLUMNS, end),
+        things=things,
+        breakdowns=_outages(recorder.breakdowns, BREAKDOWN_COLUMNS, end),
+        cut_steps=table(recorder.cut_steps, STEP_COLUMNS),
         shown=shown,
         kinds=tuple(point.system.placement.nodes[path]["client"].type_name for path in clients),
     )
 
 
-def _outages(recorder: Recorder, end: float) -> Table:
+def _outages(made: array[float], names: tuple[str, ...], end: float) -> Table:
     """By the time they began, and as far as they lie before the end of the run."""
-    rows = table(recorder.outages, OUTAGE_COLUMNS)
-    order = np.lexsort((rows["client"], rows["down_s"]))
+    rows = table(made, names)
+    order = np.lexsort((rows[names[0]], rows["down_s"]))
     order = order[rows["down_s"][order] < end]
     kept = {name: column[order] for name, column in rows.items()}
     kept["up_s"] = np.minimum(kept["up_s"], end)

@@ -232,28 +232,6 @@ def test_outages_that_make_no_sense(options: dict[str, Any], message: str):
         run(failing(system(generate()), llm_0=options), AffineCost(base=1.0), batch([0.0]))
 
 
-def test_what_knows_no_outage_is_refused_by_name():
-    made = graph(
-        "w", [stage("w.a", "Generate", "b", prefill="a", transfer="layerwise")],
-        ("input", "w.a", "output"),
-    )  # fmt: skip
-    built = site(made, clients(a=("LlmEngine", 1, {}), b=("LlmEngine", 1, {})))
-    built = failing(built, a_0={"fails": at(1.0, down=1.0)})
-    with pytest.raises(SpecError, match=r"`transfer = layerwise` beside `fails = .*` of client"):
-        simulated(built, AffineCost(base=1.0), batch([0.0]))
-
-
-def test_engines_that_share_a_device_do_not_fail_yet():
-    made = graph("w", [stage("w.a", "Generate", "a"), stage("w.b", "Generate", "b")],
-                 ("input", "w.a", "w.b", "output"))  # fmt: skip
-    placement = clients(a=("LlmEngine", 1, {}), b=("LlmEngine", 1, {}))
-    one, other = (placement.nodes[path]["client"] for path in ("a[0]", "b[0]"))
-    placement.nodes["b[0]"]["client"] = replace(other, group=one.group)
-    built = failing(site(made, placement), a_0={"fails": at(1.0, down=1.0)})
-    with pytest.raises(SpecError, match=r"shares devices with `b\[0\]`"):
-        simulated(built, AffineCost(base=1.0), batch([0.0]))
-
-
 failures = st.one_of(
     st.tuples(st.lists(st.integers(0, 90), min_size=1, max_size=3), st.integers(1, 20)).map(
         lambda given: at(*(t * TICK for t in given[0]), down=given[1] * TICK)
@@ -268,18 +246,6 @@ broken = st.dictionaries(
     st.fixed_dictionaries({"fails": failures}, optional={"cold_start": st.just(True)}),
     min_size=1, max_size=4,
 )  # fmt: skip
-
-
-def full_transfers(pipeline: Any) -> None:
-    """Nothing moves layer by layer: outages do not go with that."""
-    for _, data in pipeline.nodes(data=True):
-        node = data.get("stage")
-        if node is None:
-            continue
-        if node.inner is not None:
-            full_transfers(node.inner)
-        if "transfer" in node.options:
-            data["stage"] = replace(node, options={**node.options, "transfer": "full"})
 
 
 @given(systems(), offers, costs, st.sampled_from([220, 1 << 30]), broken, terms, st.data())
@@ -297,8 +263,6 @@ def test_both_forms_agree_and_all_is_conserved(
             del outages[name]
         elif pool in ("work", "judge"):
             outages[name].pop("cold_start", None)
-    for pipeline in built.pipelines.values():
-        full_transfers(pipeline)
     names = {
         name: replace(workload, options={**workload.options, **given_terms})
         for name, workload in built.workloads.items()

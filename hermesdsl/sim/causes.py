@@ -1,0 +1,90 @@
+"""What can fail in a system, and what each of these takes with it.
+
+A client that fails takes only itself. A part takes the clients that run on it or keep weights and
+KV in it, and what the tiers of caches keep there; a chip or CPU takes the memories in it too, and
+a container all that is in it. A tier takes what all its stores keep. Knows no time and no event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from hermesdsl.graph.types import Client, CompiledSystem, Spec
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One thing that fails by `spec`: a client, a part, a container or a tier, by its `path`.
+
+    `stream` names its random draws. It takes the `clients` at these indices, by path in order, and
+    the `parts`; of tiers what lies in these parts, or, if it is one, all of `tier`. `itself`: it is
+    a client.
+    """
+
+    path: str
+    stream: str
+    spec: Spec
+    clients: tuple[int, ...]
+    parts: frozenset[str] = frozenset()
+    tier: str = ""
+    itself: bool = False
+
+
+def causes_of(system: CompiledSystem, clients: Mapping[str, int]) -> tuple[Cause, ...]:
+    """Everything that ever fails, by path in order; `clients`: index of each in use, by path."""
+    nodes = system.placement.nodes
+    found: list[Cause] = []
+    for path, index in clients.items():
+        spec = nodes[path]["client"].options.get("fails")
+        if isinstance(spec, Spec):
+            found.append(Cause(path, f"client.{path}", spec, (index,), itself=True))
+    in_order = sorted(clients)
+    for path, spec in _failing_hardware(system).items():
+        parts = inside(system, path)
+        taken = [clients[c] for c in in_order if _uses(nodes[c]["client"], parts)]
+        found.append(Cause(path, f"hardware.{path}", spec, tuple(taken), parts))
+    for cache in system.caches.values():
+        for tier in cache.tiers:
+            if tier.fails is not None:
+                found.append(Cause(tier.path, f"tier.{tier.path}", tier.fails, (), tier=tier.path))
+    return tuple(sorted(found, key=lambda cause: cause.path))
+
+
+def mortal(system: CompiledSystem, paths: Iterable[str]) -> frozenset[str]:
+    """Those of the clients at `paths` that are ever down."""
+    clients = {path: system.placement.nodes[path]["client"] for path in dict.fromkeys(paths)}
+    failing = [inside(system, path) for path in _failing_hardware(system)]
+    return frozenset(
+        path
+        for path, client in clients.items()
+        if client.options.get("fails")
+        or client.options.get("cold_start")
+        or any(_uses(client, parts) for parts in failing)
+    )
+
+
+def inside(system: CompiledSystem, path: str) -> frozenset[str]:
+    """The part at a path, or all parts in what is there."""
+    within = f"{path}."
+    return frozenset(
+        part for part in system.hardware.nodes if part == path or part.startswith(within)
+    )
+
+
+def _failing_hardware(system: CompiledSystem) -> dict[str, Spec]:
+    """When parts and containers fail, by path."""
+    found: dict[str, Spec] = {}
+    for path, data in system.hardware.nodes(data=True):
+        part = data.get("part")
+        if part is not None and part.fails is not None:
+            found[path] = part.fails
+    for path, container in system.hardware.graph.get("containers", {}).items():
+        if container.fails is not None:
+            found[path] = container.fails
+    return found
+
+
+def _uses(client: Client, parts: frozenset[str]) -> bool:
+    group = client.group
+    return group is not None and not parts.isdisjoint((*group.devices, *group.memories))
