@@ -8,7 +8,7 @@ devices at both ends. Knows no watts.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,7 +73,10 @@ def _rows(use: Use, start: Floats, end: Floats) -> Activity:
 def _steps(
     run: Run, clients: list[Client], costs: Mapping[str, EngineCost]
 ) -> Iterator[tuple[int, Activity]]:
-    """Steps of engines; those of a vector are alike, so one cost model judges them together."""
+    """Steps of engines; those of a vector are alike, so one cost model judges them together.
+
+    A step that a failure cut short drew until then what all of it would have drawn.
+    """
     sizes = {engine.client: engine.block_size for engine in run.engines}
     alike: dict[str, list[int]] = {}
     for number, path in enumerate(run.clients):
@@ -81,20 +84,24 @@ def _steps(
             alike.setdefault(clients[number].vector or path, []).append(number)
     for members in alike.values():
         first = run.clients[members[0]]
-        mine = np.flatnonzero(np.isin(run.steps["client"], members))
-        use = costs[first].use(_step_rows(run, mine, sizes[first]))
-        who = run.steps["client"][mine]
-        whole = _rows(use, run.steps["start_s"][mine], run.steps["end_s"][mine])
-        for number in members:
-            own = who == number
-            yield number, Activity(*(column[own] for column in whole))
+        for table in (run.steps, run.cut_steps):
+            mine = np.flatnonzero(np.isin(table["client"], members))
+            if table is run.cut_steps and not len(mine):
+                continue
+            steps = {name: column[mine] for name, column in table.items()}
+            lasted = steps["first_s"] if table is run.cut_steps else None
+            use = costs[first].use(_step_rows(steps, lasted, sizes[first]))
+            whole = _rows(use, steps["start_s"], steps["end_s"])
+            for number in members:
+                own = steps["client"] == number
+                yield number, Activity(*(column[own] for column in whole))
 
 
-def _step_rows(run: Run, at: Ints, block_size: int) -> StepRows:
-    steps = {name: column[at] for name, column in run.steps.items()}
+def _step_rows(steps: Mapping[str, Any], lasted: Floats | None, block_size: int) -> StepRows:
+    """Rows of steps; `lasted`: seconds of each step, if not those of its row."""
     count = np.maximum(steps["steps"], 1)
     return StepRows(
-        seconds=(steps["end_s"] - steps["start_s"]) / count,
+        seconds=(steps["end_s"] - steps["start_s"]) / count if lasted is None else lasted,
         batch=steps["batch"],
         tokens=steps["tokens"] / count,
         prefill_tokens=steps["prefill_tokens"] / count,

@@ -15,7 +15,7 @@ from hermesdsl.results.attribution import KINDS
 from hermesdsl.results.metrics import PERCENTILES, Measures
 from hermesdsl.sim.record import COMPLETED, Column
 
-__all__ = ["LEVELS", "attribution", "clients", "stages", "tail", "tiers"]
+__all__ = ["LEVELS", "attribution", "broken", "clients", "stages", "tail", "tiers"]
 
 Json: TypeAlias = "dict[str, Any]"
 Mask: TypeAlias = "NDArray[np.bool_]"
@@ -74,8 +74,19 @@ def clients(measures: Measures) -> Json:
     }
 
 
-def _outages(rows: Mapping[str, Column], client: int, end: float) -> Json:
-    mine = rows["client"] == client
+def broken(measures: Measures) -> Json:
+    """By path, of hardware and tiers that were down: ``outages``, ``down_s``, ``availability``, as
+    of clients."""
+    run = measures.run
+    found = {
+        path: _outages(run.breakdowns, number, run.end_s, "thing")
+        for number, path in enumerate(run.things)
+    }
+    return {path: entry for path, entry in found.items() if entry}
+
+
+def _outages(rows: Mapping[str, Column], which: int, end: float, name: str = "client") -> Json:
+    mine = rows[name] == which
     if not mine.any() or not end:
         return {}
     seconds = float((rows["up_s"] - rows["down_s"])[mine].sum())

@@ -2,7 +2,8 @@
 
 P = idle + (limit − idle) · share, the share of each moment as `cost.power` says. Switches and
 network interfaces draw their power whether or not anything passes, unless they say what they draw
-idle. Knows watts, joules and tokens; no price.
+idle. Hardware that has failed draws nothing until it is back; that of a client which failed by
+itself draws on. Knows watts, joules and tokens; no price.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Meter:
 
     def drawn(self, start: float, end: float) -> Drawn:
         """Joules of every part from `start` to `end` seconds of the run."""
-        idle = self.rest * (end - start)
+        idle = self.rest * (end - start - self._off(start, end))
         dynamic = self.range * self.through * (end - start)
         by: dict[tuple[int, int], float] = {}
         known: dict[tuple[tuple[int, ...], str], float] = {}
@@ -74,6 +75,26 @@ class Meter:
                 by[place, user] = float(self.range[place]) * together * share
                 dynamic[place] += by[place, user]
         return Drawn(idle, dynamic, by)
+
+    def _off(self, start: float, end: float) -> Floats:
+        """Seconds between two times in which each part was down, for whatever reason."""
+        run, parts = self.run, self.reach.parts
+        off = np.zeros(len(parts))
+        if not run.things or not len(run.breakdowns["thing"]):
+            return off
+        known: dict[tuple[int, ...], float] = {}
+        for place, part in enumerate(parts):
+            over = tuple(
+                number for number, thing in enumerate(run.things)
+                if part.path == thing or part.path.startswith(f"{thing}.")
+            )  # fmt: skip
+            if over not in known:
+                mine = np.isin(run.breakdowns["thing"], over)
+                since, until = (run.breakdowns[name][mine] for name in ("down_s", "up_s"))
+                ones = np.ones(len(since))
+                known[over] = integral(Activity(since, until, ones, ones), ones, start, end)
+            off[place] = known[over]
+        return off
 
     def _seconds(
         self, known: dict[tuple[tuple[int, ...], str], float], users: tuple[int, ...],

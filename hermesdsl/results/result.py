@@ -182,6 +182,7 @@ def summarise(
             for source, target, size, share in measures.busy.links()
         ],
         "tiers": breakdown.tiers(measures),
+        **({"broken": breakdown.broken(measures)} if run.things else {}),
         "attribution": breakdown.attribution(measures),
         "provenance": None if provenance is None else dict(provenance),
         "files": {},

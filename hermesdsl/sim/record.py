@@ -151,8 +151,9 @@ class Recorder:
 class EngineSummary:
     """One engine over the run.
 
-    `capacity_blocks` of `block_size` tokens; `busy_s` seconds in which it ran steps;
-    `preemptions`, and because of them prompt tokens `recomputed` and KV blocks `swapped` out;
+    `capacity_blocks` of `block_size` tokens; `busy_s` seconds in which it ran steps, those that
+    failures cut short too; `preemptions`, and because of them prompt tokens `recomputed` and KV
+    blocks `swapped` out;
     `steps` iterations. With a prefix cache, `asked` prompt tokens were looked up in it, of which
     `hits` were found (the hit rate is hits/asked); both 0 without one. A prompt that is read
     again after preemption counts only for what it finds beyond what it had, and `recomputed` has

@@ -71,6 +71,7 @@ def records(
     transfers = table(recorder.transfers, TRANSFER_COLUMNS)
     requests = _requests(offered, recorder)
     shown = table(recorder.shown, SHOWN_COLUMNS)
+    cut_steps = table(recorder.cut_steps, STEP_COLUMNS)
     engines = list(engines)
     advances = {engine.index: engine.advance for engine in engines}
     if patient:
@@ -104,7 +105,7 @@ def records(
         steps=steps,
         residences=residences,
         transfers=transfers,
-        engines=_engines(engines, steps, len(clients)),
+        engines=_engines(engines, steps, cut_steps, len(clients)),
         counts=_counts(requests),
         makespan_s=float(ended.max() - arrival[0]) if len(ended) else 0.0,
         end_s=end,
@@ -117,7 +118,7 @@ def records(
         outages=_outages(recorder.outages, OUTAGE_COLUMNS, end),
         things=things,
         breakdowns=_outages(recorder.breakdowns, BREAKDOWN_COLUMNS, end),
-        cut_steps=table(recorder.cut_steps, STEP_COLUMNS),
+        cut_steps=cut_steps,
         shown=shown,
         kinds=tuple(point.system.placement.nodes[path]["client"].type_name for path in clients),
     )
@@ -281,8 +282,11 @@ def _counts(requests: Table) -> dict[str, int]:
     return counts
 
 
-def _engines(engines: Iterable[Engine], steps: Table, count: int) -> tuple[EngineSummary, ...]:
+def _engines(
+    engines: Iterable[Engine], steps: Table, cut_steps: Table, count: int
+) -> tuple[EngineSummary, ...]:
     busy = np.bincount(steps["client"], steps["end_s"] - steps["start_s"], count)
+    busy += np.bincount(cut_steps["client"], cut_steps["end_s"] - cut_steps["start_s"], count)
     number = np.bincount(steps["client"], steps["steps"], count)
     return tuple(
         EngineSummary(

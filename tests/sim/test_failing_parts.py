@@ -307,8 +307,7 @@ def _beside(what: str) -> CompiledSystem:
         pools["b"] = replace(
             pools["b"], options={"convert": Spec("threshold", {"tokens": 20, "back": 0})}
         )
-    built = site(made, placement, contention="fair")
-    return built
+    return site(made, placement, contention="fair")
 
 
 @given(beside, offers, st.lists(failures, min_size=3, max_size=3),
