@@ -118,6 +118,8 @@ def _services(
     rows = run.services
     if not rows or not len(rows["client"]):
         return
+    whole = rows["end_s"] - rows["start_s"]
+    whole[run.cut_services["service"]] = run.cut_services["whole_s"]
     for number in np.unique(rows["client"]).tolist():
         mine = np.flatnonzero(rows["client"] == number)
         start, end = rows["start_s"][mine], rows["end_s"][mine]
@@ -130,7 +132,7 @@ def _services(
             if cost is None:
                 use = cores_use(share[own])
             else:
-                use = cost.use(requests[own], (end - start)[own], share[own])
+                use = cost.use(requests[own], whole[mine][own], share[own])
             yield number, _rows(use, start[own], end[own])
 
 

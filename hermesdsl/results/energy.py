@@ -18,6 +18,7 @@ from hermesdsl.cost.types import EngineCost, ServiceCost
 from hermesdsl.graph.types import CompiledSystem, HardwareGraph, Part
 from hermesdsl.results.activity import Activity, Floats, activities, integral
 from hermesdsl.results.reach import Reach, listed, reach
+from hermesdsl.sim.causes import around
 from hermesdsl.sim.record import Run
 
 if TYPE_CHECKING:
@@ -83,11 +84,9 @@ class Meter:
         if not run.things or not len(run.breakdowns["thing"]):
             return off
         known: dict[tuple[int, ...], float] = {}
+        numbers = {path: number for number, path in enumerate(run.things)}
         for place, part in enumerate(parts):
-            over = tuple(
-                number for number, thing in enumerate(run.things)
-                if part.path == thing or part.path.startswith(f"{thing}.")
-            )  # fmt: skip
+            over = tuple(numbers[path] for path in around(part.path, numbers))
             if over not in known:
                 mine = np.isin(run.breakdowns["thing"], over)
                 since, until = (run.breakdowns[name][mine] for name in ("down_s", "up_s"))

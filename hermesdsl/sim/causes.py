@@ -7,7 +7,7 @@ a container all that is in it. A tier takes what all its stores keep. Knows no t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from hermesdsl.graph.types import Client, CompiledSystem, Spec
@@ -39,11 +39,18 @@ def causes_of(system: CompiledSystem, clients: Mapping[str, int]) -> tuple[Cause
         spec = nodes[path]["client"].options.get("fails")
         if isinstance(spec, Spec):
             found.append(Cause(path, f"client.{path}", spec, (index,), itself=True))
-    in_order = sorted(clients)
-    for path, spec in _failing_hardware(system).items():
-        parts = inside(system, path)
-        taken = [clients[c] for c in in_order if _uses(nodes[c]["client"], parts)]
-        found.append(Cause(path, f"hardware.{path}", spec, tuple(taken), parts))
+    failing = _failing_hardware(system)
+    taken: dict[str, list[int]] = {path: [] for path in failing}
+    for path in sorted(clients):
+        for thing in _under(nodes[path]["client"], failing):
+            taken[thing].append(clients[path])
+    parts: dict[str, list[str]] = {path: [] for path in failing}
+    for part in system.hardware.nodes if failing else ():
+        for thing in around(part, failing):
+            parts[thing].append(part)
+    for path, spec in failing.items():
+        own = frozenset(parts[path])
+        found.append(Cause(path, f"hardware.{path}", spec, tuple(taken[path]), own))
     for cache in system.caches.values():
         for tier in cache.tiers:
             if tier.fails is not None:
@@ -54,22 +61,23 @@ def causes_of(system: CompiledSystem, clients: Mapping[str, int]) -> tuple[Cause
 def mortal(system: CompiledSystem, paths: Iterable[str]) -> frozenset[str]:
     """Those of the clients at `paths` that are ever down."""
     clients = {path: system.placement.nodes[path]["client"] for path in dict.fromkeys(paths)}
-    failing = [inside(system, path) for path in _failing_hardware(system)]
+    failing = _failing_hardware(system)
     return frozenset(
         path
         for path, client in clients.items()
         if client.options.get("fails")
         or client.options.get("cold_start")
-        or any(_uses(client, parts) for parts in failing)
+        or (failing and _under(client, failing))
     )
 
 
-def inside(system: CompiledSystem, path: str) -> frozenset[str]:
-    """The part at a path, or all parts in what is there."""
-    within = f"{path}."
-    return frozenset(
-        part for part in system.hardware.nodes if part == path or part.startswith(within)
-    )
+def around(part: str, things: Collection[str]) -> Iterator[str]:
+    """Those of `things` that a part is, or lies in: their paths are the beginnings of its own."""
+    at = len(part)
+    while at > 0:
+        if part[:at] in things:
+            yield part[:at]
+        at = part.rfind(".", 0, at)
 
 
 def _failing_hardware(system: CompiledSystem) -> dict[str, Spec]:
@@ -85,6 +93,8 @@ def _failing_hardware(system: CompiledSystem) -> dict[str, Spec]:
     return found
 
 
-def _uses(client: Client, parts: frozenset[str]) -> bool:
+def _under(client: Client, failing: Collection[str]) -> dict[str, None]:
+    """The failing things that a client runs in, or keeps weights and KV in."""
     group = client.group
-    return group is not None and not parts.isdisjoint((*group.devices, *group.memories))
+    parts = (*group.devices, *group.memories) if group is not None else ()
+    return dict.fromkeys(thing for part in parts for thing in around(part, failing))

@@ -42,11 +42,12 @@ SERVICE_COLUMNS = ("client", "start_s", "end_s", "requests", "share")
 TRANSFER_COLUMNS = ("request", "source", "target", "bytes", "start_s", "end_s")
 OUTAGE_COLUMNS = ("client", "down_s", "up_s", "lost")
 BREAKDOWN_COLUMNS = ("thing", "down_s", "up_s")
+CUT_SERVICE_COLUMNS = ("service", "whole_s")
 SCALING_COLUMNS = ("client", "start_s", "ready_s", "stop_s")
 _INTEGERS = frozenset({"client", "steps", "batch", "tokens", "prefill_tokens", "kv_blocks",
                        "request", "requests", "stage", "pass", "part", "opened", "critical",
                        "first_step", "last_step", "source", "target", "gained",
-                       "lost", "thing"})  # fmt: skip
+                       "lost", "service", "thing"})  # fmt: skip
 
 
 @dataclass
@@ -76,10 +77,10 @@ class Recorder:
     requests that were given up once.
     """
 
-    __slots__ = ("arrival", "breakdowns", "cached", "context", "cut_short", "cut_steps", "due",
-                 "ended", "finish", "first", "generated", "last", "outages", "reason",
-                 "residences", "samples", "services", "shown", "status", "steps", "transfers",
-                 "tries", "visible", "visits")  # fmt: skip
+    __slots__ = ("arrival", "breakdowns", "cached", "context", "cut_services", "cut_short",
+                 "cut_steps", "due", "ended", "finish", "first", "generated", "last", "outages",
+                 "reason", "residences", "samples", "services", "shown", "status", "steps",
+                 "transfers", "tries", "visible", "visits")  # fmt: skip
 
     def __init__(self, arrival: array[float]) -> None:
         n = len(arrival)
@@ -106,6 +107,7 @@ class Recorder:
         self.outages = array("d")
         self.breakdowns = array("d")
         self.cut_steps = array("d")
+        self.cut_services = array("d")
         self.visits = array("d")
         self.shown = array("d")
 
@@ -115,6 +117,12 @@ class Recorder:
             self.first[request] = now
         self.visible[request] += tokens
         self.shown.extend((request, tokens, now))
+
+    def cut_service(self, at: int, now: float) -> None:
+        """The job or batch whose row of services begins at place `at` is lost now."""
+        row, start, end = at // len(SERVICE_COLUMNS), self.services[at + 1], self.services[at + 2]
+        self.cut_services.extend((row, end - start))
+        self.services[at + 2] = now
 
     def decoded(
         self, client: int, run: DecodeRun, start: float, last: float, steps: int, used: int
@@ -261,7 +269,8 @@ class Run:
     that hardware or a tier of a cache was down: ``thing`` (index into `things`, the paths of all
     of them that fail), ``down_s``, ``up_s``. `cut_steps`, one row per step that its client's
     failure cut short, with the columns of `steps`: ``end_s`` is the failure, ``first_s`` how long
-    it would have taken.
+    it would have taken. `cut_services`, one row per job or batch that it did: ``service`` (row of
+    `services`), ``whole_s`` (how long it would have taken).
     `scaling`, one row per time that a member of a pool with `autoscale` ran: ``client``,
     ``start_s`` (it began to load weights), ``ready_s``, ``stop_s`` (at the latest `end_s`).
     `counts`: offered, admitted, completed, refused, unfinished, and where there are time-outs or
@@ -300,6 +309,7 @@ class Run:
     things: tuple[str, ...] = ()
     breakdowns: Table = field(default_factory=lambda: table(array("d"), BREAKDOWN_COLUMNS))
     cut_steps: Table = field(default_factory=lambda: table(array("d"), STEP_COLUMNS))
+    cut_services: Table = field(default_factory=lambda: table(array("d"), CUT_SERVICE_COLUMNS))
 
 
 def table(rows: array[float], names: tuple[str, ...]) -> Table:

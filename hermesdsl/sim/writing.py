@@ -20,6 +20,7 @@ from hermesdsl.sim.load import Offered
 from hermesdsl.sim.record import (
     BREAKDOWN_COLUMNS,
     COMPLETED,
+    CUT_SERVICE_COLUMNS,
     OUTAGE_COLUMNS,
     REFUSED,
     RESIDENCE_COLUMNS,
@@ -119,6 +120,7 @@ def records(
         things=things,
         breakdowns=_outages(recorder.breakdowns, BREAKDOWN_COLUMNS, end),
         cut_steps=cut_steps,
+        cut_services=table(recorder.cut_services, CUT_SERVICE_COLUMNS),
         shown=shown,
         kinds=tuple(point.system.placement.nodes[path]["client"].type_name for path in clients),
     )

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from built_graphs import TICK, clients, graph, simulated, site, stage
 from cached import COST, Shelf, cached, sharing
-from hand_built import AffineCost, RankedCost, batch, generate, run, system
+from hand_built import MODEL, AffineCost, RankedCost, batch, generate, run, system
+from hosts import hosted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_outages import at, failing, failures
@@ -153,6 +154,88 @@ def test_a_failure_leaves_the_draws_of_everything_else():
     np.testing.assert_array_equal(alone, among)
     np.testing.assert_array_equal(one.requests["arrival_s"], both.requests["arrival_s"])
     np.testing.assert_array_equal(one.requests["prompt_tokens"], both.requests["prompt_tokens"])
+
+
+def with_host(spec: Spec | None = None, **outages: Any) -> CompiledSystem:
+    """Two engines whose weights, 1000 B each, come over 10 B/s: 100 s, from one host memory."""
+    made = graph("w", [stage("w.a", "Generate", "llm")], ("input", "w.a", "output"))
+    model = replace(MODEL, weight_bytes=1000.0)
+    options = {"model": model, "route": Spec("jsq")}
+    built = site(made, clients(llm=("LlmEngine", 2, options)), contention="none")
+    hosted(built.hardware, ["llm[0].gpu", "llm[1].gpu"], bandwidth=10.0)
+    if spec is not None:
+        memory = next(p for p, d in built.hardware.nodes(data=True) if d["part"].kind == "memory")
+        part = built.hardware.nodes[memory]["part"]
+        built.hardware.nodes[memory]["part"] = replace(part, fails=spec)
+    return failing(built, **outages)
+
+
+def test_a_device_that_fails_while_weights_come_gets_them_again():
+    # It fails at 3 s and loads from 8 s on; its device fails at 50 s for 10 s: again from 60 s on.
+    built = with_host(llm_0={"fails": at(3.0, down=5.0)})
+    built = with_failing(built, llm_0_gpu=at(50.0, down=10.0))
+    done = same_in_both(built, AffineCost(base=1.0), batch([0.0, 300.0]))
+    assert done.outages["up_s"].tolist() == [pytest.approx(160.0, abs=0.1)]
+    assert done.breakdowns["up_s"].tolist() == [60.0]
+
+
+def test_weights_wait_for_the_memory_that_they_come_from():
+    # They are on their way from 8 s on; the memory is down from 20 s to 70 s.
+    built = with_host(at(20.0, down=50.0), llm_0={"fails": at(3.0, down=5.0)})
+    done = same_in_both(built, AffineCost(base=1.0), batch([0.0, 300.0]))
+    assert done.outages["up_s"].tolist() == [pytest.approx(170.0, abs=0.1)]
+    # The other has its weights, and goes on.
+    assert set(done.outages["client"].tolist()) == {0}
+    # From a memory that is down when the client is back, they come once it is there.
+    built = with_host(at(5.0, down=50.0), llm_0={"fails": at(3.0, down=5.0)})
+    done = same_in_both(built, AffineCost(base=1.0), batch([0.0, 300.0]))
+    assert done.outages["up_s"].tolist() == [pytest.approx(155.0, abs=0.1)]
+
+
+def test_weights_that_never_come_end_the_run():
+    built = with_host(llm_0={"cold_start": True}, llm_1={"cold_start": True})
+    spec = Spec("random", {"mtbf": 2.0, "mttr": 1.0})
+    with pytest.raises(SpecError, match=r"HMS701.*`llm\[[01]\]` never comes back"):
+        simulated(in_box(in_box(built, "llm[0]", spec), "llm[1]", spec), AffineCost(base=1.0),
+                  batch([0.0]))  # fmt: skip
+
+
+def test_a_client_that_fails_gives_its_turn_back():
+    # Passes of 4 s, one device. The first fails at 1 s and gives the device back at once: the other
+    # has its pass from 1 s to 5 s. What failed comes back at 2 s and has its turn at 5 s.
+    made = graph("w", [stage("w.a", "Score", "a", service=4.0)], ("input", "w.a", "output"))
+    other = graph("v", [stage("v.a", "Score", "b", service=4.0)], ("input", "v.a", "output"))
+    placement = clients(a=("BatchEngine", 1, {}), b=("BatchEngine", 1, {}))
+    one, two_ = (placement.nodes[path]["client"] for path in ("a[0]", "b[0]"))
+    placement.nodes["b[0]"]["client"] = replace(two_, group=one.group)
+    built = failing(site({"w": made, "v": other}, placement), a_0={"fails": at(1.0, down=1.0)})
+    done = simulated(built, AffineCost(), batch([0.0]), batch([0.5], workload="v"))
+    assert done.requests["finish_s"].tolist() == [9.0, 5.0]
+    assert done.services["end_s"].tolist() == [1.0, 5.0, 9.0]
+    assert done.cut_services["service"].tolist() == [0]
+    assert done.cut_services["whole_s"].tolist() == [4.0]
+    # Whoever fails while it waits for its turn waits no longer.
+    built = failing(site({"w": made, "v": other}, placement), b_0={"fails": at(1.0, down=9.0)})
+    done = simulated(built, AffineCost(), batch([0.0]), batch([0.5], workload="v"))
+    assert done.requests["finish_s"].tolist() == [4.0, 14.0]
+
+
+def test_a_pool_starts_another_for_a_member_that_is_down():
+    # Target 2 for each member. One runs; it is down from 1 s on, so the request at 2 s, the second
+    # in charge, has another started, and waits for the first, which is back at 11 s. The request at
+    # 3 s finds that other running.
+    made = graph("w", [stage("w.a", "Generate", "llm")], ("input", "w.a", "output"))
+    built = site(made, clients(llm=("LlmEngine", 2, {})))
+    placement = built.placement.copy()
+    for path in ("llm[0]", "llm[1]"):
+        placement.nodes[path]["client"] = replace(placement.nodes[path]["client"], model=None)
+    scale = Spec("scale", {"min": 1, "max": 2, "target": 2, "idle": 99.0, "startup": 0.5})
+    pools = placement.graph["pools"]
+    placement.graph["pools"] = {"llm": replace(pools["llm"], options={"autoscale": scale})}
+    built = failing(replace(built, placement=placement), llm_0={"fails": at(1.0, down=10.0)})
+    done = same_in_both(built, AffineCost(base=0.25), batch([0.0, 2.0, 3.0], 7, 1))
+    assert done.requests["finish_s"].tolist() == [0.25, 11.25, 3.25]
+    assert done.requests["w.a.client"].tolist() == [0, 0, 1]
 
 
 # --- caches ------------------------------------------------------------------------------------
