@@ -1,6 +1,7 @@
 """What can fail in a system, and what each of these takes with it.
 
-A client that fails takes only itself. A part takes the clients that run on it or keep weights and
+A client that fails takes itself, and an engine what tiers of caches keep in the memories of its own
+devices: they were its program's. A part takes the clients that run on it or keep weights and
 KV in it, and what the tiers of caches keep there; a chip or CPU takes the memories in it too, and
 a container all that is in it. A tier takes what all its stores keep. Knows no time and no event.
 """
@@ -19,7 +20,7 @@ class Cause:
 
     `stream` names its random draws. It takes the `clients` at these indices, by path in order, and
     the `parts`; of tiers what lies in these parts, or, if it is one, all of `tier`. `itself`: it is
-    a client.
+    a client, and its `parts` are memories that stay on.
     """
 
     path: str
@@ -36,9 +37,12 @@ def causes_of(system: CompiledSystem, clients: Mapping[str, int]) -> tuple[Cause
     nodes = system.placement.nodes
     found: list[Cause] = []
     for path, index in clients.items():
-        spec = nodes[path]["client"].options.get("fails")
+        client: Client = nodes[path]["client"]
+        spec = client.options.get("fails")
         if isinstance(spec, Spec):
-            found.append(Cause(path, f"client.{path}", spec, (index,), itself=True))
+            group = client.group if client.type_name == "LlmEngine" else None
+            memories = frozenset(group.memories if group is not None else ())
+            found.append(Cause(path, f"client.{path}", spec, (index,), memories, itself=True))
     failing = _failing_hardware(system)
     taken: dict[str, list[int]] = {path: [] for path in failing}
     for path in sorted(clients):
@@ -49,8 +53,8 @@ def causes_of(system: CompiledSystem, clients: Mapping[str, int]) -> tuple[Cause
         for thing in around(part, failing):
             parts[thing].append(part)
     for path, spec in failing.items():
-        own = frozenset(parts[path])
-        found.append(Cause(path, f"hardware.{path}", spec, tuple(taken[path]), own))
+        inside = frozenset(parts[path])
+        found.append(Cause(path, f"hardware.{path}", spec, tuple(taken[path]), inside))
     for cache in system.caches.values():
         for tier in cache.tiers:
             if tier.fails is not None:

@@ -154,13 +154,11 @@ class Outages:
         self._take_down(cause, number, now, now + seconds)
         if cause.parts:
             self._stall(cause.parts, now)
-        if cause.parts or cause.tier:
-            self._of.lose_stores(cause.parts, cause.tier, now)
         place = self._places[cause.path]
         self._kernel.at(now + seconds, DELIVERY, _LATE + place, self._mend, number)
 
     def _take_down(self, cause: Cause, number: int, now: float, until: float) -> None:
-        """All its clients are down together, before what they lose goes elsewhere."""
+        """All its clients and stores are down together, before what they lose goes elsewhere."""
         fallen = [client for client in cause.clients if client not in self._since]
         for client in cause.clients:
             self._down[client] = max(self._down.get(client, until), until)
@@ -168,6 +166,8 @@ class Outages:
             self._call_off(client, now)
         for client in fallen:
             self._since[client] = (now, 0)
+        if cause.parts or cause.tier:
+            self._of.lose_stores(cause.parts, cause.tier, now)
         for client, lost in zip(fallen, self._of.fail(fallen, now), strict=True):
             self._since[client] = (now, lost)
 

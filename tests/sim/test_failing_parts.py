@@ -275,6 +275,21 @@ def test_a_memory_that_fails_is_its_store():
     assert done.outages["client"].tolist() == []
 
 
+def test_a_tier_in_an_engines_own_memory_goes_with_it():
+    built = cached(Shelf())
+    placement = built.placement.copy()
+    client = placement.nodes["llm[0]"]["client"]
+    own = replace(client.group, memories=("t0.memory[0]",))
+    placement.nodes["llm[0]"]["client"] = replace(client, group=own)
+    down = {"fails": at(30.0, down=1.0)}
+    load = sharing([0.0, 20.0, 40.0], 0)
+    done = run(failing(replace(built, placement=placement), llm_0=down), COST, load)
+    assert done.requests["cached_tokens"].tolist() == [0, 100, 0]
+    # A store elsewhere is none of the engine's.
+    done = run(failing(built, llm_0=down), COST, load)
+    assert done.requests["cached_tokens"].tolist() == [0, 100, 100]
+
+
 @pytest.mark.parametrize("overlap", [False, True])
 def test_a_fetch_from_a_tier_that_fails_goes_to_the_next(overlap: bool):
     # 100 kB at 1 MB/s after 0.5 s, then 0.375 s on the link: under way from 20 s on. The first tier
