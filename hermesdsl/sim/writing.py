@@ -288,14 +288,14 @@ def _engines(
     engines: Iterable[Engine], steps: Table, cut_steps: Table, count: int
 ) -> tuple[EngineSummary, ...]:
     busy = np.bincount(steps["client"], steps["end_s"] - steps["start_s"], count)
-    busy += np.bincount(cut_steps["client"], cut_steps["end_s"] - cut_steps["start_s"], count)
+    cut = np.bincount(cut_steps["client"], cut_steps["end_s"] - cut_steps["start_s"], count)
     number = np.bincount(steps["client"], steps["steps"], count)
     return tuple(
         EngineSummary(
             client=engine.path,
             capacity_blocks=engine.kv.capacity,
             block_size=engine.kv.size,
-            busy_s=float(busy[engine.index]),
+            busy_s=float(busy[engine.index] + cut[engine.index]),
             preemptions=engine.preemptions,
             recomputed=engine.recomputed,
             swapped=engine.host.out if engine.host is not None else 0,

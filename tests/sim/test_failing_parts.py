@@ -14,23 +14,13 @@ from hand_built import MODEL, AffineCost, RankedCost, batch, generate, run, syst
 from hosts import hosted
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_outages import at, failing, failures
+from test_outages import at, failing, failures, with_failing
 from test_reference import assert_same
 
 from hermesdsl.diagnostics import SpecError
 from hermesdsl.graph.types import CompiledSystem, Container, Pool, Spec
 from hermesdsl.results.attribution import attribute
 from hermesdsl.sim.record import Run
-
-
-def with_failing(built: CompiledSystem, **parts: Spec) -> CompiledSystem:
-    """Parts of the hardware that fail, by path with `_` for brackets: ``llm_0_gpu``."""
-    hardware = built.hardware.copy()
-    for name, spec in parts.items():
-        pool, index, part = name.split("_")
-        path = f"{pool}[{index}].{part}"
-        hardware.nodes[path]["part"] = replace(hardware.nodes[path]["part"], fails=spec)
-    return replace(built, hardware=hardware)
 
 
 def in_box(built: CompiledSystem, path: str, spec: Spec) -> CompiledSystem:

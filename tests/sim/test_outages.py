@@ -40,6 +40,16 @@ def failing(built: CompiledSystem, **options: dict[str, Any]) -> CompiledSystem:
     return built
 
 
+def with_failing(built: CompiledSystem, **parts: Spec) -> CompiledSystem:
+    """Parts of the hardware that fail, by path with `_` for brackets: ``llm_0_gpu``."""
+    hardware = built.hardware.copy()
+    for name, spec in parts.items():
+        pool, index, part = name.split("_")
+        path = f"{pool}[{index}].{part}"
+        hardware.nodes[path]["part"] = replace(hardware.nodes[path]["part"], fails=spec)
+    return replace(built, hardware=hardware)
+
+
 @pytest.mark.parametrize("slow", [False, True])
 def test_what_was_running_goes_on_elsewhere(slow: bool):
     # Steps of a second. It begins at engine 0, tokens at 1, 2, 3 s; that fails at 3.5 s. At engine
@@ -248,6 +258,12 @@ broken = st.dictionaries(
 )  # fmt: skip
 
 
+dead_parts = st.dictionaries(
+    st.sampled_from(["llm_0_gpu", "other_0_gpu", "small_0_gpu", "writer_0_gpu"]), failures,
+    max_size=2,
+)  # fmt: skip
+
+
 @given(systems(), offers, costs, st.sampled_from([220, 1 << 30]), broken, terms, st.data())
 @settings(max_examples=60, deadline=None)
 def test_both_forms_agree_and_all_is_conserved(
@@ -268,14 +284,16 @@ def test_both_forms_agree_and_all_is_conserved(
         for name, workload in built.workloads.items()
     }
     built = failing(replace(built, workloads=names), **outages)
+    built = with_failing(built, **data.draw(dead_parts, "parts"))
     arrival, prompt, output = zip(*sorted(offer), strict=True)
     load = data.draw(shared(batch(np.array(arrival) * TICK, prompt, output), TICK), "load")
     cost = type(cost)(**{**vars(cost), "kv_tokens": memory})
     fast = simulated(built, cost, load, service=PerItem())
     slow = simulated(built, cost, load, service=PerItem(), reference=True)
     assert_same(fast, slow)
-    for name, column in fast.outages.items():
-        np.testing.assert_array_equal(column, slow.outages[name], err_msg=name)
+    for table in ("outages", "breakdowns", "cut_steps", "services", "cut_services"):
+        for name, column in getattr(fast, table).items():
+            np.testing.assert_array_equal(column, getattr(slow, table)[name], err_msg=name)
     attribute(fast)
     done = fast.requests["status"] == COMPLETED
     whole = fast.requests["finish_s"][done] >= fast.requests["arrival_s"][done]
