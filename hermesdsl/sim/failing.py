@@ -226,8 +226,13 @@ class Failing(Attempts):
         if not isinstance(side, EngineVisit) or node.judges:
             self._begin_again(thread, side, now)
             return None
-        if new.source is not None and side.model != node.model:
-            self._read_all(new, now)
+        if side.model != node.model:
+            if new.source is not None:
+                self._read_all(new, now)
+            kept = thread.holds.pop(side.model, None) if thread.holds else None
+            if kept is not None:
+                # Of an earlier stage: all of the text is read here, and kept anew.
+                kept.engine.release(kept, now)
         thread.node = side
         new.keeps, new.layerwise = side.keeps, side.layerwise
         return side
