@@ -455,3 +455,23 @@ def test_unlike_members_take_over():
     done = simulated(built, AffineCost(), batch([0.0]))
     assert done.requests["finish_s"].tolist() == [5.0]
     assert done.requests["w.a.client"].tolist() == [1]
+
+
+def test_a_member_of_another_model_lets_go_of_kv_it_cannot_use():
+    # The second request has KV of the first model at llm[1] when the engine of the other model
+    # loses it: llm[0] reads all of it, and what lay at llm[1] is free (conservation is checked).
+    made = graph(
+        "w",
+        [stage("w.a", "Generate", "llm"), stage("w.b", "Generate", "models", tokens=9),
+         stage("w.c", "Generate", "llm", tokens=2)],
+        ("input", "w.a", "w.b", "w.c", "output"),
+    )  # fmt: skip
+    other = replace(MODEL, name="small")
+    placement = clients(llm=("LlmEngine", 2, {}), small=("LlmEngine", 1, {"model": other}))
+    placement.graph["pools"]["models"] = Pool("models", ("small[0]", "llm[0]"), Spec("jsq"))
+    built = failing(site(made, placement), small_0={"fails": at(3.5, down=99.0)})
+    done = same_in_both(built, AffineCost(base=1.0), batch([0.0, 0.0], 7, 2))
+    assert done.counts["completed"] == 2
+    lost = done.visits["part"] == 3
+    assert [done.clients[c] for c in done.visits["client"][lost]] == ["small[0]"]
+    assert done.clients[done.requests["w.b.client"][1]] == "llm[0]"
