@@ -225,7 +225,7 @@ def _facts(data: Mapping[str, Any]) -> Table:
     table.add_row("requests", _requests(data))
     table.add_row("tokens", _tokens(data["tokens"]))
     table.add_row("time", _time(data))
-    outages = _outages(data["clients"])
+    outages = _outages({**data.get("broken", {}), **data["clients"]})
     if outages:
         table.add_row("down", outages)
     for name, text in (("energy", spending.energy), ("cost", spending.cost)):
@@ -256,11 +256,11 @@ def _requests(data: Mapping[str, Any]) -> Text:
     return text
 
 
-def _outages(clients: Mapping[str, Any]) -> str:
-    """Which clients were down, and for how much of the run; empty if none was."""
+def _outages(things: Mapping[str, Any]) -> str:
+    """What was down, and for how much of the run; empty if nothing was."""
     return ", ".join(
         f"{path} {entry['outages']:,} x, {figures.duration(entry['down_s'])} in all"
-        for path, entry in clients.items()
+        for path, entry in things.items()
         if entry.get("outages")
     )
 

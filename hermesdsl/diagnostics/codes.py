@@ -63,5 +63,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "HMS606": "default experiment used",
         "HMS607": "bad argument",
         "HMS608": "output folder refused",
+        # 7xx: runs
+        "HMS701": "run that never ends",
     }
 )

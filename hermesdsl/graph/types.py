@@ -93,7 +93,7 @@ class Part:
     Rates: `peak` FLOP/s by dtype, `bandwidth` byte/s and `capacity` byte (memories), `latency`
     seconds per access or hop, `power` and `idle_power` watts, `cost` dollars per second.
     `forwards`: traffic between others may pass through. `calibration`: of a chip or processor
-    whose kernels were measured.
+    whose kernels were measured. `fails`: when it does, if ever.
     """
 
     path: str
@@ -114,6 +114,7 @@ class Part:
     options: Mapping[str, Value] = field(default_factory=dict)
     labels: tuple[tuple[str, str], ...] = ()
     calibration: Calibration | None = None
+    fails: Spec | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,10 @@ class Link:
 
 @dataclass(frozen=True)
 class Container:
-    """A node, rack or cluster: not a vertex, but a box around some (`path` is their prefix)."""
+    """A node, rack or cluster: not a vertex, but a box around some (`path` is their prefix).
+
+    `fails`: when all of it does, if ever.
+    """
 
     path: str
     kind: str
@@ -138,6 +142,7 @@ class Container:
     power_limit: float | None = None
     cost: float | None = None
     labels: tuple[tuple[str, str], ...] = ()
+    fails: Spec | None = None
 
 
 # Hardware graph: nx.MultiDiGraph
@@ -377,7 +382,8 @@ class TierStore:
 class Tier:
     """One tier of a cache: its `stores`, and by client path the place of that in its `reach`.
 
-    `scope` as written. `hit_rate`: a fixed rate instead of what is really there.
+    `scope` as written. `hit_rate`: a fixed rate instead of what is really there. `fails`: when all
+    its stores do, if ever.
     """
 
     path: str
@@ -385,6 +391,7 @@ class Tier:
     stores: tuple[TierStore, ...]
     reach: Mapping[str, int]
     hit_rate: float | None = None
+    fails: Spec | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ devices at both ends. Knows no watts.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from hermesdsl.cost.types import EngineCost, ServiceCost, StepRows, Use
 from hermesdsl.cost.use import cores_use
 from hermesdsl.graph.types import Client, CompiledSystem, HardwareGraph
 from hermesdsl.sim.grouping import rows_by
-from hermesdsl.sim.record import Run
+from hermesdsl.sim.record import Run, Table
 
 Floats: TypeAlias = "NDArray[np.float64]"
 Ints: TypeAlias = "NDArray[np.int64]"
@@ -78,37 +78,53 @@ def _rows(use: Use, start: Floats, end: Floats) -> Activity:
 def _steps(
     run: Run, clients: list[Client], costs: Mapping[str, EngineCost]
 ) -> Iterator[tuple[int, Activity]]:
-    """Steps of engines; those of a vector are alike, so one cost model judges them together."""
-    for cost, members, mine, rows in alike_steps(run, clients, costs):
-        use = cost.use(rows)
-        whole = _rows(use, run.steps["start_s"][mine], run.steps["end_s"][mine])
-        own = rows_by(run.steps["client"][mine])
-        for number in members:
-            at = own.get(number, _NONE)
-            yield number, Activity(*(column[at] for column in whole))
+    """Steps of engines; those of a vector are alike, so one cost model judges them together.
+
+    A step that a failure cut short drew until then what all of it would have drawn.
+    """
+    for table in (run.steps, run.cut_steps):
+        lasted = table["first_s"] if table is run.cut_steps else None
+        for cost, members, mine, rows in _alike(run, clients, costs, table, lasted):
+            use = cost.use(rows)
+            whole = _rows(use, table["start_s"][mine], table["end_s"][mine])
+            own = rows_by(table["client"][mine])
+            for number in members:
+                at = own.get(number, _NONE)
+                yield number, Activity(*(column[at] for column in whole))
 
 
 def alike_steps(
     run: Run, clients: list[Client], costs: Mapping[str, EngineCost]
 ) -> Iterator[tuple[EngineCost, list[int], Ints, StepRows]]:
     """Engines that are alike: their cost model, their numbers, and their rows of `run.steps`."""
+    return _alike(run, clients, costs, run.steps, None)
+
+
+def _alike(
+    run: Run, clients: list[Client], costs: Mapping[str, EngineCost], table: Table,
+    lasted: Floats | None,
+) -> Iterator[tuple[EngineCost, list[int], Ints, StepRows]]:  # fmt: skip
+    """The same of any table of steps; `lasted`: seconds of each step, if not those of its row."""
     sizes = {engine.client: engine.block_size for engine in run.engines}
     alike: dict[str, list[int]] = {}
     for number, path in enumerate(run.clients):
         if path in sizes and path in costs:
             alike.setdefault(clients[number].vector or path, []).append(number)
-    rows = rows_by(run.steps["client"])
+    rows = rows_by(table["client"])
     for members in alike.values():
         first = run.clients[members[0]]
         mine = np.sort(np.concatenate([rows.get(number, _NONE) for number in members]))
-        yield costs[first], members, mine, _step_rows(run, mine, sizes[first])
+        if len(mine) or lasted is None:
+            steps = {name: column[mine] for name, column in table.items()}
+            own = None if lasted is None else lasted[mine]
+            yield costs[first], members, mine, _step_rows(steps, own, sizes[first])
 
 
-def _step_rows(run: Run, at: Ints, block_size: int) -> StepRows:
-    steps = {name: column[at] for name, column in run.steps.items()}
+def _step_rows(steps: Mapping[str, Any], lasted: Floats | None, block_size: int) -> StepRows:
+    """Rows of steps; `lasted`: seconds of each step, if not those of its row."""
     count = np.maximum(steps["steps"], 1)
     return StepRows(
-        seconds=(steps["end_s"] - steps["start_s"]) / count,
+        seconds=(steps["end_s"] - steps["start_s"]) / count if lasted is None else lasted,
         batch=steps["batch"],
         tokens=steps["tokens"] / count,
         prefill_tokens=steps["prefill_tokens"] / count,
@@ -125,6 +141,8 @@ def _services(
     rows = run.services
     if not rows or not len(rows["client"]):
         return
+    whole = rows["end_s"] - rows["start_s"]
+    whole[run.cut_services["service"]] = run.cut_services["whole_s"]
     for number, mine in rows_by(rows["client"]).items():
         start, end = rows["start_s"][mine], rows["end_s"][mine]
         share, requests = rows["share"][mine], rows["requests"][mine]
@@ -136,7 +154,7 @@ def _services(
             if cost is None:
                 use = cores_use(share[own])
             else:
-                use = cost.use(requests[own], (end - start)[own], share[own])
+                use = cost.use(requests[own], whole[mine][own], share[own])
             yield number, _rows(use, start[own], end[own])
 
 

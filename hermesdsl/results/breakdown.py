@@ -15,9 +15,9 @@ from hermesdsl.results.attribution import KINDS
 from hermesdsl.results.definitions import PERCENTILES
 from hermesdsl.results.metrics import Measures
 from hermesdsl.results.streamed import Streamed
-from hermesdsl.sim.record import COMPLETED, Column
+from hermesdsl.sim.record import COMPLETED, Column, Run
 
-__all__ = ["LEVELS", "attribution", "clients", "stages", "tail", "tiers"]
+__all__ = ["LEVELS", "attribution", "broken", "clients", "stages", "tail", "tiers"]
 
 Json: TypeAlias = "dict[str, Any]"
 Mask: TypeAlias = "NDArray[np.bool_]"
@@ -76,8 +76,18 @@ def clients(measures: Measures | Streamed) -> Json:
     }
 
 
-def _outages(rows: Mapping[str, Column], client: int, end: float) -> Json:
-    mine = rows["client"] == client
+def broken(run: Run) -> Json:
+    """By path, of hardware and tiers that were down: ``outages``, ``down_s``, ``availability``, as
+    of clients."""
+    found = {
+        path: _outages(run.breakdowns, number, run.end_s, "thing")
+        for number, path in enumerate(run.things)
+    }
+    return {path: entry for path, entry in found.items() if entry}
+
+
+def _outages(rows: Mapping[str, Column], which: int, end: float, name: str = "client") -> Json:
+    mine = rows[name] == which
     if not mine.any() or not end:
         return {}
     seconds = float((rows["up_s"] - rows["down_s"])[mine].sum())
@@ -86,7 +96,8 @@ def _outages(rows: Mapping[str, Column], client: int, end: float) -> Json:
 
 def tiers(measures: Measures | Streamed) -> Json:
     """By tier, over the whole run: tokens ``asked`` for, ``hits``, ``written``, ``evicted``;
-    ``hit_rate`` (null if nothing was asked for), bytes ``read`` and ``peak`` bytes held."""
+    ``hit_rate`` (null if nothing was asked for), bytes ``read`` and ``peak`` bytes held; of tiers
+    that failed also the tokens ``lost`` then."""
     return {
         each.tier: {
             "asked": each.asked,
@@ -96,6 +107,7 @@ def tiers(measures: Measures | Streamed) -> Json:
             "evicted": each.evicted,
             "read_bytes": each.read_bytes,
             "peak_bytes": each.peak_bytes,
+            **({"lost": each.lost} if each.lost else {}),
         }
         for each in measures.run.tiers
     }

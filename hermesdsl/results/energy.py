@@ -2,7 +2,8 @@
 
 P = idle + (limit − idle) · share, the share of each moment as `cost.power` says. Switches and
 network interfaces draw their power whether or not anything passes, unless they say what they draw
-idle. Knows watts, joules and tokens; no price.
+idle. Hardware that has failed draws nothing until it is back; that of a client which failed by
+itself draws on. Knows watts, joules and tokens; no price.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from hermesdsl.cost.types import EngineCost, ServiceCost
 from hermesdsl.graph.types import CompiledSystem, HardwareGraph, Part
 from hermesdsl.results.activity import Activity, Floats, activities, integral
 from hermesdsl.results.reach import Reach, listed, reach
+from hermesdsl.sim.causes import around
 from hermesdsl.sim.record import Run
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ class Meter:
 
     def drawn(self, start: float, end: float) -> Drawn:
         """Joules of every part from `start` to `end` seconds of the run."""
-        idle = self.rest * (end - start)
+        idle = self.rest * (end - start - self._off(start, end))
         dynamic = self.range * self.through * (end - start)
         by: dict[tuple[int, int], float] = {}
         known: dict[tuple[tuple[int, ...], str], float] = {}
@@ -77,6 +79,24 @@ class Meter:
             users = tuple(c for c in self.reach.users.get(part.path, ()) if c in self.activity)
             if self.range[place] and users:
                 yield place, users, "memory" if part.kind == "memory" else "power"
+
+    def _off(self, start: float, end: float) -> Floats:
+        """Seconds between two times in which each part was down, for whatever reason."""
+        run, parts = self.run, self.reach.parts
+        off = np.zeros(len(parts))
+        if not run.things or not len(run.breakdowns["thing"]):
+            return off
+        known: dict[tuple[int, ...], float] = {}
+        numbers = {path: number for number, path in enumerate(run.things)}
+        for place, part in enumerate(parts):
+            over = tuple(numbers[path] for path in around(part.path, numbers))
+            if over not in known:
+                mine = np.isin(run.breakdowns["thing"], over)
+                since, until = (run.breakdowns[name][mine] for name in ("down_s", "up_s"))
+                ones = np.ones(len(since))
+                known[over] = integral(Activity(since, until, ones, ones), ones, start, end)
+            off[place] = known[over]
+        return off
 
     def _seconds(
         self, known: dict[tuple[tuple[int, ...], str], float], users: tuple[int, ...],

@@ -40,15 +40,15 @@ class Busy:
     def clients(self) -> Mapping[str, float | None]:
         """Share of the window in which each client worked, by path; None for a `Delay`.
 
-        An engine works while it runs steps; of a worker pool it is the mean share of its workers
-        that serve.
+        An engine works while it runs steps, those that a failure cuts short too; of a worker pool
+        it is the mean share of its workers that serve.
         """
         start, end = self.window
         if end <= start:
             return dict.fromkeys(self.run.clients)
         busy = np.zeros(len(self.run.clients))
-        for table, share in ((self.run.steps, 1.0), (self.run.services, None)):
-            weight = table["share"] if share is None else share
+        for table in (self.run.steps, self.run.cut_steps, self.run.services):
+            weight = table.get("share", 1.0)
             seconds = weight * overlap(table["start_s"], table["end_s"], self.window)
             busy += np.bincount(table["client"], seconds, len(busy))
         shares = (busy / (end - start)).tolist()
@@ -120,7 +120,7 @@ class Busy:
         if end <= start:
             return None
         index = [self.run.clients.index(client) for client in clients]
-        tables = (self.run.steps, self.run.services)
+        tables = (self.run.steps, self.run.cut_steps, self.run.services)
         rows = [np.isin(table["client"], index) for table in tables]
         begin, until = (
             np.concatenate([t[name][r] for t, r in zip(tables, rows, strict=True)])

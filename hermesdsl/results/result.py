@@ -204,6 +204,7 @@ def summarise(
             for source, target, size, share in measures.busy.links()
         ],
         "tiers": breakdown.tiers(measures),
+        **({"broken": breakdown.broken(run)} if run.things else {}),
         "attribution": _attribution(measures),
         "provenance": None if provenance is None else dict(provenance),
         "files": {},

@@ -7,6 +7,7 @@ from hermesdsl.schema.types import (
     INSTANCE,
     BoolType,
     BuiltinType,
+    ComputedType,
     Fragment,
     Kind,
     MapType,
@@ -35,6 +36,7 @@ _CALIBRATION = Property(
     ReferenceType(("calibration",)),
     "What its kernels reach of the data sheet; class efficiencies if absent.",
 )
+_FAILS = Property("fails", ComputedType("fails"), "When it fails, and for how long.")
 _PORTS = Property("ports", _count, "Lanes that may be connected; unlimited if absent.")
 
 
@@ -68,6 +70,7 @@ CHIP = Kind(
         Property("family", SymbolType(("gpu", "tpu", "cpu", "asic", "near_memory")),
                  "Device class, for default efficiencies.", "gpu"),
         _CALIBRATION,
+        _FAILS,
     ),
     statements=frozenset({INSTANCE}),
     holds=("memory",),
@@ -80,6 +83,7 @@ CPU = Kind(
         _PEAK, _POWER, _IDLE, _COST, _PORTS, _forwards(True),
         Property("cores", NumberType(integer=True, minimum=1), "Physical cores.", 1),
         _CALIBRATION,
+        _FAILS,
     ),
     statements=frozenset({INSTANCE}),
     holds=("memory",),
@@ -93,7 +97,7 @@ MEMORY = Kind(
         Property("bandwidth", _positive_rate, "Sustained rate of reading or writing.",
                  required=True),
         Property("latency", _time, "Time of one access before bytes flow.", 0.0),
-        _POWER, _IDLE, _COST, _PORTS, _forwards(False),
+        _POWER, _IDLE, _COST, _PORTS, _forwards(False), _FAILS,
     ),
 )  # fmt: skip
 SWITCH = Kind(
@@ -118,6 +122,7 @@ NIC = Kind(
 _CONTAINER = props(
     Property("power_limit", _watts, "The parts' power limits together must not exceed this."),
     Property("cost", _price, "Price of the whole; replaces the parts' own prices."),
+    Property("fails", ComputedType("fails"), "When all that is in it fails, and for how long."),
 )
 _PARTS = ("chip", "cpu", "memory", "switch", "nic")
 _CLIENTS = ("client", "pool", "pipeline")

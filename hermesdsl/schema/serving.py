@@ -245,6 +245,7 @@ KV_TIER = BuiltinType(
         Property("bandwidth", NumberType(d.BANDWIDTH, above=0), "Instead of the memory's own."),
         Property("latency", NumberType(d.SECOND, minimum=0), "Instead of the memory's own."),
         Property("hit_rate", _share, "A fixed hit rate: an explicit approximation."),
+        _FAILS,
     ),
 )
 
@@ -368,12 +369,12 @@ COMPUTED = (
              Property("times", ListType(NumberType(d.SECOND, minimum=0)),
                       "When it fails, unless it is down then.", required=True),
              Property("down", NumberType(d.SECOND, above=0),
-                      "How long it is down, before it loads its weights.", required=True)),
+                      "How long it is down; an engine then loads its weights.", required=True)),
     _setting("random", "fails", "At random: up and down times are exponential.",
              Property("mtbf", NumberType(d.SECOND, above=0),
                       "Mean time it serves between failures.", required=True),
              Property("mttr", NumberType(d.SECOND, above=0),
-                      "Mean time it is down, before it loads its weights.", required=True)),
+                      "Mean time it is down; an engine then loads its weights.", required=True)),
     _setting("layers", "measured",
              "Tables tpN_dense, tpN_per_sequence and tpN_attention, .csv or .csv.gz.",
              Property("file", TextType(), "The folder that holds them.", required=True)),

@@ -11,16 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hermesdsl.cost.types import ServiceCost
 from hermesdsl.sim.kernel import DELIVERY, WAKE, Kernel
-from hermesdsl.sim.record import SERVICE_COLUMNS, Recorder
+from hermesdsl.sim.record import Recorder
 from hermesdsl.sim.turns import Turn, Turns
 from hermesdsl.sim.worker_pool import Served, ServerRank
 
 if TYPE_CHECKING:
     from hermesdsl.sim.walk import Thread
-
-
-#: Place of the end in a row of services.
-_END = SERVICE_COLUMNS.index("end_s")
 
 
 class Job(NamedTuple):
@@ -110,12 +106,15 @@ class BatchEngine:
         self._down = True
         lost = [job.thread for job in self._batch] + [job.thread for _, _, job in self._queue]
         if self._batch:
-            self._recorder.services[self._row + _END] = now
+            self._recorder.cut_service(self._row, now)
         self._batch = []
         self._queue.clear()
         self._gone = self._tokens = 0
         self._begun += 1
         self._due = -1.0
+        self._asked = False
+        if self._turn is not None:
+            self._turn.withdraw(now)
         return lost
 
     def restart(self, now: float) -> None:

@@ -112,6 +112,10 @@ class Binder:
             visit = self._on(path, stage, also, scene, onward, True)
             visit.turns = pick.turns = visit.turns if pick.turns is None else pick.turns
             pick.sides[self._clients[path]] = Onward((visit,))
+            opens = isinstance(visit, EngineVisit) and visit.opens
+            last = visit.onward.targets[0] if opens else visit
+            assert isinstance(last, Visit)
+            last.among, pick.visits[self._clients[path]] = pick, last
         return Onward((self.add(pick),))
 
     def _fetch(self, stage: StageNode, scene: Scene, onward: Onward) -> Fetch:

@@ -1,63 +1,50 @@
-"""Whether clients that are down now and then can be executed where they are, before a run.
+"""Whether what is down now and then can be executed where it is, before a run.
 
 What the interpreter does not do around an outage is refused by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from hermesdsl.diagnostics import Diagnostic, error
 from hermesdsl.graph.pipeline import flatten
 from hermesdsl.graph.types import Client, CompiledSystem, Experiment, Pool, Spec
-from hermesdsl.sim.outages import WITH_WEIGHTS, may_be_down, weights_from
+from hermesdsl.sim.causes import Cause, causes_of, mortal
+from hermesdsl.sim.outages import weights_from
 from hermesdsl.sim.stages import not_yet
-
-#: Settings of a pool that choose among members in ways that know no outage.
-_CHOOSING = ("convert", "autoscale")
+from hermesdsl.sim.swap import nearest_memories, swaps
 
 
 def check(
     system: CompiledSystem, experiment: Experiment, paths: Iterable[str]
 ) -> Iterator[Diagnostic]:
-    """Everything wrong with the outages of the clients at `paths`."""
+    """Everything wrong with the outages of the clients at `paths`, and of what they run on."""
     nodes = system.placement.nodes
     paths = list(paths)
-    mortal: list[Client] = [
-        nodes[path]["client"] for path in paths if may_be_down(nodes[path]["client"])
-    ]
-    if not mortal:
-        return
-    first = _name(mortal[0])
-    for client in mortal:
-        yield from _client(system, client)
-        yield from _neighbours(client, [nodes[path]["client"] for path in paths])
-    known: dict[str, Pool] = system.placement.graph["pools"]
-    down = {client.path for client in mortal}
-    for name, pool in known.items():
-        for key in _CHOOSING:
-            if down & set(pool.members) and pool.options.get(key) is not None:
-                yield not_yet(f"`{key} = {pool.options[key]}` of pool `{name}` beside {first}")
-    if any(client.type_name == "LlmEngine" for client in mortal):
-        yield from _pipelines(system, experiment, first)
+    index = {path: place for place, path in enumerate(paths)}
+    causes = causes_of(system, index)
+    down = mortal(system, paths)
+    for cause in causes:
+        if cause.spec.name == "at" and not cause.spec.args.get("times"):
+            yield error("HMS505", f"{_name(nodes, cause)} names no time")
+    for path in paths:
+        if path in down:
+            yield from _cold(system, nodes[path]["client"])
+    yield from _swapping(system, causes, index)
+    if down:
+        yield from _converting(system, experiment, down)
 
 
-def _name(client: Client) -> str:
-    spec = client.options.get("fails")
+def _name(nodes: Mapping[str, Mapping[str, Client]], cause: Cause) -> str:
+    if not cause.itself:
+        return f"`fails = {cause.spec}` of `{cause.path}`"
+    client = nodes[cause.path]["client"]
     where = f"`{client.vector}[*]`" if client.vector else f"`{client.path}`"
-    setting = "cold_start = true" if spec is None else f"fails = {spec}"
-    return f"`{setting}` of client {where}"
+    return f"`fails = {cause.spec}` of client {where}"
 
 
-def _client(system: CompiledSystem, client: Client) -> Iterator[Diagnostic]:
-    spec = client.options.get("fails")
-    if isinstance(spec, Spec) and spec.name == "at" and not spec.args.get("times"):
-        yield error("HMS505", f"{_name(client)} names no time")
-    if client.group is not None and client.group.dp > 1:
-        yield not_yet(f"{_name(client)}, which has `dp = {client.group.dp}`,")
-    speculate = client.options.get("speculate")
-    if isinstance(speculate, Spec) and speculate.name != "off":
-        yield not_yet(f"{_name(client)}, which has `speculate = {speculate}`,")
+def _cold(system: CompiledSystem, client: Client) -> Iterator[Diagnostic]:
     if client.options.get("cold_start") and weights_from(system.hardware, client) is None:
         yield error(
             "HMS405",
@@ -69,23 +56,34 @@ def _client(system: CompiledSystem, client: Client) -> Iterator[Diagnostic]:
         )
 
 
-def _neighbours(client: Client, others: Iterable[Client]) -> Iterator[Diagnostic]:
-    """Engines that would have to give a device back when they fail."""
-    for other in others:
-        both = (client.group, other.group)
-        if other is client or not all(c.type_name in WITH_WEIGHTS for c in (client, other)):
-            continue
-        if both[0] and both[1] and set(both[0].devices) & set(both[1].devices):
-            yield not_yet(f"{_name(client)}, which shares devices with `{other.path}`,")
+def _swapping(
+    system: CompiledSystem, causes: Iterable[Cause], index: Mapping[str, int]
+) -> Iterator[Diagnostic]:
+    """KV that is swapped out would be lost while its engine goes on."""
+    for cause in causes:
+        for path, place in index.items():
+            client: Client = system.placement.nodes[path]["client"]
+            if not swaps(client) or place in cause.clients:
+                continue
+            memories = nearest_memories(system.hardware, client) or ()
+            if not cause.parts.isdisjoint(memories):
+                yield not_yet(f"{_name(system.placement.nodes, cause)}, to which `{path}` swaps "
+                              "its KV,")  # fmt: skip
 
 
-def _pipelines(system: CompiledSystem, experiment: Experiment, first: str) -> Iterator[Diagnostic]:
-    for name in experiment.workloads:
-        graph = system.pipelines[system.workloads[name].pipeline]
-        options = [graph.graph.get("options", {})]
-        for _, stage in flatten(graph):
-            options.append(stage.options)
-            if stage.type_name == "KvFetch":
-                yield not_yet(f"stage `{stage.path}`, which looks into a cache, beside {first}")
-        if any(given.get("transfer") == "layerwise" for given in options):
-            yield not_yet(f"`transfer = layerwise` beside {first}")
+def _converting(
+    system: CompiledSystem, experiment: Experiment, down: frozenset[str]
+) -> Iterator[Diagnostic]:
+    """What a cache has for a prompt that has lost its client is not counted among those pending."""
+    known: Mapping[str, Pool] = system.placement.graph["pools"]
+    fetches = [
+        stage.path
+        for name in experiment.workloads
+        for _, stage in flatten(system.pipelines[system.workloads[name].pipeline])
+        if stage.type_name == "KvFetch"
+    ]
+    for name, pool in known.items():
+        spec = pool.options.get("convert")
+        if isinstance(spec, Spec) and fetches and not down.isdisjoint(pool.members):
+            yield not_yet(f"`convert = {spec}` of pool `{name}`, whose members may be down, beside "
+                          f"stage `{fetches[0]}`, which looks into a cache,")  # fmt: skip

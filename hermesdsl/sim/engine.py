@@ -63,8 +63,8 @@ class Engine(Losing):
     """
 
     __slots__ = (
-        "_fetch", "_interrupted", "_leave", "_limit", "_parked", "_poked", "_reading", "_run",
-        "_run_start", "_starved", "_state", "_step_decodes", "_step_start", "_turn",
+        "_due", "_fetch", "_interrupted", "_leave", "_limit", "_parked", "_poked", "_reading",
+        "_run", "_run_start", "_starved", "_state", "_step_decodes", "_step_start", "_turn",
         "_version", "batching", "cost", "key", "path", "prompts_done", "read",
     )  # fmt: skip
 
@@ -108,6 +108,8 @@ class Engine(Losing):
         self._state = _IDLE
         self._step_start = 0.0
         self._step_decodes = False
+        #: When the step under way ends.
+        self._due = 0.0
         #: What was put together waits until KV is copied out; something came meanwhile.
         self._parked = False
         #: Its claim to devices that it shares with others; None if they are its own.
@@ -211,11 +213,36 @@ class Engine(Losing):
     def fail(self, now: float) -> list[Sequence]:
         """Lose everything, the step under way too; what has to go on elsewhere, see `afresh`."""
         if self._state == _RUNNING:
-            self._settle_run(now)
+            self._cut_run(self._settle_run(now), now)
+        elif self._due > now:
+            self._cut_step(now)
+        self._due = 0.0
         self._version += 1
         self._state = _DOWN
         self._parked = False
+        if self._turn is not None:
+            self._turn.withdraw(now)
         return self._lose_all(now)
+
+    def _cut_step(self, now: float) -> None:
+        """A step has begun and will never end: it worked for nothing."""
+        prefill = sum(take for _, take in self._slices)
+        batch = self.decoding.count if self._step_decodes else 0
+        self._recorder.cut_steps.extend((
+            self.index, self._step_start, now, 1, batch, batch + prefill, prefill, self.kv.used,
+            self._due - self._step_start,
+        ))  # fmt: skip
+
+    def _cut_run(self, done: int, now: float) -> None:
+        """The same for the step of a run after the first `done`, which have ended."""
+        run, start = self._run, self._run_start
+        begin = start + run.seconds(done) if done else start
+        if begin < now:
+            batch = run.decodes
+            length = start + run.seconds(done + 1) - begin
+            self._recorder.cut_steps.extend(
+                (self.index, begin, now, 1, batch, batch, 0, self.kv.used, length)
+            )
 
     def restart(self, now: float) -> None:
         """Serve again, with nothing but what has come to wait meanwhile."""
@@ -339,7 +366,7 @@ class Engine(Losing):
         )  # fmt: skip
         self._step_decodes = batch > 0
         self._step_start = now
-        end = now + self.cost.step(work)
+        end = self._due = now + self.cost.step(work)
         self._kernel.at(end, STEP, self.key, self._end_step, self._version)
         for sequence, take in slices:
             if sequence.layerwise and take == sequence.left:
@@ -490,12 +517,14 @@ class Engine(Losing):
             if steps < limit:
                 self._end_run_after(steps)
 
-    def _settle_run(self, until: float) -> None:
+    def _settle_run(self, until: float) -> int:
+        """Count the steps of the run that have ended by `until`; how many."""
         after = nextafter(until, inf)
         steps = first_step_at(self._run, after, self._run_start, self._limit) - 1
         if steps:
             self._advance(steps)
             self._record_run(steps, self._run_start + self._run.seconds(steps))
+        return steps
 
     def _advance(self, steps: int) -> None:
         self.kv.free -= self.decoding.advance(steps)

@@ -15,6 +15,7 @@ from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.kv import Hold
 from hermesdsl.sim.nodes import Fetch
 from hermesdsl.sim.parting import Partings
+from hermesdsl.sim.record import LOST
 from hermesdsl.sim.roles import Roles
 from hermesdsl.sim.routing.admission import NOBODY
 from hermesdsl.sim.visiting import NOT_ADMITTED
@@ -25,6 +26,8 @@ class Fetching(Partings):
     """Visits to caches. `caches` by name, filled before the run."""
 
     caches: Mapping[str, Hierarchy]
+    #: Clients that are down: nothing is fetched for them.
+    down: Mapping[int, float]
 
     def _enter_fetch(self, thread: Thread, node: Fetch, now: float) -> bool:
         """Look into a cache; True if the thread goes on at once."""
@@ -47,7 +50,9 @@ class Fetching(Partings):
             key=thread.key,
             breaks=thread.breaks,
         )
-        thread.cached, thread.start = self.caches[node.cache].fetch(lookup, now, self._fetched)
+        thread.cached, thread.start = 0, now
+        if client not in self.down:
+            thread.cached, thread.start = self.caches[node.cache].fetch(lookup, now, self._fetched)
         self._recorder.cached[request] += thread.cached
         if thread.cached and self.caches[node.cache].cache.overlap:
             thread.fetching = (request, node.columns[0], client, turn, now, thread.start)
@@ -93,6 +98,30 @@ class Fetching(Partings):
         elif isinstance(node.router, Roles):
             node.router.read(thread.request)
             node.router.moved(thread.client)
+
+    def _fetch_again(self, thread: Thread, now: float) -> None:
+        """What was on its way for a thread is lost: it looks again, at a client that stands."""
+        node = thread.node
+        assert isinstance(node, Fetch)
+        row = (thread.request, node.columns[0], thread.client, node.turn(thread), thread.enter)
+        self._write(thread, (*row, min(thread.start, now), now, 0.0, LOST, nan, nan, -1))
+        self._call_off_fetch(thread, now)
+        if isinstance(node.router, Roles):
+            node.router.read(thread.request)
+            node.router.moved(thread.client)
+        self._discharge(thread)
+        node.uncount(thread)
+        thread.bound, thread.cached = -1, 0
+        if self._enter_fetch(thread, node, now):
+            self._go(thread, node.onward, node.turn(thread), now)
+
+    def _call_off_fetch(self, thread: Thread, now: float) -> None:
+        """Nobody waits any more for what is fetched for a thread, if anything is."""
+        for cache in self.caches.values():
+            cache.call_off(thread.key)
+        if thread.fetching is not None:
+            self._write(thread, (*thread.fetching, now, 0.0, 0, nan, nan, -1))
+            thread.fetching = None
 
     def offer(self, request: int, tokens: int, engine: Engine, now: float) -> None:
         """KV of the first tokens of a request's context is let go of at an engine."""

@@ -276,6 +276,14 @@ class Interpreter(Failing):
             self._discharge(thread)
             self._refuse(thread, QUEUE_FULL, now)
 
+    def _seconds_at(self, thread: Thread, node: ServerVisit, index: int) -> float:
+        """What a visit to a server takes there by itself."""
+        if node.seconds is not None:
+            return node.seconds(thread, node.turn(thread))
+        count = ledger.sequences(node.stage, thread)
+        tokens = ledger.reads(node.stage, thread, self._offered.prompts[thread.request])
+        return node.costs[index].seconds(count, tokens)
+
     def served(self, thread: Thread, now: float) -> None:
         """A server has done its work for a thread."""
         node = thread.node

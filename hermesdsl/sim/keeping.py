@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from hermesdsl.diagnostics import SpecError, error
 from hermesdsl.graph.types import CompiledSystem, Experiment
+from hermesdsl.sim.causes import mortal
 from hermesdsl.sim.lookups import fetch_stages
-from hermesdsl.sim.outages import may_be_down
 from hermesdsl.sim.patience import OPTIONS as PATIENCE
 from hermesdsl.sim.run import clients_of
 
@@ -41,10 +41,12 @@ def obstacle(system: CompiledSystem, experiment: Experiment) -> str | None:
             return f"`{workload.pipeline}` looks into a cache"
         if PATIENCE & workload.options.keys():
             return f"requests of `{name}` may be tried again"
-    for path in clients_of(system, experiment):
+    used = clients_of(system, experiment)
+    down = mortal(system, used)
+    for path in used:
         client = system.placement.nodes[path]["client"]
         if client.type_name != "LlmEngine":
             return f"`{path}` is no engine"
-        if may_be_down(client):
+        if path in down:
             return f"`{path}` may be down"
     return None

@@ -46,6 +46,7 @@ class Losing(RankedResidents):
         self.decoding.drop(sequence)
         self._record_residence(sequence)
         tokens = self._count_kv(sequence)
+        sequence.carry = self.decoding.carried(sequence)
         sequence.remaining -= tokens - sequence.base
         sequence.prompt = sequence.left = tokens + 1
 
@@ -66,13 +67,15 @@ def afresh(old: Sequence, *, source: bool) -> Sequence:
     Tokens that it has produced are part of the text that it reads.
     """
     kept = old.source if source else None
-    prompt = old.prompt if old.left or kept is not None else old.prompt + 1
+    unread = old.left or old.awaits or kept is not None
+    prompt = old.prompt if unread else old.prompt + 1
     made = Sequence(old.request, old.visit, prompt, old.remaining)
     made.left = prompt if kept is None else old.left
     made.source = kept
     made.fresh, made.again = old.fresh, not old.fresh
     made.since, made.text = old.since, old.text
-    made.visible, made.keeps = old.visible, old.keeps
+    made.visible, made.keeps, made.layerwise = old.visible, old.keeps, old.layerwise
+    made.carry = old.carry
     return made
 
 

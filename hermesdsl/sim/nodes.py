@@ -134,10 +134,12 @@ class Visit(Node):
 
     `members` are the clients' indices; `fixed` the one of them a replica must go to. `columns`
     are the numbers of the stages it is recorded as, `lane` that of the replica it is in. `hold`:
-    seconds that a request's KV waits at most for it to leave, None without limit.
+    seconds that a request's KV waits at most for it to leave, None without limit. `among`: the
+    choice that it is one side of.
     """
 
-    __slots__ = ("columns", "fixed", "hold", "lane", "leaves", "members", "pool", "router", "stage")
+    __slots__ = ("among", "columns", "fixed", "hold", "lane", "leaves", "members", "pool", "router",
+                 "stage")  # fmt: skip
 
     def __init__(
         self, onward: Onward, stage: StageNode, pool: str, members: tuple[int, ...],
@@ -149,6 +151,7 @@ class Visit(Node):
         self.members = frozenset(members)
         self.router = router
         self.fixed: int | None = None
+        self.among: Pick | None = None
         self.leaves: Leaves | None = None
         self.columns: tuple[int, ...] = ()
         self.lane = 0
@@ -164,16 +167,18 @@ class Pick(Node):
 
     `sides`: the visit to each client, by index; their passes are counted together, in `turns`.
     A thread goes where KV is that it can use there, the most of it, or else where `router` says;
-    `lane` is that of visits.
+    `lane` is that of visits; `visits`: those of `sides` that end there, a part that reads elsewhere
+    left out.
     """
 
-    __slots__ = ("lane", "router", "sides")
+    __slots__ = ("lane", "router", "sides", "visits")
 
     def __init__(self, router: Router, lane: int) -> None:
         super().__init__(Onward())
         self.router = router
         self.lane = lane
         self.sides: dict[int, Onward] = {}
+        self.visits: dict[int, Visit] = {}
 
     def pick(self, thread: Thread) -> Onward | None:
         """The visit for a thread that comes now; None if the pool does not admit it."""

@@ -41,11 +41,13 @@ SHOWN_COLUMNS = ("request", "tokens", "time_s")
 SERVICE_COLUMNS = ("client", "start_s", "end_s", "requests", "share")
 TRANSFER_COLUMNS = ("request", "source", "target", "bytes", "start_s", "end_s")
 OUTAGE_COLUMNS = ("client", "down_s", "up_s", "lost")
+BREAKDOWN_COLUMNS = ("thing", "down_s", "up_s")
+CUT_SERVICE_COLUMNS = ("service", "whole_s")
 SCALING_COLUMNS = ("client", "start_s", "ready_s", "stop_s")
 _INTEGERS = frozenset({"client", "steps", "batch", "tokens", "prefill_tokens", "kv_blocks",
                        "request", "requests", "stage", "pass", "part", "opened", "critical",
                        "first_step", "last_step", "source", "target", "gained",
-                       "lost"})  # fmt: skip
+                       "lost", "service", "thing"})  # fmt: skip
 
 
 @dataclass
@@ -75,9 +77,10 @@ class Recorder:
     requests that were given up once.
     """
 
-    __slots__ = ("arrival", "cached", "context", "cut_short", "due", "ended", "finish", "first",
-                 "generated", "last", "outages", "reason", "residences", "samples", "services",
-                 "shown", "status", "steps", "transfers", "tries", "visible", "visits")  # fmt: skip
+    __slots__ = ("arrival", "breakdowns", "cached", "context", "cut_services", "cut_short",
+                 "cut_steps", "due", "ended", "finish", "first", "generated", "last", "outages",
+                 "reason", "residences", "samples", "services", "shown", "status", "steps",
+                 "transfers", "tries", "visible", "visits")  # fmt: skip
 
     def __init__(self, arrival: array[float]) -> None:
         n = len(arrival)
@@ -102,6 +105,9 @@ class Recorder:
         self.transfers = array("d")
         self.services = array("d")
         self.outages = array("d")
+        self.breakdowns = array("d")
+        self.cut_steps = array("d")
+        self.cut_services = array("d")
         self.visits = array("d")
         self.shown = array("d")
 
@@ -111,6 +117,12 @@ class Recorder:
             self.first[request] = now
         self.visible[request] += tokens
         self.shown.extend((request, tokens, now))
+
+    def cut_service(self, at: int, now: float) -> None:
+        """The job or batch whose row of services begins at place `at` is lost now."""
+        row, start, end = at // len(SERVICE_COLUMNS), self.services[at + 1], self.services[at + 2]
+        self.cut_services.extend((row, end - start))
+        self.services[at + 2] = now
 
     def decoded(
         self, client: int, run: DecodeRun, start: float, last: float, steps: int, used: int
@@ -147,8 +159,9 @@ class Recorder:
 class EngineSummary:
     """One engine over the run.
 
-    `capacity_blocks` of `block_size` tokens; `busy_s` seconds in which it ran steps;
-    `preemptions`, and because of them prompt tokens `recomputed` and KV blocks `swapped` out;
+    `capacity_blocks` of `block_size` tokens; `busy_s` seconds in which it ran steps, those that
+    failures cut short too; `preemptions`, and because of them prompt tokens `recomputed` and KV
+    blocks `swapped` out;
     `steps` iterations. With a prefix cache, `asked` prompt tokens were looked up in it, of which
     `hits` were found (the hit rate is hits/asked); both 0 without one. A prompt that is read
     again after preemption counts only for what it finds beyond what it had, and `recomputed` has
@@ -173,9 +186,9 @@ class TierSummary:
     """One tier of a cache over the run, all its stores together.
 
     `asked` tokens of context looked up here (those that no earlier tier had), of which `hits` were
-    found; `written` and `evicted` tokens, all in whole blocks; `capacity_bytes` (inf: no limit),
-    most bytes held at once `peak_bytes`; `read_bytes` by fetches; `busy_s` seconds of service, of
-    `stores` servers.
+    found; `written`, `evicted` and `lost` (by failures) tokens, all in whole blocks;
+    `capacity_bytes` (inf: no limit), most bytes held at once `peak_bytes`; `read_bytes` by
+    fetches; `busy_s` seconds of service, of `stores` servers.
     """
 
     tier: str
@@ -188,6 +201,7 @@ class TierSummary:
     read_bytes: float
     busy_s: float
     stores: int
+    lost: int = 0
 
 
 @dataclass(frozen=True)
@@ -251,7 +265,12 @@ class Run:
     `transfers`, one row per move of KV between clients that arrived, in that order: ``request``,
     ``source``, ``target`` (clients), ``bytes``, ``start_s``, ``end_s``.
     `outages`, one row per time that a client was down: ``client``, ``down_s``, ``up_s`` (at the
-    latest `end_s`), ``lost`` (sequences or requests that it lost).
+    latest `end_s`), ``lost`` (sequences or requests that it lost). `breakdowns`, one row per time
+    that hardware or a tier of a cache was down: ``thing`` (index into `things`, the paths of all
+    of them that fail), ``down_s``, ``up_s``. `cut_steps`, one row per step that its client's
+    failure cut short, with the columns of `steps`: ``end_s`` is the failure, ``first_s`` how long
+    it would have taken. `cut_services`, one row per job or batch that it did: ``service`` (row of
+    `services`), ``whole_s`` (how long it would have taken).
     `scaling`, one row per time that a member of a pool with `autoscale` ran: ``client``,
     ``start_s`` (it began to load weights), ``ready_s``, ``stop_s`` (at the latest `end_s`).
     `counts`: offered, admitted, completed, refused, unfinished, and where there are time-outs or
@@ -289,6 +308,10 @@ class Run:
     shown: Table = field(default_factory=lambda: table(array("d"), SHOWN_COLUMNS))
     kinds: tuple[str, ...] = ()
     flow: Table = field(default_factory=dict)
+    things: tuple[str, ...] = ()
+    breakdowns: Table = field(default_factory=lambda: table(array("d"), BREAKDOWN_COLUMNS))
+    cut_steps: Table = field(default_factory=lambda: table(array("d"), STEP_COLUMNS))
+    cut_services: Table = field(default_factory=lambda: table(array("d"), CUT_SERVICE_COLUMNS))
 
 
 @dataclass(frozen=True, eq=False)

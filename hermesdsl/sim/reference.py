@@ -213,6 +213,7 @@ class SteppedEngine(Engine):
     def _interrupt(self, earliest: float) -> None:
         self._stop = True
 
-    def _settle_run(self, until: float) -> None:
+    def _settle_run(self, until: float) -> int:
         if self._done:
             self._record_run(self._done, self._run_start + self._run.seconds(self._done))
+        return self._done

@@ -13,7 +13,8 @@ Pending are the tokens of all prompts sent to be read and not read to their end.
 comes and more than `tokens` are pending per reading client (its own counted), one writing client
 is lent: the one with the fewest requests, the last of equals, among those where nothing waits.
 When a prompt has been read and `back` or fewer are pending per reading client, the client lent
-last returns. One change at a time; one client always writes.
+last returns. One change at a time; one client always writes. None is lent that is down, nor the
+last that stands.
 
 Clients that write keep no KV for others, and none is lent while a hand-over waits for it: so no
 two clients wait for each other's memory. Prompts and hand-overs are routed as their pools say,
@@ -23,7 +24,7 @@ no clock, step or transfer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Collection, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -65,8 +66,9 @@ class _Picks:
 class Roles:
     """The roles of a decode pool's `writers`, lent to the prefill pool of `readers` (by index).
 
-    It is the router of prompts (`pick`); `writing` is that of hand-overs. The interpreter says
-    when a prompt was `read` and when its KV has `moved` away (or its request was refused).
+    `down`: clients that are down. It is the router of prompts (`pick`); `writing` is that of
+    hand-overs. The interpreter says when a prompt was `read` and when its KV has `moved` away (or
+    its request was refused).
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Roles:
         prompts: Sequence[int],
         load: ClientLoad,
         clients: Mapping[int, Waits] | Sequence[Waits],
+        down: Collection[int] = (),
     ) -> None:
         tokens, back = spec.args["tokens"], spec.args.get("back", 0)
         assert isinstance(tokens, int | float)
@@ -96,6 +99,7 @@ class Roles:
         self._prompts = prompts
         self._load = load
         self._clients = clients
+        self._down = down
         self._pending = 0
         #: Requests sent to each client to be read, and not moved away.
         self._here: dict[int, int] = dict.fromkeys((*readers, *writers), 0)
@@ -123,8 +127,9 @@ class Roles:
         self._settle(client)
 
     def _lend(self) -> None:
-        free = [client for client in self._writers if not self._clients[client].waiting]
-        if len(self._writers) < 2 or not free:
+        standing = [client for client in self._writers if client not in self._down]
+        free = [client for client in standing if not self._clients[client].waiting]
+        if len(standing) < 2 or not free:
             return
         chosen = min(reversed(free), key=self._load.requests.__getitem__)
         self.conversions += 1

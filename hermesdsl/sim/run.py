@@ -18,6 +18,7 @@ from hermesdsl.sim import conservation
 from hermesdsl.sim.batch_engine import BatchEngine
 from hermesdsl.sim.binding import Point
 from hermesdsl.sim.caches.binding import caches_of
+from hermesdsl.sim.causes import causes_of, mortal
 from hermesdsl.sim.draining import Drain, Part
 from hermesdsl.sim.draws import Chance
 from hermesdsl.sim.engine import Engine, block_size
@@ -25,9 +26,10 @@ from hermesdsl.sim.identity import Identities
 from hermesdsl.sim.interpreter import Interpreter, Progress
 from hermesdsl.sim.kernel import Kernel
 from hermesdsl.sim.load import merge
+from hermesdsl.sim.losses import Losses
 from hermesdsl.sim.network.network import Network
 from hermesdsl.sim.order import ORDERS, OrderContext
-from hermesdsl.sim.outages import Outages, may_be_down
+from hermesdsl.sim.outages import Outages, things
 from hermesdsl.sim.patience import patience_of
 from hermesdsl.sim.plan import Planner, stages_of
 from hermesdsl.sim.record import Recorder, Run
@@ -90,6 +92,7 @@ def simulate(
         seed, offered, state, interpreter.engines, interpreter.servers, kernel, recorder,
         interpreter, system.classes,
     )  # fmt: skip
+    interpreter.down = scene.down
     routers = Routers(system, index, scene)
     planner = Planner(point, index, routers, services)
     for name in dict.fromkeys(system.workloads[w].pipeline for w in chosen.workloads):
@@ -99,7 +102,7 @@ def simulate(
     workloads = [system.workloads[name] for name in offered.workloads]
     interpreter.patience = patience_of(workloads, Chance(seed, offered))
     interpreter.counted = [node for node in plan.nodes if node.turns is not None]
-    _plan_outages(system, index, interpreter, scene, network, kernel, recorder)
+    failing = _plan_outages(point, index, interpreter, scene, network, kernel, recorder)
     if drain is not None:
         drain.watch(point, recorder, interpreter, plan.stages, tuple(index))
     interpreter.start()
@@ -114,7 +117,7 @@ def simulate(
     caches = interpreter.caches.values()
     run = records(
         point, recorder, plan.stages, tuple(index), engines, routers, caches, network.links(),
-        patient=interpreter.patience is not None, drained=drain,
+        patient=interpreter.patience is not None, drained=drain, things=failing,
     )  # fmt: skip
     earlier = None if drain is None else drain.sums
     conservation.check(run, engines, recorder, network, earlier)
@@ -123,15 +126,26 @@ def simulate(
 
 
 def _plan_outages(
-    system: CompiledSystem, index: Mapping[str, int], interpreter: Interpreter, scene: Scene,
+    point: Point, index: Mapping[str, int], interpreter: Interpreter, scene: Scene,
     network: Network, kernel: Kernel, recorder: Recorder,
-) -> None:  # fmt: skip
-    clients = {place: system.placement.nodes[path]["client"] for path, place in index.items()}
-    if any(may_be_down(client) for client in clients.values()):
-        interpreter.outages = Outages(
-            clients, scene.seed, kernel, network, system.hardware, down=scene.down,
-            rows=recorder.outages, of=interpreter, idle=interpreter.idle,
-        )  # fmt: skip
+) -> tuple[str, ...]:  # fmt: skip
+    """Everything that fails while the run goes on; paths of all that is no client."""
+    system = point.system
+    causes = causes_of(system, index)
+    down = mortal(system, index)
+    if not (causes or down):
+        return ()
+    endless = point.experiment.horizon == "cut"
+    nodes = system.placement.nodes
+    clients = {index[path]: nodes[path]["client"] for path in index if path in down}
+    interpreter.outages = Outages(
+        causes, clients, scene.seed, kernel, network, system.hardware, down=scene.down,
+        rows=recorder.outages, breakdowns=recorder.breakdowns, of=interpreter,
+        idle=interpreter.idle, endless=endless,
+    )  # fmt: skip
+    if not endless:
+        interpreter.losses = Losses(tuple(index), recorder.outages)
+    return things(causes)
 
 
 def _experiment(system: CompiledSystem, name: str) -> Experiment:

@@ -48,6 +48,10 @@ class Turn:
         """Give the devices away, if they are held."""
         self._turns.free(self, now)
 
+    def withdraw(self, now: float) -> None:
+        """Want them no more: give them away, or wait for them no longer."""
+        self._turns.withdraw(self, now)
+
 
 class Turns:
     """The devices of a run that several clients share."""
@@ -71,6 +75,14 @@ class Turns:
             for device in turn.devices:
                 del self._holders[device]
             if self._waiting:
+                self._plan(now)
+
+    def withdraw(self, turn: Turn, now: float) -> None:
+        """See `Turn`."""
+        self.free(turn, now)
+        for queue in (self._asking, self._waiting):
+            if turn in queue:
+                queue.remove(turn)
                 self._plan(now)
 
     def _plan(self, now: float) -> None:

@@ -7,15 +7,13 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, TypeAlias
 
 from hermesdsl.sim.kernel import DELIVERY, Kernel
-from hermesdsl.sim.record import SERVICE_COLUMNS, Recorder
+from hermesdsl.sim.record import Recorder
 
 if TYPE_CHECKING:
     from hermesdsl.sim.walk import Thread
 
 #: What a server calls with (thread, seconds) when it has served it.
 Served: TypeAlias = "Callable[[Thread, float], None]"
-#: Place of the end in a row of services.
-_END = SERVICE_COLUMNS.index("end_s")
 #: Lower goes first.
 ServerRank: TypeAlias = "Callable[[Thread, float], tuple[float, ...]]"
 
@@ -81,7 +79,7 @@ class WorkerPool:
         """Lose everything; the threads that were here, those that are over among them."""
         self._down = True
         for _, row in self._serving.values():
-            self._recorder.services[row + _END] = now
+            self._recorder.cut_service(row, now)
         lost = [thread for thread, _ in self._serving.values()]
         lost += [thread for _, _, thread, _ in self._queue]
         self._serving.clear()

@@ -20,7 +20,9 @@ from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.grouping import rows_by
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.record import (
+    BREAKDOWN_COLUMNS,
     COMPLETED,
+    CUT_SERVICE_COLUMNS,
     OUTAGE_COLUMNS,
     REFUSED,
     RESIDENCE_COLUMNS,
@@ -61,13 +63,16 @@ def records(
     *,
     patient: bool = False,
     drained: Drained | None = None,
+    things: tuple[str, ...] = (),
 ) -> Run:
     """The `Run` of a simulation that has stopped; `stages` and `clients` as rows number them.
 
     `patient`: requests may time out or be tried again. With `drained`, the tables hold only what
-    is left, and everything else is of the whole run.
+    is left, and everything else is of the whole run. `things`: paths of all that fails and is no
+    client.
     """
     experiment, offered = point.experiment, point.offered
+    cut_steps = table(recorder.cut_steps, STEP_COLUMNS)
     engines = list(engines)
     held = tables(recorder)
     if patient:
@@ -103,7 +108,7 @@ def records(
         steps=steps,
         residences=held["residences"],
         transfers=held["transfers"],
-        engines=engine_summaries(engines, sums),
+        engines=engine_summaries(engines, sums, cut_steps),
         counts=counts_of(everyone),
         makespan_s=float(ended.max() - arrival[0]) if len(ended) else 0.0,
         end_s=end,
@@ -113,7 +118,11 @@ def records(
         tiers=tuple(tier for cache in caches for tier in cache.summaries()),
         links=links,
         scaling=table(routers.scaling, SCALING_COLUMNS),
-        outages=_outages(recorder, end),
+        outages=_outages(recorder.outages, OUTAGE_COLUMNS, end),
+        things=things,
+        breakdowns=_outages(recorder.breakdowns, BREAKDOWN_COLUMNS, end),
+        cut_steps=cut_steps,
+        cut_services=table(recorder.cut_services, CUT_SERVICE_COLUMNS),
         shown=held["shown"],
         kinds=kinds_of(point, clients),
         flow={} if kept is None else {"arrival_s": arrival[let_in], "left_s": left[let_in]},
@@ -196,10 +205,10 @@ def _renumber(held: Mapping[str, Table], place: Column) -> None:
         held[name]["request"] = place[held[name]["request"]]
 
 
-def _outages(recorder: Recorder, end: float) -> Table:
+def _outages(made: array[float], names: tuple[str, ...], end: float) -> Table:
     """By the time they began, and as far as they lie before the end of the run."""
-    rows = table(recorder.outages, OUTAGE_COLUMNS)
-    order = np.lexsort((rows["client"], rows["down_s"]))
+    rows = table(made, names)
+    order = np.lexsort((rows[names[0]], rows["down_s"]))
     order = order[rows["down_s"][order] < end]
     kept = {name: column[order] for name, column in rows.items()}
     kept["up_s"] = np.minimum(kept["up_s"], end)
@@ -363,14 +372,19 @@ def counts_of(requests: Table) -> dict[str, int]:
     return counts
 
 
-def engine_summaries(engines: Iterable[Engine], sums: StepSums) -> tuple[EngineSummary, ...]:
-    """One per engine, of which the steps are summed."""
+def engine_summaries(
+    engines: Iterable[Engine], sums: StepSums, cut: Table | None = None
+) -> tuple[EngineSummary, ...]:
+    """One per engine, of which the steps are summed; those in `cut` ended in a failure."""
+    busy = sums.busy
+    if cut is not None:
+        busy = busy + np.bincount(cut["client"], cut["end_s"] - cut["start_s"], len(busy))
     return tuple(
         EngineSummary(
             client=engine.path,
             capacity_blocks=engine.kv.capacity,
             block_size=engine.kv.size,
-            busy_s=float(sums.busy[engine.index]),
+            busy_s=float(busy[engine.index]),
             preemptions=engine.preemptions,
             recomputed=engine.recomputed,
             swapped=engine.host.out if engine.host is not None else 0,

@@ -19,7 +19,14 @@ from hermesdsl.graph.types import Metric, Part
 from hermesdsl.results import summarise
 from hermesdsl.results.activity import Activity, integral
 from hermesdsl.results.energy import energy_rows, meter
-from hermesdsl.sim.record import SERVICE_COLUMNS, TRANSFER_COLUMNS, LinkSummary
+from hermesdsl.sim.record import (
+    BREAKDOWN_COLUMNS,
+    OUTAGE_COLUMNS,
+    SERVICE_COLUMNS,
+    STEP_COLUMNS,
+    TRANSFER_COLUMNS,
+    LinkSummary,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,6 +73,33 @@ def test_shares_are_never_per_cent(busy, compute, memory, link):
 def test_energy_is_the_integral_of_power():
     # 6 s at 100 W idle; 3 s of prompts at 1.0 and 3 s of decodes at 0.4 of 600 W.
     assert measured().joules(0.0, 6.0) == pytest.approx(600 + 600 * (3 * 1.0 + 3 * 0.4))
+
+
+def test_hardware_that_has_failed_draws_nothing():
+    # As above, and down from 1 s to 3 s: 4 s of idle power are left, and all of its work.
+    down = columns(BREAKDOWN_COLUMNS, (0, 1.0, 3.0))
+    broken = tiny(things=("gpu",), breakdowns=down)
+    whole, rest = measured(run=broken).joules(0.0, 6.0), 600 * (3 * 1.0 + 3 * 0.4)
+    assert whole == pytest.approx(400 + rest)
+    # Twice at once, and in part before the window: what is off is off once.
+    twice = columns(BREAKDOWN_COLUMNS, (0, 1.0, 3.0), (1, 2.0, 4.0), (2, 0.0, 6.0))
+    broken = tiny(things=("gpu", "box", "g"), breakdowns=twice)
+    assert measured(run=broken).drawn(2.5, 6.0).idle.sum() == pytest.approx(300)
+    boxed = built([chip("box.gpu")], {"llm[0]": ("box.gpu",)})
+    assert measured(boxed, broken).drawn(0.0, 6.0).idle.sum() == pytest.approx(400)
+
+
+def test_a_client_that_has_failed_leaves_its_device_idle():
+    down = columns(OUTAGE_COLUMNS, (0, 1.0, 3.0, 1))
+    assert measured(run=tiny(outages=down)).joules(0.0, 6.0) == measured().joules(0.0, 6.0)
+
+
+def test_a_step_that_a_failure_cuts_short_has_drawn_until_then():
+    # A decode step of 2 s, of which 0.5 s were run, at 0.4 of 600 W: 120 J more.
+    step = columns(STEP_COLUMNS, (0, 6.0, 6.5, 1, 1, 1, 0, 1, 2.0))
+    cut_short = tiny(end_s=7.0, cut_steps=step)
+    more = measured(run=cut_short).joules(0.0, 7.0) - measured(run=tiny(end_s=7.0)).joules(0.0, 7.0)
+    assert more == pytest.approx(0.5 * 0.4 * 600)
 
 
 def test_of_part_of_the_run_only_what_falls_into_it():

@@ -40,6 +40,16 @@ def failing(built: CompiledSystem, **options: dict[str, Any]) -> CompiledSystem:
     return built
 
 
+def with_failing(built: CompiledSystem, **parts: Spec) -> CompiledSystem:
+    """Parts of the hardware that fail, by path with `_` for brackets: ``llm_0_gpu``."""
+    hardware = built.hardware.copy()
+    for name, spec in parts.items():
+        pool, index, part = name.split("_")
+        path = f"{pool}[{index}].{part}"
+        hardware.nodes[path]["part"] = replace(hardware.nodes[path]["part"], fails=spec)
+    return replace(built, hardware=hardware)
+
+
 @pytest.mark.parametrize("slow", [False, True])
 def test_what_was_running_goes_on_elsewhere(slow: bool):
     # Steps of a second. It begins at engine 0, tokens at 1, 2, 3 s; that fails at 3.5 s. At engine
@@ -232,28 +242,6 @@ def test_outages_that_make_no_sense(options: dict[str, Any], message: str):
         run(failing(system(generate()), llm_0=options), AffineCost(base=1.0), batch([0.0]))
 
 
-def test_what_knows_no_outage_is_refused_by_name():
-    made = graph(
-        "w", [stage("w.a", "Generate", "b", prefill="a", transfer="layerwise")],
-        ("input", "w.a", "output"),
-    )  # fmt: skip
-    built = site(made, clients(a=("LlmEngine", 1, {}), b=("LlmEngine", 1, {})))
-    built = failing(built, a_0={"fails": at(1.0, down=1.0)})
-    with pytest.raises(SpecError, match=r"`transfer = layerwise` beside `fails = .*` of client"):
-        simulated(built, AffineCost(base=1.0), batch([0.0]))
-
-
-def test_engines_that_share_a_device_do_not_fail_yet():
-    made = graph("w", [stage("w.a", "Generate", "a"), stage("w.b", "Generate", "b")],
-                 ("input", "w.a", "w.b", "output"))  # fmt: skip
-    placement = clients(a=("LlmEngine", 1, {}), b=("LlmEngine", 1, {}))
-    one, other = (placement.nodes[path]["client"] for path in ("a[0]", "b[0]"))
-    placement.nodes["b[0]"]["client"] = replace(other, group=one.group)
-    built = failing(site(made, placement), a_0={"fails": at(1.0, down=1.0)})
-    with pytest.raises(SpecError, match=r"shares devices with `b\[0\]`"):
-        simulated(built, AffineCost(base=1.0), batch([0.0]))
-
-
 failures = st.one_of(
     st.tuples(st.lists(st.integers(0, 90), min_size=1, max_size=3), st.integers(1, 20)).map(
         lambda given: at(*(t * TICK for t in given[0]), down=given[1] * TICK)
@@ -270,16 +258,10 @@ broken = st.dictionaries(
 )  # fmt: skip
 
 
-def full_transfers(pipeline: Any) -> None:
-    """Nothing moves layer by layer: outages do not go with that."""
-    for _, data in pipeline.nodes(data=True):
-        node = data.get("stage")
-        if node is None:
-            continue
-        if node.inner is not None:
-            full_transfers(node.inner)
-        if "transfer" in node.options:
-            data["stage"] = replace(node, options={**node.options, "transfer": "full"})
+dead_parts = st.dictionaries(
+    st.sampled_from(["llm_0_gpu", "other_0_gpu", "small_0_gpu", "writer_0_gpu"]), failures,
+    max_size=2,
+)  # fmt: skip
 
 
 @given(systems(), offers, costs, st.sampled_from([220, 1 << 30]), broken, terms, st.data())
@@ -297,21 +279,21 @@ def test_both_forms_agree_and_all_is_conserved(
             del outages[name]
         elif pool in ("work", "judge"):
             outages[name].pop("cold_start", None)
-    for pipeline in built.pipelines.values():
-        full_transfers(pipeline)
     names = {
         name: replace(workload, options={**workload.options, **given_terms})
         for name, workload in built.workloads.items()
     }
     built = failing(replace(built, workloads=names), **outages)
+    built = with_failing(built, **data.draw(dead_parts, "parts"))
     arrival, prompt, output = zip(*sorted(offer), strict=True)
     load = data.draw(shared(batch(np.array(arrival) * TICK, prompt, output), TICK), "load")
     cost = type(cost)(**{**vars(cost), "kv_tokens": memory})
     fast = simulated(built, cost, load, service=PerItem())
     slow = simulated(built, cost, load, service=PerItem(), reference=True)
     assert_same(fast, slow)
-    for name, column in fast.outages.items():
-        np.testing.assert_array_equal(column, slow.outages[name], err_msg=name)
+    for table in ("outages", "breakdowns", "cut_steps", "services", "cut_services"):
+        for name, column in getattr(fast, table).items():
+            np.testing.assert_array_equal(column, getattr(slow, table)[name], err_msg=name)
     attribute(fast)
     done = fast.requests["status"] == COMPLETED
     whole = fast.requests["finish_s"][done] >= fast.requests["arrival_s"][done]

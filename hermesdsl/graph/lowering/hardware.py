@@ -10,8 +10,8 @@ from hermesdsl.diagnostics import Diagnostic, error
 from hermesdsl.diagnostics.nearest import suggestion
 from hermesdsl.graph import hardware, patterns
 from hermesdsl.graph.lowering.calibration import calibration
-from hermesdsl.graph.lowering.plain import labels
-from hermesdsl.graph.types import Calibration, Container, HardwareGraph, Link, Part
+from hermesdsl.graph.lowering.plain import labels, plain
+from hermesdsl.graph.types import Calibration, Container, HardwareGraph, Link, Part, Spec
 from hermesdsl.model.instance import Instance
 from hermesdsl.model.resolve import place_of
 from hermesdsl.model.values import Fail
@@ -139,6 +139,7 @@ class _Lowering:
             ),
             labels=shown,
             calibration=self._calibration(instance),
+            fails=self._fails(instance),
         )
 
     def _calibration(self, instance: Instance) -> Calibration | None:
@@ -153,6 +154,12 @@ class _Lowering:
             made = self._calibrations[id(named)] = calibration(self.builder, named)
         return made
 
+    def _fails(self, instance: Instance) -> Spec | None:
+        if "fails" not in instance.properties:
+            return None
+        spec = plain(self.builder, self.builder.get(instance, "fails"))
+        return spec if isinstance(spec, Spec) else None
+
     def _container(self, instance: Instance) -> Container:
         proto = instance.twin or instance
         made = self._made.get(id(proto))
@@ -162,7 +169,7 @@ class _Lowering:
             made = self._made[id(proto)] = Container(
                 proto.path, proto.kind.name, proto.type_name, proto.doc,
                 None if limit is None else float(limit), None if cost is None else float(cost),
-                labels(self.builder, proto, ("power_limit",)),
+                labels(self.builder, proto, ("power_limit",)), self._fails(proto),
             )  # fmt: skip
         assert isinstance(made, Container)
         return made if instance is proto else _at(made, instance.path)

@@ -21,6 +21,7 @@ from hermesdsl.graph.types import (
     Part,
     PipelineGraph,
     PlacementGraph,
+    Spec,
     Tier,
     TierStore,
     Value,
@@ -92,6 +93,7 @@ def _tier(
 ) -> Tier:
     client: Client = placed.nodes[path]["client"]
     scope, rate = str(client.options["scope"]), client.options.get("hit_rate")
+    fails = client.options.get("fails")
     stores = placement.tier_stores(hardware, list(placed.successors(path)), scope, groups)
     return Tier(
         path=path,
@@ -99,6 +101,7 @@ def _tier(
         stores=tuple(_store(hardware, memories, client.options) for memories in stores),
         reach=placement.stores_in_reach(hardware, stores, scope, groups),
         hit_rate=float(rate) if isinstance(rate, int | float) else None,
+        fails=fails if isinstance(fails, Spec) else None,
     )
 
 

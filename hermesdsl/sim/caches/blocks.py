@@ -73,6 +73,14 @@ class BlockStore:
         self._eviction.touch([block for block in blocks if block in pins])
         return Change(tuple(inserted), tuple(evicted))
 
+    def clear(self) -> int:
+        """Lose all blocks, used or not; how many there were."""
+        lost = len(self._pins)
+        for block in self._pins:
+            self._eviction.remove(block)
+        self._pins.clear()
+        return lost
+
     def _evict(self, count: int, keep: Collection[int]) -> list[int]:
         if count <= 0:
             return []

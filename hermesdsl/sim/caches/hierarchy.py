@@ -2,12 +2,14 @@
 
 A lookup takes from every tier the blocks that follow without a gap on what the tiers before it
 had. A block is there from the moment its write has ended until it leaves. What is on its way to a
-store is not there yet, and not sent again.
+store is not there yet, and not sent again. A store that fails is asked for nothing and given
+nothing until it is back, empty; what was on its way to it or from it is lost, though stores and
+links that had begun with it go on to the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
@@ -62,12 +64,16 @@ class Lookup:
 
 @dataclass(eq=False)
 class _Shelf:
-    """One store at work; `coming`: blocks on their way to it."""
+    """One store at work; `coming`: blocks on their way to it; `downs`: failures that it is in;
+    `failures` so far.
+    """
 
     memories: tuple[str, ...]
     server: TierServer
     blocks: BlockStore
     coming: set[int]
+    downs: int = 0
+    failures: int = 0
 
 
 @dataclass(eq=False)
@@ -83,26 +89,34 @@ class _Level:
     evicted: int = 0
     held: int = 0
     peak: int = 0
+    lost: int = 0
 
     def shelf(self, client: str) -> _Shelf | None:
-        """The store that a client looks into."""
+        """The store that a client looks into, if it is not down."""
         place = self.tier.reach.get(client)
-        return None if place is None else self.shelves[place]
+        found = None if place is None else self.shelves[place]
+        return None if found is None or found.downs else found
 
 
 @dataclass(eq=False)
 class _Fetch:
-    """A fetch under way: `parts` still to come, and who is told of the last."""
+    """A fetch under way for `client`: `parts` still to come from `shelves`, and who is told of the
+    last; nobody once it is `called_off`.
+    """
 
+    client: str
     parts: int
     then: Then
+    shelves: list[_Shelf]
+    called_off: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class _Write:
     """A write to a store of the `depth`-th tier, for a client: of a text's `blocks` those `new`.
 
-    `present` are there already and wait for them.
+    `present` are there already and wait for them. `failures`: of the store when it began; `of`: a
+    store that it is read from, and the failures of that.
     """
 
     depth: int
@@ -112,6 +126,8 @@ class _Write:
     new: frozenset[int]
     client: str
     size: float
+    failures: int
+    of: tuple[_Shelf, int] | None
 
 
 class Hierarchy:
@@ -126,6 +142,10 @@ class Hierarchy:
         self._block_bytes = cache.block * site.per_token
         self._ways: dict[tuple[tuple[str, ...], ...], tuple[tuple[str, ...], ...]] = {}
         self._writes = 0
+        #: Fetches under way, by the key they were asked for with; keys of writes whose KV has not
+        #: left its client yet, with those whose client has failed meanwhile.
+        self._fetches: dict[int, _Fetch] = {}
+        self._leaving: dict[int, str] = {}
         self._levels = [
             _Level(tier, tuple(map(self._shelf, tier.stores)), draws.get(tier.path))
             for tier in cache.tiers
@@ -152,7 +172,7 @@ class Hierarchy:
         size = self.cache.block
         chain = self._site.identities.chain(lookup.request, lookup.context - 1, size, lookup.breaks)
         at = lookup.resident // size
-        job = _Fetch(0, then)
+        job = _Fetch(lookup.client, 0, then, [])
         starts = []
         for level in self._levels:
             shelf = level.shelf(lookup.client)
@@ -164,6 +184,8 @@ class Hierarchy:
                 starts.append(self._read(level, shelf, lookup, blocks, count, now, job))
                 at += count
         found = max(at * size - lookup.resident, 0)
+        if starts:
+            self._fetches[lookup.key] = job
         return (found, min(starts)) if starts else (0, now)
 
     def _find(
@@ -189,13 +211,17 @@ class Hierarchy:
         shelf.blocks.use(blocks)
         shelf.blocks.pin(blocks)
         job.parts += 1
+        job.shelves.append(shelf)
+        failures = shelf.failures
         size = count * self._block_bytes
         devices = self._site.clients[lookup.client]
 
         def come(time: float, key: int) -> None:
-            shelf.blocks.unpin(blocks)
+            if shelf.failures == failures:
+                shelf.blocks.unpin(blocks)
             job.parts -= 1
-            if not job.parts:
+            if not (job.parts or job.called_off):
+                del self._fetches[key]
                 job.then(time, key)
 
         leave = partial(self._carry, shelf.memories, devices, size, come)
@@ -232,12 +258,14 @@ class Hierarchy:
             store.pin(present)
             shelf.coming |= new
             size = len(new) * self._block_bytes
-            write = _Write(place, shelf, blocks, present, new, client, size)
+            of = None if source is None else (source, source.failures)
+            write = _Write(place, shelf, blocks, present, new, client, size, shelf.failures, of)
             arrive = partial(self._arrive, write)
             self._writes += 1
             # Below the keys of requests: at one instant, writes come first.
             key = -self._writes
             if source is None:
+                self._leaving[key] = client
                 self._carry(here, shelf.memories, size, arrive, now, key)
             else:
                 leave = partial(self._carry, here, shelf.memories, size, arrive)
@@ -245,11 +273,22 @@ class Hierarchy:
             return
 
     def _arrive(self, write: _Write, now: float, key: int) -> None:
+        gone = write.of is None and self._leaving.pop(key, None) is None
+        if write.of is not None:
+            gone = write.of[0].failures != write.of[1]
+        if write.shelf.failures != write.failures:
+            return
+        if gone:
+            write.shelf.blocks.unpin(write.present)
+            write.shelf.coming -= write.new
+            return
         write.shelf.server.serve(write.size, now, key, partial(self._written, write))
 
     def _written(self, write: _Write, now: float, key: int) -> None:
         """A write has ended; what has to leave is written one tier further down."""
         shelf, level = write.shelf, self._levels[write.depth]
+        if shelf.failures != write.failures:
+            return
         store = shelf.blocks
         store.unpin(write.present)
         shelf.coming -= write.new
@@ -262,6 +301,49 @@ class Hierarchy:
             # They leave from the ends of their texts: in the order of the texts again.
             down = change.evicted[::-1]
             self._write(write.depth + 1, down, write.client, shelf.memories, shelf, now)
+
+    # --- failing -----------------------------------------------------------------------------
+
+    def lose(self, parts: Collection[str], tier: str) -> list[int]:
+        """The stores in these parts, or of the tier at a path, fail; keys of fetches called off."""
+        failed = []
+        for level, shelf in self._in(parts, tier):
+            lost = shelf.blocks.clear()
+            level.lost += lost
+            level.held -= lost
+            shelf.coming.clear()
+            shelf.downs += 1
+            shelf.failures += 1
+            failed.append(shelf)
+        fetches = self._fetches.items()
+        found = [key for key, job in fetches if any(shelf in failed for shelf in job.shelves)]
+        for key in found:
+            self.call_off(key)
+        return found
+
+    def back(self, parts: Collection[str], tier: str) -> None:
+        """They serve again, if nothing else keeps them down."""
+        for _, shelf in self._in(parts, tier):
+            shelf.downs -= 1
+
+    def call_off(self, key: int) -> None:
+        """Nobody waits for a fetch any more."""
+        job = self._fetches.pop(key, None)
+        if job is not None:
+            job.called_off = True
+
+    def client_fails(self, client: str) -> None:
+        """KV that was leaving a client for a store is lost."""
+        for key in [key for key, of in self._leaving.items() if of == client]:
+            del self._leaving[key]
+
+    def _in(self, parts: Collection[str], tier: str) -> list[tuple[_Level, _Shelf]]:
+        return [
+            (level, shelf)
+            for level in self._levels
+            for shelf in level.shelves
+            if level.tier.path == tier or not set(shelf.memories).isdisjoint(parts)
+        ]
 
     # --- links -------------------------------------------------------------------------------
 
@@ -299,6 +381,7 @@ class Hierarchy:
                 read_bytes=level.hits * self._block_bytes,
                 busy_s=sum(shelf.server.busy for shelf in level.shelves),
                 stores=len(level.shelves),
+                lost=level.lost * size,
             )
             for level in self._levels
         ]
@@ -310,9 +393,9 @@ class Hierarchy:
             path = level.tier.path
             held = sum(len(shelf.blocks) for shelf in level.shelves)
             pinned = sum(shelf.blocks.pinned for shelf in level.shelves)
-            if level.written - level.evicted != held:
-                found.append(f"{path} holds {held} blocks of {level.written} written and "
-                             f"{level.evicted} evicted")  # fmt: skip
+            if level.written - level.evicted - level.lost != held:
+                found.append(f"{path} holds {held} blocks of {level.written} written, "
+                             f"{level.evicted} evicted and {level.lost} lost")  # fmt: skip
             if any(len(shelf.blocks) > shelf.blocks.capacity for shelf in level.shelves):
                 found.append(f"{path} holds more blocks than it has room for")
             if drained and pinned:

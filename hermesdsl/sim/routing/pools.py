@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from hermesdsl.graph.types import Spec
-from hermesdsl.sim.outages import may_be_down
+from hermesdsl.sim.causes import mortal
 from hermesdsl.sim.pairing import local_groups
 from hermesdsl.sim.roles import Roles
 from hermesdsl.sim.routing import ROUTERS
@@ -43,6 +43,7 @@ class Routers:
         self._roles: dict[tuple[str, str], Roles] = {}
         self._admissions: dict[str, Admission] = {}
         self._remembered: dict[str, dict[str, dict[object, object]]] = {}
+        self._mortal = frozenset(clients[path] for path in mortal(system, clients))
 
     def of_pool(self, name: str) -> Router:
         """The router over all members of a pool."""
@@ -74,6 +75,7 @@ class Routers:
                 make_reading=partial(self._among, source),
                 make_writing=partial(self._among, target),
                 prompts=scene.offered.prompts, load=scene.load, clients=scene.engines,
+                down=scene.down,
             )  # fmt: skip
         return self._roles[source, target]
 
@@ -93,7 +95,7 @@ class Routers:
             starting[self._clients[path]] = loading(hardware, client) or 0.0
         scaling = Scaling(
             spec, self._members(pool), self._scene, starting=starting,
-            make=partial(self._route, pool, pool), rows=self.scaling,
+            make=partial(self._standing, pool, pool), rows=self.scaling,
         )  # fmt: skip
         self._scaled.append(scaling)
         return scaling
@@ -110,14 +112,12 @@ class Routers:
 
     def _standing(self, pool: str, path: str, members: tuple[int, ...]) -> Router:
         """A router that goes around members that are down, if any ever is."""
-        nodes = self._system.placement.nodes
-        paths = self._pools[pool].members
-        if not any(may_be_down(nodes[member]["client"]) for member in paths):
+        if self._mortal.isdisjoint(members):
             return self._route(pool, path, members)
         return Standing(members, self._scene.down, partial(self._route, pool, path))
 
     def _among(self, pool: str, members: tuple[int, ...]) -> Router:
-        return self._route(pool, f"{pool}/{'+'.join(map(str, members))}", members)
+        return self._standing(pool, f"{pool}/{'+'.join(map(str, members))}", members)
 
     def _members(self, pool: str) -> tuple[int, ...]:
         return tuple(self._clients[path] for path in self._pools[pool].members)

@@ -13,9 +13,10 @@ charge of its members, the one that comes included.
   more; after as many seconds again, the one before it. It stops when all that it has is finished
   and it keeps no KV for others. Started again before that, it goes on without loading.
 
-What is bound to a member by its KV still goes there. The router of the pool has a state of its own
-for each number of members, but remembers sessions and prefixes in one place. Knows no router and no
-engine's inside.
+A member that is down counts as none, so others are started in its place, and the pool's router goes
+around it. What is bound to a member by its KV still goes there. The router of the pool has a state
+of its own for each number of members, but remembers sessions and prefixes in one place. Knows no
+router and no engine's inside.
 """
 
 from __future__ import annotations
@@ -113,11 +114,13 @@ class Scaling:
             self._leaving[self._members[len(since)]] = (started, ready, self._spare)
         self._stop()
         there = 1 + sum(requests[client] for client in self._members)
-        if there > self._target * (len(since) - 1) or len(since) == self._least:
+        down = self._scene.down
+        serving = len(since) - sum(client in down for client in self._members[: len(since)])
+        if there > self._target * (serving - 1) or len(since) == self._least:
             self._spare = inf
         elif self._spare == inf:
             self._spare = now
-        if there > self._target * len(since) and len(since) < len(self._members):
+        if there > self._target * serving and len(since) < len(self._members):
             client = self._members[len(since)]
             started, ready, _ = self._leaving.pop(client, (now, now + self._starting[client], now))
             since.append((started, ready))
