@@ -124,7 +124,7 @@ def test_no_point_that_runs(hermes: Any) -> None:
         (("--resume",), "HMS607", "`--resume` is about the folder of `--out`"),
         (("--force",), "HMS607", "`--force` is about the folder of `--out`"),
         (("--resume", "--force", "--out", "o"), "HMS607", "`--force` starts again"),
-        (("--engine", "ray"), "HMS506", "`--engine ray` cannot be executed yet"),
+        (("--address", "a:1"), "HMS607", "`--address` is about `--engine ray`"),
         (("--plugin", "x"), "HMS506", "`--plugin x` cannot be executed yet"),
         (("--workers", "0"), "HMS607", "0 is not in the range"),
         (("--limit", "0"), "HMS607", "0 is not in the range"),
