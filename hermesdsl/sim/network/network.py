@@ -2,9 +2,10 @@
 
 A flow is open from its start until its last byte has left; its bytes are there one latency later.
 What starts or ends at one instant changes the rates once, after everything else at that instant.
-The progress of the flows on a way is accounted for when their rate changes and at no other time,
-so a flow alone takes exactly latency + bytes / bandwidth. Messages below `SMALL` bytes take just
-that, and so does everything without fairness. Knows parts, bytes and the clock; not what moves.
+Flows that have one rate for one reason progress together: what each has sent is one number, which
+is accounted for when the rate changes. A flow alone takes exactly latency + bytes / bandwidth.
+Messages below `SMALL` bytes take just that, and so does everything without fairness. Knows parts,
+bytes and the clock; not what moves.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heappop, heappush
 from math import fsum, inf
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from hermesdsl.graph.types import HardwareGraph
 from hermesdsl.sim.kernel import DELIVERY, SHARING, Kernel
-from hermesdsl.sim.network.sharing import Lane, Sharing, max_min
+from hermesdsl.sim.network.sharing import Band, Crossing, Lane, Sharing
 from hermesdsl.sim.network.ways import Hop, Way, Ways
 from hermesdsl.sim.record import LinkSummary
 
@@ -31,13 +32,12 @@ class Flow:
     """`size` bytes on a `way` since `start`.
 
     `tail`: of these, bytes that cannot leave before another moment (0 once that has come);
-    `moved`: bytes that left before it last joined its stream, there at `begun` of the stream's
-    service, to leave it at `goal`. `stream` is None while it waits for its tail, or has left.
-    `events`: how many are planned for it alone.
+    `moved`: bytes that left before it last joined a stream, there at `begun` of the stream's
+    service, to leave it at `goal`. `lane` is None while it waits for its tail, or has left.
     """
 
-    __slots__ = ("arrived", "begun", "events", "goal", "key", "left", "moved", "number", "size",
-                 "start", "stream", "tail", "way")  # fmt: skip
+    __slots__ = ("arrived", "begun", "goal", "key", "lane", "left", "moved", "number", "size",
+                 "start", "tail", "way")  # fmt: skip
 
     def __init__(
         self, number: int, way: Way, size: float, start: float, key: int, arrived: Arrived
@@ -52,13 +52,12 @@ class Flow:
         self.moved = 0.0
         self.begun = 0.0
         self.goal = 0.0
-        self.stream: Stream | None = None
+        self.lane: Lane | None = None
         self.left = False
-        self.events = 0
 
 
-class Stream(Lane):
-    """The flows on one way that move now.
+class Stream(Band):
+    """The flows of a band, which send equally much.
 
     `service`: bytes that a flow which was here all the time has sent by `since`, when the rate
     last changed. `goals` is a heap of (service at which a flow leaves, key, number); entries of
@@ -67,8 +66,8 @@ class Stream(Lane):
 
     __slots__ = ("goals", "planned", "service", "since")
 
-    def __init__(self, way: Way) -> None:
-        super().__init__(way)
+    def __init__(self, number: int, tight: Crossing) -> None:
+        super().__init__(number, tight)
         self.service = 0.0
         self.since = 0.0
         self.goals: list[tuple[float, int, int]] = []
@@ -90,16 +89,13 @@ class Network:
 
     def __init__(self, hardware: HardwareGraph, kernel: Kernel, *, fair: bool = True) -> None:
         self.ways = Ways(hardware)
-        #: Events that were planned and will do nothing.
-        self.stale = 0
         self._kernel = kernel
         self._fair = fair
-        self._sharing = Sharing(self.ways.capacity)
-        self._streams: dict[Way, Stream] = {}
+        self._sharing = Sharing(self.ways.capacity, make=Stream, moved=self._moved)
         self._flows: dict[int, Flow] = {}
         self._numbers = 0
         self._plans: dict[int, Stream] = {}
-        self._changed: dict[Lane, None] = {}
+        self._changed: dict[Band, None] = {}
         self._carried: dict[Way, float] = {}
 
     def send(
@@ -134,7 +130,6 @@ class Network:
         elif ready > now:
             flow.tail = size / layers
             self._kernel.at(ready, DELIVERY, key, self._complete, flow.number)
-            flow.events += 1
             if layers > 1:
                 self._join(flow, size - flow.tail, now)
         else:
@@ -144,10 +139,9 @@ class Network:
     def cancel(self, flow: Flow, now: float) -> None:
         """Give a transfer up: the links are free of it, and nobody is called."""
         del self._flows[flow.number]
-        self.stale += flow.events
         self._carry(flow.way, self._sent(flow, now))
-        stream = flow.stream
-        if stream is not None:
+        if flow.lane is not None:
+            stream = _stream(flow.lane)
             stream.advance(now)
             self._quit(flow, stream)
             self._change(stream, now)
@@ -184,18 +178,10 @@ class Network:
 
     def _join(self, flow: Flow, size: float, now: float) -> None:
         """`size` more bytes of a flow may leave."""
-        way = flow.way
-        stream = self._streams.get(way)
-        if stream is None:
-            stream = self._streams[way] = Stream(way)
-            self._sharing.add(stream)
-        if stream.flows:
-            stream.advance(now)
-        else:
-            stream.service, stream.since = 0.0, now
-            self._sharing.enter(stream)
-        stream.flows += 1
-        flow.stream = stream
+        lane = flow.lane = self._sharing.lane(flow.way)
+        self._sharing.enter(lane, flow)
+        stream = _stream(lane)
+        stream.advance(now)
         flow.begun = stream.service
         self._aim(flow, stream, flow.begun + size)
         self._change(stream, now)
@@ -206,25 +192,22 @@ class Network:
 
     def _quit(self, flow: Flow, stream: Stream) -> None:
         """A flow takes its stream's rate no longer."""
-        flow.stream = None
-        stream.flows -= 1
+        assert flow.lane is not None
+        self._sharing.leave(flow.lane, flow)
+        flow.lane = None
         self._clean(stream)
-        if not stream.flows:
-            self._sharing.leave(stream)
 
     def _complete(self, now: float, number: int) -> None:
         """The rest of a flow can leave."""
         flow = self._flows.get(number)
         if flow is None:
-            self.stale -= 1
             return
-        flow.events -= 1
         tail, flow.tail = flow.tail, 0.0
-        stream = flow.stream
-        if stream is None:
+        if flow.lane is None:
             self._join(flow, tail, now)
         else:
-            self._aim(flow, stream, flow.begun + flow.size)
+            stream = _stream(flow.lane)
+            self._aim(flow, stream, flow.begun + flow.size - flow.moved)
             self._clean(stream)
             self._change(stream, now)
 
@@ -232,20 +215,18 @@ class Network:
         """Bytes of a flow that have left by now and are not counted yet."""
         if flow.left:
             return 0.0
-        if flow.stream is not None:
-            return flow.moved + flow.stream.at(now) - flow.begun
+        if flow.lane is not None:
+            return flow.moved + _stream(flow.lane).at(now) - flow.begun
         if flow.tail or flow.moved:
             return flow.moved
         return min(flow.size, (now - flow.start) * flow.way.bandwidth)
 
     def _plan_arrival(self, flow: Flow, time: float) -> None:
-        flow.events += 1
         self._kernel.at(time, DELIVERY, flow.key, self._arrive, flow.number)
 
     def _arrive(self, now: float, number: int) -> None:
         flow = self._flows.pop(number, None)
         if flow is None:
-            self.stale -= 1
             return
         if not flow.left:
             self._carry(flow.way, flow.size)
@@ -262,8 +243,10 @@ class Network:
         while goals:
             goal, _, number = goals[0]
             flow = self._flows.get(number)
-            if flow is not None and flow.stream is stream and flow.goal == goal:
-                return
+            if flow is not None and flow.goal == goal:
+                lane = flow.lane
+                if lane is not None and lane.band is stream:
+                    return
             heappop(goals)
 
     def _plan(self, stream: Stream, end: float) -> None:
@@ -276,19 +259,16 @@ class Network:
     def _unplan(self, stream: Stream) -> None:
         if stream.planned:
             del self._plans[stream.planned]
-            self.stale += 1
             stream.planned = 0
 
     def _leave(self, now: float, planned: int) -> None:
         """The next flow of a stream has sent what it could, with all that have sent as much."""
         stream = self._plans.pop(planned, None)
         if stream is None:
-            self.stale -= 1
             return
         stream.planned = 0
         goals, goal = stream.goals, stream.goals[0][0]
-        latency = stream.way.latency
-        there = stream.since + (latency + (goal - stream.service) / stream.rate)
+        since, seconds = stream.since, (goal - stream.service) / stream.rate
         stream.service, stream.since = goal, now
         while goals and goals[0][0] == goal:
             flow = self._flows[goals[0][2]]
@@ -297,7 +277,7 @@ class Network:
             else:
                 flow.left = True
                 self._carry(flow.way, flow.size)
-                self._plan_arrival(flow, there)
+                self._plan_arrival(flow, since + (flow.way.latency + seconds))
             self._quit(flow, stream)
         self._change(stream, now)
 
@@ -311,16 +291,33 @@ class Network:
     def _share(self, now: float, _: int) -> None:
         """New rates; of flows that depend on each other only the next to leave is planned."""
         changed, self._changed = self._changed, {}
-        for lanes in self._sharing.connected(changed):
+        for rates in self._sharing.rates(changed):
             ends = []
-            for lane, rate in zip(lanes, max_min(lanes), strict=True):
-                stream = self._streams[lane.way]
+            for band, rate in rates:
+                stream = cast("Stream", band)
                 if rate != stream.rate:
                     stream.advance(now)
                     stream.rate = rate
                 self._unplan(stream)
                 ends.append(stream.since + (stream.goals[0][0] - stream.service) / rate)
             first = min(ends)
-            for lane, end in zip(lanes, ends, strict=True):
+            for (band, _rate), end in zip(rates, ends, strict=True):
                 if end == first:
-                    self._plan(self._streams[lane.way], end)
+                    self._plan(cast("Stream", band), end)
+
+    def _moved(self, lane: Lane, before: Band) -> None:
+        """A lane came to another stream: its flows go on there from where they are."""
+        now, old, new = self._kernel.now, cast("Stream", before), _stream(lane)
+        old.advance(now)
+        new.advance(now)
+        for flow in lane.flows.values():
+            flow.moved += old.service - flow.begun
+            flow.begun = new.service
+            self._aim(flow, new, new.service + (flow.goal - old.service))
+        self._clean(old)
+        self._unplan(old)
+
+
+def _stream(lane: Lane) -> Stream:
+    """Where the flows of a lane are."""
+    return cast("Stream", lane.band)
