@@ -85,7 +85,7 @@ def simulate(
         seed, offered, state, interpreter.engines, interpreter.servers, kernel, recorder,
         interpreter, system.classes,
     )  # fmt: skip
-    routers = Routers(system, index, scene)
+    routers = Routers(system, index, scene, network)
     planner = Planner(point, index, routers, services)
     for name in dict.fromkeys(system.workloads[w].pipeline for w in chosen.workloads):
         planner.add(name)
