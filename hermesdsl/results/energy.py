@@ -58,11 +58,12 @@ class Meter:
 
     def drawn(self, start: float, end: float) -> Drawn:
         """Joules of every part from `start` to `end` seconds of the run."""
-        idle = self.rest * (end - start)
+        parts = self.reach.parts
+        idle = self.rest * [self.reach.seconds((part.path,), start, end) for part in parts]
         dynamic = self.range * self.through * (end - start)
         by: dict[tuple[int, int], float] = {}
         known: dict[tuple[tuple[int, ...], str], float] = {}
-        for place, part in enumerate(self.reach.parts):
+        for place, part in enumerate(parts):
             users = tuple(c for c in self.reach.users.get(part.path, ()) if c in self.activity)
             if not self.range[place] or not users:
                 continue
@@ -167,7 +168,7 @@ def meter(
     reserve: str = "all",
 ) -> Meter:
     """The meter of a run: `costs` by client, `services` by (stage, client), as they were run."""
-    within = reach(system, run.clients, reserve)
+    within = reach(system, run, reserve)
     rest = np.array([_rest(part) for part in within.parts], np.float64)
     limit = np.array([part.power for part in within.parts], np.float64)
     return Meter(
