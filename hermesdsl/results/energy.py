@@ -17,15 +17,13 @@ from hermesdsl.cost.types import EngineCost, ServiceCost
 from hermesdsl.graph.types import CompiledSystem, HardwareGraph, Part
 from hermesdsl.results.activity import Activity, Floats, activities, integral
 from hermesdsl.results.reach import Reach, listed, reach
+from hermesdsl.sim.network.passing import STEADY
 from hermesdsl.sim.record import Run
 
 if TYPE_CHECKING:
     from hermesdsl.results.tables import Table
 
 __all__ = ["Drawn", "Meter", "energy_rows", "meter"]
-
-#: Kinds whose power hardly depends on what passes through them. [assumption]
-_STEADY = ("switch", "nic")
 
 
 class Drawn(NamedTuple):
@@ -41,14 +39,14 @@ class Meter:
     """What it takes to say how much energy a run used in any interval.
 
     `rest` watts of each part of `reach` when nothing runs, `range` watts from there to its limit.
-    `through`: share of what a part's links can carry that they carried over the whole run.
+    `able` byte/s that the links of switches and interfaces can carry.
     """
 
     run: Run
     reach: Reach
     rest: Floats
     range: Floats
-    through: Floats
+    able: Floats
     activity: Mapping[int, Activity]
 
     @property
@@ -60,7 +58,7 @@ class Meter:
         """Joules of every part from `start` to `end` seconds of the run."""
         parts = self.reach.parts
         idle = self.rest * [self.reach.seconds((part.path,), start, end) for part in parts]
-        dynamic = self.range * self.through * (end - start)
+        dynamic = self.range * self._passed(start, end)
         by: dict[tuple[int, int], float] = {}
         known: dict[tuple[tuple[int, ...], str], float] = {}
         for place, part in enumerate(parts):
@@ -75,6 +73,20 @@ class Meter:
                 by[place, user] = float(self.range[place]) * together * share
                 dynamic[place] += by[place, user]
         return Drawn(idle, dynamic, by)
+
+    def _passed(self, start: float, end: float) -> Floats:
+        """Seconds of an interval in which what passed would have filled the links of each part."""
+        places = {part.path: place for place, part in enumerate(self.reach.parts)}
+        passed = np.zeros(len(places))
+        rows = self.run.passing
+        since, until = rows["start_s"], rows["end_s"]
+        inside = np.clip(np.minimum(until, end) - np.maximum(since, start), 0.0, None)
+        size = rows["bytes"] * inside / (until - since)
+        for number, path in enumerate(self.run.passing_parts):
+            if path in places and self.able[places[path]]:
+                mine = float(size[rows["part"] == number].sum())
+                passed[places[path]] = mine / self.able[places[path]]
+        return passed
 
     def _seconds(
         self, known: dict[tuple[tuple[int, ...], str], float], users: tuple[int, ...],
@@ -126,7 +138,7 @@ class Meter:
             "power": listed(part for part in self.reach.parts if self._silent(part)),
             "idle_power": listed(
                 part for part in self.reach.parts
-                if part.power > 0 and part.idle_power == 0 and part.kind not in _STEADY
+                if part.power > 0 and part.idle_power == 0 and part.kind not in STEADY
             ),
         }  # fmt: skip
 
@@ -173,23 +185,21 @@ def meter(
     limit = np.array([part.power for part in within.parts], np.float64)
     return Meter(
         run, within, rest, np.maximum(limit - rest, 0.0),
-        np.array([_through(system.hardware, run, part) for part in within.parts], np.float64),
+        np.array([_able(system.hardware, part) for part in within.parts], np.float64),
         activities(system, run, costs, services),
     )  # fmt: skip
 
 
 def _rest(part: Part) -> float:
-    return part.power if part.kind in _STEADY and not part.idle_power else part.idle_power
+    return part.power if part.kind in STEADY and not part.idle_power else part.idle_power
 
 
-def _through(hardware: HardwareGraph, run: Run, part: Part) -> float:
-    """Share of the capacity of a switch's or interface's links that was used, 0..1."""
-    if part.kind not in _STEADY or not run.links or not run.end_s:
+def _able(hardware: HardwareGraph, part: Part) -> float:
+    """Byte/s that the links of a switch or interface carry, both directions together."""
+    if part.kind not in STEADY:
         return 0.0
-    carried = sum(link.bytes for link in run.links if part.path in (link.source, link.target))
     wires = (*hardware.out_edges(part.path, data=True), *hardware.in_edges(part.path, data=True))
-    able = sum(data["bandwidth"] for _, _, data in wires) * run.end_s
-    return min(carried / able, 1.0) if able else 0.0
+    return float(sum(data["bandwidth"] for _, _, data in wires))
 
 
 def energy_rows(found: Meter) -> Table:

@@ -107,7 +107,7 @@ def simulate(
     caches = interpreter.caches.values()
     run = records(
         point, recorder, plan.stages, tuple(index), engines, routers, caches, network.links(),
-        patient=interpreter.patience is not None,
+        passing=network.passing, patient=interpreter.patience is not None,
     )  # fmt: skip
     conservation.check(run, engines, recorder, network)
     conservation.check_caches(run, caches)

@@ -17,9 +17,11 @@ from hermesdsl.sim.binding import Point
 from hermesdsl.sim.caches import Hierarchy
 from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.load import Offered
+from hermesdsl.sim.network.passing import Passing
 from hermesdsl.sim.record import (
     COMPLETED,
     OUTAGE_COLUMNS,
+    PASSING_COLUMNS,
     REFUSED,
     RESIDENCE_COLUMNS,
     SCALING_COLUMNS,
@@ -55,6 +57,7 @@ def records(
     caches: Iterable[Hierarchy] = (),
     links: tuple[LinkSummary, ...] = (),
     *,
+    passing: Passing,
     patient: bool = False,
 ) -> Run:
     """The `Run` of a simulation that has stopped; `stages` and `clients` as rows number them.
@@ -110,6 +113,8 @@ def records(
         services=table(recorder.services, SERVICE_COLUMNS),
         tiers=tuple(tier for cache in caches for tier in cache.summaries()),
         links=links,
+        passing=table(passing.rows, PASSING_COLUMNS),
+        passing_parts=passing.parts,
         scaling=table(routers.scaling, SCALING_COLUMNS),
         outages=_outages(recorder, end),
         shown=shown,

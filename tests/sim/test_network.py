@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count, product
 from math import inf
 
@@ -27,7 +27,8 @@ class Site:
         switches = [path for one, other, *_ in ends for path in (one, other) if path[0] == "s"]
         wide = [(a, b, bandwidth * MB, latency) for a, b, bandwidth, latency in ends]
         self.kernel = Kernel()
-        self.network = Network(wires(*wide, switches=switches), self.kernel, fair=fair)
+        self.hardware = wires(*wide, switches=switches)
+        self.network = Network(self.hardware, self.kernel, fair=fair)
         self.ends: dict[str, float] = {}
         self.flows: dict[str, Flow] = {}
         self._names: list[str] = []
@@ -255,6 +256,55 @@ def test_a_cut_counts_what_has_left_by_then():
     assert into == pytest.approx({"c": 15 * MB, "d": 0.02 * MB})
 
 
+# --- what passes through a switch whose power follows it -------------------------------------
+
+
+def following(site: Site, start: float, end: float) -> float:
+    """MB in and out of such switches from one moment to another."""
+    rows = zip(*[iter(site.network.passing.rows)] * 4, strict=True)
+    parts = (size * max(min(b, end) - max(a, start), 0.0) / (b - a) for _, a, b, size in rows)
+    return sum(parts) / MB
+
+
+class Metered(Site):
+    """A site whose switch ``s`` says what it draws idle."""
+
+    def __init__(self, *ends: tuple[str, str, float, float], fair: bool = True) -> None:
+        super().__init__(*ends, fair=fair)
+        hardware = self.hardware
+        part = hardware.nodes["s"]["part"]
+        hardware.nodes["s"]["part"] = replace(part, power=50.0, idle_power=30.0)
+        self.network = Network(hardware, self.kernel, fair=fair)
+
+
+def test_what_passes_is_known_at_every_moment():
+    # 10 MB/s into c until 0.5 and from 1 on as before: a alone, a and b, b alone; and in and out.
+    site = Metered(*star("a", "b", "c"))
+    site.send(0.0, "a", "c", 7.5)
+    site.send(0.5, "b", "c", 5.0)
+    assert site.run() == {"a>c": 1.0, "b>c": 1.25}
+    for start, end in ((0.0, 1.25), (0.1, 0.3), (0.4, 1.1), (1.0, 1.25), (2.0, 3.0)):
+        expected = 2 * 10 * max(min(end, 1.25) - start, 0.0)
+        assert following(site, start, end) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("fair", [True, False])
+def test_small_and_unshared_messages_pass_too(fair: bool):
+    site = Metered(*star("a", "b", "c", latency=0.5), fair=fair)
+    site.send(1.0, "a", "c", 0.06)
+    site.send(3.0, "b", "c", 20.0)
+    site.run()
+    assert following(site, 0.0, 2.0) == pytest.approx(2 * 0.06)
+    assert following(site, 4.0, 4.5) == pytest.approx(2 * 5.0)
+
+
+def test_where_power_follows_nothing_nothing_is_written_down():
+    site = Site(*star("a", "b"))
+    site.send(0.0, "a", "b", 10.0)
+    site.run()
+    assert not site.network.passing.rows
+
+
 # --- properties --------------------------------------------------------------------------------
 
 #: A tree of switches with chips at its leaves: bandwidths in MB/s that make exact and odd ratios.
@@ -440,6 +490,22 @@ def test_flows_end_as_in_the_slow_form_and_no_byte_is_lost(tree, offered):
         slow.append((name, way, start / 4, size / 8 * MB, tail, ready))
     assert site.run() == pytest.approx(Slow(site.network.ways).run(slow), rel=1e-6)
     assert_bytes(site, [(way, size) for _, way, _, size, *_ in slow])
+
+
+@given(trees(), st.lists(sends, min_size=1, max_size=8), st.integers(0, 60))
+@settings(max_examples=80, deadline=None)
+def test_all_that_passes_a_switch_is_written_down(tree, offered, cut):
+    site = Metered(*tree)
+    for (sources, targets), start, size, wait, layers in offered:
+        ready = (start + wait) / 4
+        site.send(
+            start / 4, " ".join(sources), " ".join(targets), size / 8, ready=ready, layers=layers
+        )
+    site.kernel.run(cut / 4)
+    site.network.settle(cut / 4)
+    links = site.network.links()
+    carried = sum(link.bytes for link in links if "s" in (link.source, link.target)) / MB
+    assert following(site, 0.0, inf) == pytest.approx(carried, rel=1e-9, abs=1e-9)
 
 
 def assert_bytes(site: Site, moved: list[tuple[Way, float]]) -> None:

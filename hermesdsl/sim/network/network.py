@@ -11,12 +11,14 @@ bytes and the clock; not what moves.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from heapq import heappop, heappush
 from math import fsum, inf
 from typing import TypeAlias, cast
 
 from hermesdsl.graph.types import HardwareGraph
 from hermesdsl.sim.kernel import DELIVERY, SHARING, Kernel
+from hermesdsl.sim.network.passing import Passing
 from hermesdsl.sim.network.sharing import Band, Crossing, Lane, Sharing
 from hermesdsl.sim.network.ways import Hop, Way, Ways
 from hermesdsl.sim.record import LinkSummary
@@ -64,10 +66,11 @@ class Stream(Band):
     flows that left otherwise stay until met. `planned`: number of the event for the next, or 0.
     """
 
-    __slots__ = ("goals", "planned", "service", "since")
+    __slots__ = ("_passing", "goals", "planned", "service", "since")
 
-    def __init__(self, number: int, tight: Crossing) -> None:
+    def __init__(self, number: int, tight: Crossing, passing: Passing) -> None:
         super().__init__(number, tight)
+        self._passing = passing
         self.service = 0.0
         self.since = 0.0
         self.goals: list[tuple[float, int, int]] = []
@@ -75,8 +78,15 @@ class Stream(Band):
 
     def advance(self, now: float) -> None:
         """Account for what was sent until now."""
-        self.service = self.at(now)
-        self.since = now
+        self.reach(self.at(now), now)
+
+    def reach(self, service: float, now: float) -> None:
+        """So much was sent by now."""
+        if self._passing.parts and service > self.service:
+            sent = service - self.service
+            each = ((lane.way, len(lane.flows) * sent) for lane in self.lanes)
+            self._passing.note(each, self.since, now)
+        self.service, self.since = service, now
 
     def at(self, now: float) -> float:
         """The service by `now`; never beyond what the next to leave came for."""
@@ -91,7 +101,11 @@ class Network:
         self.ways = Ways(hardware)
         self._kernel = kernel
         self._fair = fair
-        self._sharing = Sharing(self.ways.capacity, make=Stream, moved=self._moved)
+        self.passing = Passing(hardware)
+        self._sharing = Sharing(
+            self.ways.capacity, make=partial(Stream, passing=self.passing), changing=self._advance,
+            moved=self._moved,
+        )  # fmt: skip
         self._flows: dict[int, Flow] = {}
         self._numbers = 0
         self._plans: dict[int, Stream] = {}
@@ -139,7 +153,7 @@ class Network:
     def cancel(self, flow: Flow, now: float) -> None:
         """Give a transfer up: the links are free of it, and nobody is called."""
         del self._flows[flow.number]
-        self._carry(flow.way, self._sent(flow, now))
+        self._carry_part(flow, now)
         if flow.lane is not None:
             stream = _stream(flow.lane)
             stream.advance(now)
@@ -149,7 +163,9 @@ class Network:
     def settle(self, until: float) -> None:
         """Count what is under way, when the run is cut at `until`."""
         for flow in self._flows.values():
-            self._carry(flow.way, self._sent(flow, until))
+            if flow.lane is not None:
+                _stream(flow.lane).advance(until)
+            self._carry_part(flow, until)
 
     @property
     def under_way(self) -> int:
@@ -230,7 +246,16 @@ class Network:
             return
         if not flow.left:
             self._carry(flow.way, flow.size)
+            self.passing.note(((flow.way, flow.size),), flow.start, now - flow.way.latency)
         flow.arrived(now, flow.key)
+
+    def _carry_part(self, flow: Flow, now: float) -> None:
+        """Count what has left of a flow that will not arrive."""
+        sent = self._sent(flow, now)
+        self._carry(flow.way, sent)
+        if not flow.left and flow.lane is None and not flow.tail and not flow.moved:
+            end = min(now, flow.start + sent / flow.way.bandwidth)
+            self.passing.note(((flow.way, sent),), flow.start, end)
 
     def _carry(self, way: Way, size: float) -> None:
         self._carried[way] = self._carried.get(way, 0.0) + size
@@ -269,7 +294,7 @@ class Network:
         stream.planned = 0
         goals, goal = stream.goals, stream.goals[0][0]
         since, seconds = stream.since, (goal - stream.service) / stream.rate
-        stream.service, stream.since = goal, now
+        stream.reach(goal, now)
         while goals and goals[0][0] == goal:
             flow = self._flows[goals[0][2]]
             if flow.tail:
@@ -305,11 +330,13 @@ class Network:
                 if end == first:
                     self._plan(cast("Stream", band), end)
 
+    def _advance(self, band: Band) -> None:
+        cast("Stream", band).advance(self._kernel.now)
+
     def _moved(self, lane: Lane, before: Band) -> None:
         """A lane came to another stream: its flows go on there from where they are."""
-        now, old, new = self._kernel.now, cast("Stream", before), _stream(lane)
-        old.advance(now)
-        new.advance(now)
+        old, new = cast("Stream", before), _stream(lane)
+        self._advance(new)
         for flow in lane.flows.values():
             flow.moved += old.service - flow.begun
             flow.begun = new.service

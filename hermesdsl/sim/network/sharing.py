@@ -94,8 +94,8 @@ class Band:
 class Sharing:
     """Who shares which links; `capacity` gives byte/s of a hop.
 
-    `make(number, tight)` makes a band; `moved(lane, before)` is called when a lane with flows has
-    come to another band than `before`.
+    `make(number, tight)` makes a band; `changing(band)` is called before flows come to a
+    band or leave it for another, and `moved(lane, before)` when all of a lane have.
     """
 
     def __init__(
@@ -103,10 +103,12 @@ class Sharing:
         capacity: Callable[[Hop], float],
         *,
         make: Callable[[int, Crossing], Band] = Band,
+        changing: Callable[[Band], None] = lambda band: None,
         moved: Callable[[Lane, Band], None] = lambda lane, before: None,
     ) -> None:
         self._capacity = capacity
         self._make = make
+        self._changing = changing
         self._moved = moved
         self._limit_of: dict[Hop, Limit] = {}
         self._lanes: dict[Way, Lane] = {}
@@ -153,6 +155,8 @@ class Sharing:
     def enter(self, lane: Lane, flow: Flow) -> Band:
         """A flow has begun on a lane; the band that it is in."""
         band = lane.band
+        if band is not None:
+            self._changing(band)
         lane.flows[flow.number] = flow
         for limit, share in lane.limits:
             limit.weight += share
@@ -194,6 +198,8 @@ class Sharing:
         if band is None:
             self._made += 1
             band = self._bands[tight] = self._make(self._made, tight)
+        else:
+            self._changing(band)
         lane.band = band
         band.lanes[lane] = None
         band.flows += len(lane.flows)
@@ -285,6 +291,7 @@ class Sharing:
         for lane in list(limit.lanes):
             before = lane.band
             assert before is not None
+            self._changing(before)
             self._take_out(lane, len(lane.flows))
             reached[self._place(lane)] = None
             self._moved(lane, before)
