@@ -113,7 +113,11 @@ class Deadline:
 
 #: Rules by the name a specification gives them; ``always`` needs none.
 ADMISSIONS: Mapping[str, Callable[[Spec, AdmissionContext], Admission]] = MappingProxyType(
-    {"token_bucket": TokenBucket, "queue_limit": QueueLimit, "deadline": Deadline}
+    {
+        "token_bucket": TokenBucket,
+        "queue_limit": QueueLimit,
+        "deadline": Deadline,
+    }
 )
 
 
