@@ -31,10 +31,22 @@ ALLOWED = {
     "explore": _TYPES | {"results", "api"},
     "drawing": _TYPES,
     "library": _MODEL,
+    "plugins": _SCHEMA | {"sim"},
     "execute": _TYPES | {"cost", "sim", "results", "api"},
     "api": _MODEL | {"graph", "cost", "sim", "results", "drawing", "explore", "execute"},
     "cli": _MODEL
-    | {"graph", "cost", "sim", "results", "drawing", "library", "explore", "api", "execute"},
+    | {
+        "graph",
+        "cost",
+        "sim",
+        "results",
+        "drawing",
+        "library",
+        "explore",
+        "api",
+        "execute",
+        "plugins",
+    },
     "__init__": {"api", "diagnostics"},
     "__main__": {"cli"},
 }
