@@ -130,6 +130,15 @@ def compile(
     return System(compiled, tree, name, tuple(sink.items), given)
 
 
+def _compiled(system: System, function: str) -> None:
+    """Raises `TypeError` for what somebody forgot to compile."""
+    if not isinstance(system, System):
+        raise TypeError(
+            f"hermesdsl.{function} takes what hermesdsl.compile returns, not "
+            f"{type(system).__name__}: hermesdsl.{function}(hermesdsl.compile(...))"
+        )
+
+
 def _check_costs(compiled: CompiledSystem, tree: Tree, sink: Sink) -> None:
     """What the cost models have to say: models and indexes that do not fit, missing peaks."""
     from dataclasses import replace
@@ -175,6 +184,7 @@ def run(
     """
     from hermesdsl.execute import execute
 
+    _compiled(system, "run")
     return execute(
         system, system.experiment(experiment), seed=seed, progress=progress, reference=reference
     )
@@ -209,6 +219,7 @@ def sweep(
     from hermesdsl.explore import explore, job_of
     from hermesdsl.explore.executors import executor_for
 
+    _compiled(system, "sweep")
     found = explore(
         system, job_of(system, experiment), limit=limit,
         executor=executor_for(system, engine, workers, address),
@@ -261,4 +272,5 @@ def draw(system: System, view: str = "hardware", **options: Any) -> Drawing:
     """
     from hermesdsl.drawing import draw as draw_view
 
+    _compiled(system, "draw")
     return draw_view(system.compiled, view, **options)

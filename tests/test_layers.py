@@ -32,13 +32,14 @@ ALLOWED = {
     "measure": _TYPES | {"cost", "sim", "results", "files", "api"},
     "drawing": _TYPES,
     "library": _MODEL,
+    "plugins": _SCHEMA | {"sim"},
     "execute": _TYPES | {"cost", "sim", "results", "api"},
     "api": _MODEL
     | {"graph", "cost", "sim", "results", "drawing", "explore", "execute"}
     | {"measure"},
     "cli": _MODEL
     | {"graph", "cost", "sim", "results", "drawing", "library", "explore", "measure"}
-    | {"api", "execute"},
+    | {"api", "execute", "plugins"},
     "__init__": {"api", "diagnostics"},
     "__main__": {"cli"},
 }

@@ -55,7 +55,7 @@ def command(
     from hermesdsl.cli.progress import Bar
 
     output = Output(quiet=quiet)
-    _refuse(plugins, out, force)
+    _prepare(plugins, out, force)
     system = api.compile(
         Path(spec), set=options.assigned(assignments), path=options.existing(folders), case=case
     )
@@ -70,19 +70,24 @@ def command(
     return 1 if strict and not result.met else 0
 
 
-def _refuse(plugins: tuple[str, ...], out: str | None, force: bool) -> None:
-    """Raise `SpecError` for arguments that cannot be honoured, before any work."""
+def _prepare(plugins: tuple[str, ...], out: str | None, force: bool) -> None:
+    """Load plug-ins; raise `SpecError` for arguments that cannot be honoured, before any work."""
     problems: list[Diagnostic] = []
     if plugins:
-        problems.append(error("HMS506", f"`--plugin {plugins[0]}` cannot be executed yet"))
+        from hermesdsl.plugins import load
+
+        try:
+            load(plugins)
+        except SpecError as refused:
+            problems.extend(refused.diagnostics)
     if force and out is None:
         problems.append(error("HMS607", "`--force` is about the folder of `--out`"))
     if out is not None:
         from hermesdsl.results.write import refusal
 
-        refused = refusal(out, force=force)
-        if refused is not None:
-            problems.append(refused)
+        problem = refusal(out, force=force)
+        if problem is not None:
+            problems.append(problem)
     if problems:
         raise SpecError(problems)
 

@@ -63,6 +63,7 @@ CODES: Mapping[str, str] = MappingProxyType(
         "HMS606": "default experiment used",
         "HMS607": "bad argument",
         "HMS608": "output folder refused",
+        "HMS609": "plug-in not usable",
         # 7xx: runs
         "HMS701": "run that never ends",
     }

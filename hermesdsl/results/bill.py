@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import fsum
 from typing import Any
 
 from hermesdsl.graph.hardware import ancestors
@@ -19,12 +20,16 @@ __all__ = ["Bill", "Item", "bill"]
 
 @dataclass(frozen=True)
 class Item:
-    """Something with a price of its own, `rate` $/s; it pays for the parts `devices`."""
+    """Something with a price of its own, `rate` $/s; it pays for the parts `devices`.
+
+    It is paid for while any of the parts `counting` counts.
+    """
 
     path: str
     kind: str
     rate: float
     devices: tuple[str, ...]
+    counting: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,28 +43,31 @@ class Bill:
 
     @property
     def rate(self) -> float:
-        """$/s of everything."""
+        """$/s when everything counts."""
         return sum(item.rate for item in self.items)
 
     def dollars(self, start: float, end: float) -> float:
         """Price from `start` to `end` seconds."""
-        return self.rate * (end - start)
+        return fsum(self._price(item, start, end) for item in self.items)
 
-    def by_kind(self, seconds: float) -> dict[str, float]:
+    def _price(self, item: Item, start: float, end: float) -> float:
+        return item.rate * self.reach.seconds(item.counting, start, end)
+
+    def by_kind(self, start: float, end: float) -> dict[str, float]:
         """Dollars per kind of what has the price."""
         found: dict[str, float] = {}
         for item in self.items:
-            found[item.kind] = found.get(item.kind, 0.0) + item.rate * seconds
+            found[item.kind] = found.get(item.kind, 0.0) + self._price(item, start, end)
         return found
 
-    def by_client(self, seconds: float) -> dict[str, float]:
+    def by_client(self, start: float, end: float) -> dict[str, float]:
         """Dollars per client, and under ``""`` of what no client runs on.
 
         Each item is shared equally by its devices, and each device by its clients.
         """
         found = dict.fromkeys((*self.run.clients, ""), 0.0)
         for item in self.items:
-            each = item.rate * seconds / len(item.devices)
+            each = self._price(item, start, end) / len(item.devices)
             for device in item.devices:
                 users = self.reach.users.get(device, ())
                 for user in users:
@@ -71,20 +79,21 @@ class Bill:
     def summary(self, window: tuple[float, float], tokens: int) -> dict[str, Any]:
         """Entry ``cost`` of a summary.
 
-        ``total`` $ over the whole run (null if nothing has a price), ``rate`` $/s, ``window`` $
+        ``total`` $ over the whole run (null if nothing has a price), ``rate`` $/s on
+        average, ``window`` $
         and ``per_token`` $/tok of the window with so many `tokens`.
         """
         missing = {"price": listed(self.unpriced)}
         if not self.items:
             return {"total": None, "unit": "$", "missing": missing}
-        inside = self.dollars(*window)
-        clients = self.by_client(self.run.end_s)
+        inside, end = self.dollars(*window), self.run.end_s
+        clients, total = self.by_client(0.0, end), self.dollars(0.0, end)
         return {
-            "total": self.dollars(0.0, self.run.end_s),
-            "rate": self.rate,
+            "total": total,
+            "rate": total / end if self.reach.up and end else self.rate,
             "window": inside,
             "per_token": inside / tokens if tokens else None,
-            "by_kind": self.by_kind(self.run.end_s),
+            "by_kind": self.by_kind(0.0, end),
             "unassigned": clients.pop(""),
             "by_client": clients,
             "unit": "$",
@@ -98,7 +107,7 @@ def bill(system: CompiledSystem, run: Run, reserve: str = "all") -> Bill:
     With ``used``, a container with a price counts whole as soon as a client runs on any part of
     it, and a part on its own if a client does.
     """
-    within = reach(system, run.clients, reserve)
+    within = reach(system, run, reserve)
     containers: Mapping[str, Container] = system.hardware.graph.get("containers", {})
     paying: dict[str, str] = {}
     for part in within.parts:
@@ -109,11 +118,17 @@ def bill(system: CompiledSystem, run: Run, reserve: str = "all") -> Bill:
         if around is not None:
             paying[part.path] = around
     items = [
-        Item(path, containers[path].kind, containers[path].cost or 0.0, _under(system, path))
+        Item(
+            path,
+            containers[path].kind,
+            containers[path].cost or 0.0,
+            _under(system, path),
+            tuple(part for part, around in paying.items() if around == path),
+        )
         for path in dict.fromkeys(paying.values())
     ]
     items += [
-        Item(part.path, part.kind, part.cost, (part.path,))
+        Item(part.path, part.kind, part.cost, (part.path,), (part.path,))
         for part in within.parts
         if part.cost > 0 and part.path not in paying
     ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from math import fsum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,15 +20,13 @@ from hermesdsl.graph.types import CompiledSystem, HardwareGraph, Part
 from hermesdsl.results.activity import Activity, Floats, activities, integral
 from hermesdsl.results.reach import Reach, listed, reach
 from hermesdsl.sim.causes import around
+from hermesdsl.sim.network.passing import STEADY
 from hermesdsl.sim.record import Run
 
 if TYPE_CHECKING:
     from hermesdsl.results.tables import Table
 
 __all__ = ["Drawn", "Meter", "energy_rows", "meter"]
-
-#: Kinds whose power hardly depends on what passes through them. [assumption]
-_STEADY = ("switch", "nic")
 
 
 class Drawn(NamedTuple):
@@ -43,14 +42,14 @@ class Meter:
     """What it takes to say how much energy a run used in any interval.
 
     `rest` watts of each part of `reach` when nothing runs, `range` watts from there to its limit.
-    `through`: share of what a part's links can carry that they carried over the whole run.
+    `able` byte/s that the links of switches and interfaces can carry.
     """
 
     run: Run
     reach: Reach
     rest: Floats
     range: Floats
-    through: Floats
+    able: Floats
     activity: Mapping[int, Activity]
 
     @property
@@ -60,8 +59,10 @@ class Meter:
 
     def drawn(self, start: float, end: float) -> Drawn:
         """Joules of every part from `start` to `end` seconds of the run."""
-        idle = self.rest * (end - start - self._off(start, end))
-        dynamic = self.range * self.through * (end - start)
+        parts = self.reach.parts
+        counts = np.array([self.reach.seconds((part.path,), start, end) for part in parts])
+        idle = self.rest * (counts - self._off(start, end))
+        dynamic = self.range * self._passed(start, end)
         by: dict[tuple[int, int], float] = {}
         known: dict[tuple[tuple[int, ...], str], float] = {}
         for place, users, column in self.users():
@@ -81,22 +82,38 @@ class Meter:
                 yield place, users, "memory" if part.kind == "memory" else "power"
 
     def _off(self, start: float, end: float) -> Floats:
-        """Seconds between two times in which each part was down, for whatever reason."""
+        """Seconds of an interval in which each part counted but was down, for whatever reason."""
         run, parts = self.run, self.reach.parts
         off = np.zeros(len(parts))
         if not run.things or not len(run.breakdowns["thing"]):
             return off
-        known: dict[tuple[int, ...], float] = {}
         numbers = {path: number for number, path in enumerate(run.things)}
         for place, part in enumerate(parts):
-            over = tuple(numbers[path] for path in around(part.path, numbers))
-            if over not in known:
-                mine = np.isin(run.breakdowns["thing"], over)
-                since, until = (run.breakdowns[name][mine] for name in ("down_s", "up_s"))
-                ones = np.ones(len(since))
-                known[over] = integral(Activity(since, until, ones, ones), ones, start, end)
-            off[place] = known[over]
+            over = [numbers[path] for path in around(part.path, numbers)]
+            mine = np.isin(run.breakdowns["thing"], over)
+            if not mine.any():
+                continue
+            since, until = (run.breakdowns[name][mine] for name in ("down_s", "up_s"))
+            ones = np.ones(len(since))
+            down = Activity(since, until, ones, ones)
+            counts = self.reach.up.get(part.path, ((start, end),))
+            inside = ((max(since, start), min(until, end)) for since, until in counts)
+            off[place] = fsum(integral(down, ones, a, b) for a, b in inside if a < b)
         return off
+
+    def _passed(self, start: float, end: float) -> Floats:
+        """Seconds of an interval in which what passed would have filled the links of each part."""
+        places = {part.path: place for place, part in enumerate(self.reach.parts)}
+        passed = np.zeros(len(places))
+        rows = self.run.passing
+        since, until = rows["start_s"], rows["end_s"]
+        inside = np.clip(np.minimum(until, end) - np.maximum(since, start), 0.0, None)
+        size = rows["bytes"] * inside / (until - since)
+        for number, path in enumerate(self.run.passing_parts):
+            if path in places and self.able[places[path]]:
+                mine = float(size[rows["part"] == number].sum())
+                passed[places[path]] = mine / self.able[places[path]]
+        return passed
 
     def _seconds(
         self, known: dict[tuple[tuple[int, ...], str], float], users: tuple[int, ...],
@@ -147,7 +164,7 @@ class Meter:
             "power": listed(part for part in self.reach.parts if self._silent(part)),
             "idle_power": listed(
                 part for part in self.reach.parts
-                if part.power > 0 and part.idle_power == 0 and part.kind not in _STEADY
+                if part.power > 0 and part.idle_power == 0 and part.kind not in STEADY
             ),
         }  # fmt: skip
 
@@ -208,7 +225,7 @@ def summed_meter(
     window: tuple[float, float],
 ) -> SummedMeter:
     """The meter `found` of what is left of a run, with the `seconds` of all of it."""
-    return SummedMeter(found.run, found.reach, found.rest, found.range, found.through,
+    return SummedMeter(found.run, found.reach, found.rest, found.range, found.able,
                        found.activity, seconds, window)  # fmt: skip
 
 
@@ -229,28 +246,26 @@ def meter(
     reserve: str = "all",
 ) -> Meter:
     """The meter of a run: `costs` by client, `services` by (stage, client), as they were run."""
-    within = reach(system, run.clients, reserve)
+    within = reach(system, run, reserve)
     rest = np.array([_rest(part) for part in within.parts], np.float64)
     limit = np.array([part.power for part in within.parts], np.float64)
     return Meter(
         run, within, rest, np.maximum(limit - rest, 0.0),
-        np.array([_through(system.hardware, run, part) for part in within.parts], np.float64),
+        np.array([_able(system.hardware, part) for part in within.parts], np.float64),
         activities(system, run, costs, services),
     )  # fmt: skip
 
 
 def _rest(part: Part) -> float:
-    return part.power if part.kind in _STEADY and not part.idle_power else part.idle_power
+    return part.power if part.kind in STEADY and not part.idle_power else part.idle_power
 
 
-def _through(hardware: HardwareGraph, run: Run, part: Part) -> float:
-    """Share of the capacity of a switch's or interface's links that was used, 0..1."""
-    if part.kind not in _STEADY or not run.links or not run.end_s:
+def _able(hardware: HardwareGraph, part: Part) -> float:
+    """Byte/s that the links of a switch or interface carry, both directions together."""
+    if part.kind not in STEADY:
         return 0.0
-    carried = sum(link.bytes for link in run.links if part.path in (link.source, link.target))
     wires = (*hardware.out_edges(part.path, data=True), *hardware.in_edges(part.path, data=True))
-    able = sum(data["bandwidth"] for _, _, data in wires) * run.end_s
-    return min(carried / able, 1.0) if able else 0.0
+    return float(sum(data["bandwidth"] for _, _, data in wires))
 
 
 def energy_rows(found: Meter) -> Table:

@@ -18,8 +18,9 @@ FRAGMENTS: tuple[Fragment, ...] = (
 
 KINDS: Mapping[str, Kind] = {k.name: k for f in FRAGMENTS for k in f.kinds}
 BUILTINS: Mapping[str, BuiltinType] = {b.name: b for f in FRAGMENTS for b in f.builtins}
-#: Computed settings by (family, name): `uniform` is a distribution and a popularity.
-COMPUTED: Mapping[tuple[str, str], Computed] = {
+#: Computed settings by (family, name): `uniform` is a distribution and a popularity. Plug-ins add
+#: theirs.
+COMPUTED: dict[tuple[str, str], Computed] = {
     (c.family, c.name): c for f in FRAGMENTS for c in f.computed
 }
 

@@ -43,6 +43,7 @@ TRANSFER_COLUMNS = ("request", "source", "target", "bytes", "start_s", "end_s")
 OUTAGE_COLUMNS = ("client", "down_s", "up_s", "lost")
 BREAKDOWN_COLUMNS = ("thing", "down_s", "up_s")
 CUT_SERVICE_COLUMNS = ("service", "whole_s")
+PASSING_COLUMNS = ("part", "start_s", "end_s", "bytes")
 SCALING_COLUMNS = ("client", "start_s", "ready_s", "stop_s")
 _INTEGERS = frozenset({"client", "steps", "batch", "tokens", "prefill_tokens", "kv_blocks",
                        "request", "requests", "stage", "pass", "part", "opened", "critical",
@@ -264,6 +265,9 @@ class Run:
 
     `transfers`, one row per move of KV between clients that arrived, in that order: ``request``,
     ``source``, ``target`` (clients), ``bytes``, ``start_s``, ``end_s``.
+    `passing`, one row per time in which something passed evenly through a switch or interface
+    whose power follows it: ``part`` (of `passing_parts`), ``start_s``, ``end_s``, ``bytes`` (in
+    and out counted apart).
     `outages`, one row per time that a client was down: ``client``, ``down_s``, ``up_s`` (at the
     latest `end_s`), ``lost`` (sequences or requests that it lost). `breakdowns`, one row per time
     that hardware or a tier of a cache was down: ``thing`` (index into `things`, the paths of all
@@ -303,6 +307,8 @@ class Run:
     tiers: tuple[TierSummary, ...] = ()
     links: tuple[LinkSummary, ...] = ()
     scaling: Table = field(default_factory=dict)
+    passing: Table = field(default_factory=lambda: table(array("d"), PASSING_COLUMNS))
+    passing_parts: tuple[str, ...] = ()
     outages: Table = field(default_factory=lambda: table(array("d"), OUTAGE_COLUMNS))
     reasons: tuple[str, ...] = field(default=REASONS)
     shown: Table = field(default_factory=lambda: table(array("d"), SHOWN_COLUMNS))

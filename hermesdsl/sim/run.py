@@ -93,7 +93,7 @@ def simulate(
         interpreter, system.classes,
     )  # fmt: skip
     interpreter.down = scene.down
-    routers = Routers(system, index, scene)
+    routers = Routers(system, index, scene, network)
     planner = Planner(point, index, routers, services)
     for name in dict.fromkeys(system.workloads[w].pipeline for w in chosen.workloads):
         planner.add(name)
@@ -117,7 +117,8 @@ def simulate(
     caches = interpreter.caches.values()
     run = records(
         point, recorder, plan.stages, tuple(index), engines, routers, caches, network.links(),
-        patient=interpreter.patience is not None, drained=drain, things=failing,
+        passing=network.passing, patient=interpreter.patience is not None, drained=drain,
+        things=failing,
     )  # fmt: skip
     earlier = None if drain is None else drain.sums
     conservation.check(run, engines, recorder, network, earlier)

@@ -19,11 +19,13 @@ from hermesdsl.sim.caches import Hierarchy
 from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.grouping import rows_by
 from hermesdsl.sim.load import Offered
+from hermesdsl.sim.network.passing import Passing
 from hermesdsl.sim.record import (
     BREAKDOWN_COLUMNS,
     COMPLETED,
     CUT_SERVICE_COLUMNS,
     OUTAGE_COLUMNS,
+    PASSING_COLUMNS,
     REFUSED,
     RESIDENCE_COLUMNS,
     SCALING_COLUMNS,
@@ -61,6 +63,7 @@ def records(
     caches: Iterable[Hierarchy] = (),
     links: tuple[LinkSummary, ...] = (),
     *,
+    passing: Passing,
     patient: bool = False,
     drained: Drained | None = None,
     things: tuple[str, ...] = (),
@@ -117,6 +120,8 @@ def records(
         services=held["services"],
         tiers=tuple(tier for cache in caches for tier in cache.summaries()),
         links=links,
+        passing=table(passing.rows, PASSING_COLUMNS),
+        passing_parts=passing.parts,
         scaling=table(routers.scaling, SCALING_COLUMNS),
         outages=_outages(recorder.outages, OUTAGE_COLUMNS, end),
         things=things,

@@ -141,7 +141,7 @@ def test_force_adds_to_a_folder_of_others(hermes: Any, tmp_path: Path) -> None:
         (["--experiment", "mian"], "error[HMS602]: no experiment `mian`\n = help: did you mean"),
         (["--explain", "p12"], "error[HMS607]: invalid value for `--explain`"),
         (["--explain", "mean"], "`mean` is not one of `p50`, `p90`, `p99`, `max`"),
-        (["--plugin", "mine"], "error[HMS506]: `--plugin mine` cannot be executed yet"),
+        (["--plugin", "mine"], "error[HMS609]: no plug-in `mine` is installed"),
         (["--force"], "error[HMS607]: `--force` is about the folder of `--out`"),
         (["--out", "small.hms"], "error[HMS608]: `small.hms` is a file, not a folder"),
         (["--out", "."], "error[HMS608]: `.` is not empty and holds no earlier result"),

@@ -39,7 +39,7 @@ def test_only_used_devices_are_paid_for_on_request():
 def test_a_price_of_a_container_replaces_those_of_its_parts():
     found = bill(built(NODE, CLIENT, containers=[box(10 / 3600)]), tiny())
     assert found.rate * 3600 == pytest.approx(10.0)
-    assert found.by_kind(3600.0) == {"node": pytest.approx(10.0)}
+    assert found.by_kind(0.0, 3600.0) == {"node": pytest.approx(10.0)}
 
 
 def test_the_outermost_price_counts():
@@ -62,7 +62,7 @@ def test_shares_of_clients_add_up():
     system = built(
         NODE, {"llm[0]": ("box.gpu[0]",), "llm[1]": ("box.gpu[0]",)}, containers=[box(10 / 3600)]
     )
-    by = bill(system, replace(tiny(), clients=("llm[0]", "llm[1]"))).by_client(3600.0)
+    by = bill(system, replace(tiny(), clients=("llm[0]", "llm[1]"))).by_client(0.0, 3600.0)
     # Of two chips one has two clients and the other none.
     assert by == pytest.approx({"llm[0]": 2.5, "llm[1]": 2.5, "": 5.0})
 

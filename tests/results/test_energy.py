@@ -22,6 +22,7 @@ from hermesdsl.results.energy import energy_rows, meter
 from hermesdsl.sim.record import (
     BREAKDOWN_COLUMNS,
     OUTAGE_COLUMNS,
+    PASSING_COLUMNS,
     SERVICE_COLUMNS,
     STEP_COLUMNS,
     TRANSFER_COLUMNS,
@@ -203,12 +204,14 @@ def test_a_switch_draws_its_power_whatever_passes():
 
 
 def test_a_switch_that_says_what_it_draws_idle_follows_its_links():
-    # 120 B over 2 directions of 100 B/s in 6 s: 0.1 of 20 W above 30 W.
+    # 120 B in the last 2 s, of 400 B that 2 directions of 100 B/s could: 0.3 of 20 W above 30 W.
     switch = replace(SWITCH, idle_power=30.0)
     system = built([chip("gpu"), switch], wires=[("gpu", "sw", 100.0)])
-    links = (LinkSummary("gpu", "sw", 120.0, 100.0, 1.2), LinkSummary("x", "y", 9.0, 1.0, 9.0))
-    more = measured(system, replace(tiny(), links=links)).joules(0, 6) - measured().joules(0, 6)
-    assert more == pytest.approx(6 * (30 + 20 * 0.1))
+    rows = columns(PASSING_COLUMNS, (0, 4.0, 6.0, 120.0))
+    run = replace(tiny(), passing=rows, passing_parts=("sw",))
+    for start, end, above in ((0, 6, 20 * 0.6), (0, 4, 0.0), (5, 6, 20 * 0.3), (4.5, 5.5, 6.0)):
+        more = measured(system, run).joules(start, end) - measured().joules(start, end)
+        assert more == pytest.approx((end - start) * 30 + above)
 
 
 # --- conservation --------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from tiny_runs import CLASSES, cut, tiny
 
+import hermesdsl
 from hermesdsl.diagnostics import SpecError
 from hermesdsl.graph.types import Goal, Metric, Requirement
 from hermesdsl.results import Result, summarise
@@ -299,3 +300,9 @@ def test_json_never_holds_what_json_does_not_know():
     made = result(replace(tiny(), end_s=float("nan")), requirements=())
     assert json.loads(to_json(made.summary()))["simulated_s"] is None
     assert to_json({"a": float("inf"), "b": (1.0,)}) == '{\n "a": null,\n "b": [\n  1.0\n ]\n}\n'
+
+
+@pytest.mark.parametrize("function", [hermesdsl.run, hermesdsl.sweep, hermesdsl.draw])
+def test_what_was_not_compiled_is_named(function):
+    with pytest.raises(TypeError, match=r"takes what hermesdsl\.compile returns, not str"):
+        function("examples/energy.hms")

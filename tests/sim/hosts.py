@@ -26,11 +26,12 @@ def hosted(
     capacity: float = 1e9,
     bandwidth: float = 1e4,
     latency: float = 0.0,
+    together: float | None = None,
 ) -> nx.MultiDiGraph:
-    """Chips wired to one CPU, each at `bandwidth`; its DRAM is as fast as all of them."""
+    """Chips wired to one CPU, each at `bandwidth`; its DRAM at `together`, or as fast as all."""
     graph.graph.setdefault("containers", {})
     graph.add_node("cpu", part=Part("cpu", "cpu", "Cpu", forwards=True))
-    wide = bandwidth * len(devices)
+    wide = bandwidth * len(devices) if together is None else together
     graph.add_node("dram", part=Part("dram", "memory", "Memory", bandwidth=wide, capacity=capacity))
     for device in devices:
         if device not in graph:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import networkx as nx
 import numpy as np
 import pytest
 from built_graphs import clients, graph, simulated, site, stage
-from hand_built import AffineCost, batch, chat, generate, reading, run, system, wires
+from hand_built import MODEL, AffineCost, batch, chat, generate, reading, run, system, wires
 from hosts import hosted
 from pooled import in_sessions, with_pool
 from test_reference import assert_same
@@ -72,6 +73,39 @@ def test_starting_takes_latency_and_bytes_over_bandwidth(host: Any, more: float,
     done = both(scaled(2, host=host, target=1, startup=more), batch([1.0, 1.0, 9.0]))
     started = periods(done)[1]
     assert started[2] - started[1] == expected
+
+
+def loading(
+    *arrivals: float, contention: str = "fair", weights: float = 1e6, **args: Any
+) -> dict[int, float]:
+    """By member that starts: when it is ready; weights of 1 MB, DRAM and each wire of 1 MB/s."""
+    built = scaled(3, host={"bandwidth": 1e6, "together": 1e6}, target=1, **args)
+    for path in built.placement.graph["pools"]["llm"].members:
+        node = built.placement.nodes[path]
+        node["client"] = replace(node["client"], model=replace(MODEL, weight_bytes=weights))
+    experiments = {"main": replace(built.experiments["main"], contention=contention)}
+    done = both(replace(built, experiments=experiments), batch([*arrivals, 14.0]))
+    return {int(client): ready for client, _, ready, _ in periods(done)[1:]}
+
+
+def test_two_that_start_at_once_through_one_memory_take_twice_as_long():
+    assert loading(0.0, 0.5) == {1: 1.5}
+    assert loading(0.0, 0.5, 0.5) == {1: 2.5, 2: 2.5}
+    assert loading(0.0, 0.5, 0.5, contention="none") == {1: 1.5, 2: 1.5}
+
+
+def test_a_start_slows_the_one_before_it_from_then_on():
+    # At 1.0 the first has 0.5 MB left: at half the bandwidth until 2.0, then 0.5 MB of the second.
+    assert loading(0.0, 0.5, 1.0) == {1: 2.0, 2: 2.5}
+
+
+def test_weights_that_nobody_waits_for_any_more_leave_the_links_to_others():
+    """Weights of 10 MB: client 1 starts at 0.5 and 2 at 0.6, half as fast each from then on.
+
+    5.0 finds 2 spare, so it is let go at 6.5, seen at 7.0. 7.05 needs 1, which has 6.7 MB left.
+    """
+    ready = loading(0.0, 0.5, 0.6, 5.0, 7.0, 7.05, weights=1e7, idle=1.5)
+    assert ready == {1: pytest.approx(7.0 + 6.7), 2: 6.5}
 
 
 def test_a_worker_pool_has_nothing_to_load():

@@ -11,8 +11,8 @@ budget, but not merely for a while.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections import ChainMap
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Protocol
 
 from hermesdsl.graph.types import Spec, Value
@@ -31,7 +31,8 @@ class Batching(Protocol):
 
 
 #: Policies by the name a specification gives them; each is made from (spec, engine options).
-POLICIES: Mapping[str, Callable[[Spec, Mapping[str, Value]], Batching]] = MappingProxyType(
+#: Plug-ins add theirs.
+POLICIES: MutableMapping[str, Callable[[Spec, Mapping[str, Value]], Batching]] = ChainMap(
     {
         "chunked": chunked.make,
         "continuous": continuous.make,

@@ -2,21 +2,24 @@
 
 A flow is open from its start until its last byte has left; its bytes are there one latency later.
 What starts or ends at one instant changes the rates once, after everything else at that instant.
-The progress of the flows on a way is accounted for when their rate changes and at no other time,
-so a flow alone takes exactly latency + bytes / bandwidth. Messages below `SMALL` bytes take just
-that, and so does everything without fairness. Knows parts, bytes and the clock; not what moves.
+Flows that have one rate for one reason progress together: what each has sent is one number, which
+is accounted for when the rate changes. A flow alone takes exactly latency + bytes / bandwidth.
+Messages below `SMALL` bytes take just that, and so does everything without fairness. Knows parts,
+bytes and the clock; not what moves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from heapq import heappop, heappush
 from math import fsum, inf
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from hermesdsl.graph.types import HardwareGraph
 from hermesdsl.sim.kernel import DELIVERY, SHARING, Kernel
-from hermesdsl.sim.network.sharing import Lane, Sharing, max_min
+from hermesdsl.sim.network.passing import Passing
+from hermesdsl.sim.network.sharing import Band, Crossing, Lane, Sharing
 from hermesdsl.sim.network.ways import Hop, Way, Ways
 from hermesdsl.sim.record import LinkSummary
 
@@ -31,13 +34,12 @@ class Flow:
     """`size` bytes on a `way` since `start`.
 
     `tail`: of these, bytes that cannot leave before another moment (0 once that has come);
-    `moved`: bytes that left before it last joined its stream, there at `begun` of the stream's
-    service, to leave it at `goal`. `stream` is None while it waits for its tail, or has left.
-    `events`: how many are planned for it alone.
+    `moved`: bytes that left before it last joined a stream, there at `begun` of the stream's
+    service, to leave it at `goal`. `lane` is None while it waits for its tail, or has left.
     """
 
-    __slots__ = ("arrived", "begun", "events", "goal", "key", "left", "moved", "number", "size",
-                 "start", "stream", "tail", "way")  # fmt: skip
+    __slots__ = ("arrived", "begun", "goal", "key", "lane", "left", "moved", "number", "size",
+                 "start", "tail", "way")  # fmt: skip
 
     def __init__(
         self, number: int, way: Way, size: float, start: float, key: int, arrived: Arrived
@@ -52,23 +54,23 @@ class Flow:
         self.moved = 0.0
         self.begun = 0.0
         self.goal = 0.0
-        self.stream: Stream | None = None
+        self.lane: Lane | None = None
         self.left = False
-        self.events = 0
 
 
-class Stream(Lane):
-    """The flows on one way that move now.
+class Stream(Band):
+    """The flows of a band, which send equally much.
 
     `service`: bytes that a flow which was here all the time has sent by `since`, when the rate
     last changed. `goals` is a heap of (service at which a flow leaves, key, number); entries of
     flows that left otherwise stay until met. `planned`: number of the event for the next, or 0.
     """
 
-    __slots__ = ("goals", "planned", "service", "since")
+    __slots__ = ("_passing", "goals", "planned", "service", "since")
 
-    def __init__(self, way: Way) -> None:
-        super().__init__(way)
+    def __init__(self, number: int, tight: Crossing, passing: Passing) -> None:
+        super().__init__(number, tight)
+        self._passing = passing
         self.service = 0.0
         self.since = 0.0
         self.goals: list[tuple[float, int, int]] = []
@@ -76,8 +78,15 @@ class Stream(Lane):
 
     def advance(self, now: float) -> None:
         """Account for what was sent until now."""
-        self.service = self.at(now)
-        self.since = now
+        self.reach(self.at(now), now)
+
+    def reach(self, service: float, now: float) -> None:
+        """So much was sent by now."""
+        if self._passing.parts and service > self.service:
+            sent = service - self.service
+            each = ((lane.way, len(lane.flows) * sent) for lane in self.lanes)
+            self._passing.note(each, self.since, now)
+        self.service, self.since = service, now
 
     def at(self, now: float) -> float:
         """The service by `now`; never beyond what the next to leave came for."""
@@ -90,16 +99,17 @@ class Network:
 
     def __init__(self, hardware: HardwareGraph, kernel: Kernel, *, fair: bool = True) -> None:
         self.ways = Ways(hardware)
-        #: Events that were planned and will do nothing.
-        self.stale = 0
         self._kernel = kernel
         self._fair = fair
-        self._sharing = Sharing(self.ways.capacity)
-        self._streams: dict[Way, Stream] = {}
+        self.passing = Passing(hardware)
+        self._sharing = Sharing(
+            self.ways.capacity, make=partial(Stream, passing=self.passing), changing=self._advance,
+            moved=self._moved,
+        )  # fmt: skip
         self._flows: dict[int, Flow] = {}
         self._numbers = 0
         self._plans: dict[int, Stream] = {}
-        self._changed: dict[Lane, None] = {}
+        self._changed: dict[Band, None] = {}
         self._carried: dict[Way, float] = {}
 
     def send(
@@ -134,7 +144,6 @@ class Network:
         elif ready > now:
             flow.tail = size / layers
             self._kernel.at(ready, DELIVERY, key, self._complete, flow.number)
-            flow.events += 1
             if layers > 1:
                 self._join(flow, size - flow.tail, now)
         else:
@@ -144,10 +153,9 @@ class Network:
     def cancel(self, flow: Flow, now: float) -> None:
         """Give a transfer up: the links are free of it, and nobody is called."""
         del self._flows[flow.number]
-        self.stale += flow.events
-        self._carry(flow.way, self._sent(flow, now))
-        stream = flow.stream
-        if stream is not None:
+        self._carry_part(flow, now)
+        if flow.lane is not None:
+            stream = _stream(flow.lane)
             stream.advance(now)
             self._quit(flow, stream)
             self._change(stream, now)
@@ -155,7 +163,9 @@ class Network:
     def settle(self, until: float) -> None:
         """Count what is under way, when the run is cut at `until`."""
         for flow in self._flows.values():
-            self._carry(flow.way, self._sent(flow, until))
+            if flow.lane is not None:
+                _stream(flow.lane).advance(until)
+            self._carry_part(flow, until)
 
     @property
     def under_way(self) -> int:
@@ -184,18 +194,10 @@ class Network:
 
     def _join(self, flow: Flow, size: float, now: float) -> None:
         """`size` more bytes of a flow may leave."""
-        way = flow.way
-        stream = self._streams.get(way)
-        if stream is None:
-            stream = self._streams[way] = Stream(way)
-            self._sharing.add(stream)
-        if stream.flows:
-            stream.advance(now)
-        else:
-            stream.service, stream.since = 0.0, now
-            self._sharing.enter(stream)
-        stream.flows += 1
-        flow.stream = stream
+        lane = flow.lane = self._sharing.lane(flow.way)
+        self._sharing.enter(lane, flow)
+        stream = _stream(lane)
+        stream.advance(now)
         flow.begun = stream.service
         self._aim(flow, stream, flow.begun + size)
         self._change(stream, now)
@@ -206,25 +208,22 @@ class Network:
 
     def _quit(self, flow: Flow, stream: Stream) -> None:
         """A flow takes its stream's rate no longer."""
-        flow.stream = None
-        stream.flows -= 1
+        assert flow.lane is not None
+        self._sharing.leave(flow.lane, flow)
+        flow.lane = None
         self._clean(stream)
-        if not stream.flows:
-            self._sharing.leave(stream)
 
     def _complete(self, now: float, number: int) -> None:
         """The rest of a flow can leave."""
         flow = self._flows.get(number)
         if flow is None:
-            self.stale -= 1
             return
-        flow.events -= 1
         tail, flow.tail = flow.tail, 0.0
-        stream = flow.stream
-        if stream is None:
+        if flow.lane is None:
             self._join(flow, tail, now)
         else:
-            self._aim(flow, stream, flow.begun + flow.size)
+            stream = _stream(flow.lane)
+            self._aim(flow, stream, flow.begun + flow.size - flow.moved)
             self._clean(stream)
             self._change(stream, now)
 
@@ -232,24 +231,31 @@ class Network:
         """Bytes of a flow that have left by now and are not counted yet."""
         if flow.left:
             return 0.0
-        if flow.stream is not None:
-            return flow.moved + flow.stream.at(now) - flow.begun
+        if flow.lane is not None:
+            return flow.moved + _stream(flow.lane).at(now) - flow.begun
         if flow.tail or flow.moved:
             return flow.moved
         return min(flow.size, (now - flow.start) * flow.way.bandwidth)
 
     def _plan_arrival(self, flow: Flow, time: float) -> None:
-        flow.events += 1
         self._kernel.at(time, DELIVERY, flow.key, self._arrive, flow.number)
 
     def _arrive(self, now: float, number: int) -> None:
         flow = self._flows.pop(number, None)
         if flow is None:
-            self.stale -= 1
             return
         if not flow.left:
             self._carry(flow.way, flow.size)
+            self.passing.note(((flow.way, flow.size),), flow.start, now - flow.way.latency)
         flow.arrived(now, flow.key)
+
+    def _carry_part(self, flow: Flow, now: float) -> None:
+        """Count what has left of a flow that will not arrive."""
+        sent = self._sent(flow, now)
+        self._carry(flow.way, sent)
+        if not flow.left and flow.lane is None and not flow.tail and not flow.moved:
+            end = min(now, flow.start + sent / flow.way.bandwidth)
+            self.passing.note(((flow.way, sent),), flow.start, end)
 
     def _carry(self, way: Way, size: float) -> None:
         self._carried[way] = self._carried.get(way, 0.0) + size
@@ -262,8 +268,10 @@ class Network:
         while goals:
             goal, _, number = goals[0]
             flow = self._flows.get(number)
-            if flow is not None and flow.stream is stream and flow.goal == goal:
-                return
+            if flow is not None and flow.goal == goal:
+                lane = flow.lane
+                if lane is not None and lane.band is stream:
+                    return
             heappop(goals)
 
     def _plan(self, stream: Stream, end: float) -> None:
@@ -276,20 +284,17 @@ class Network:
     def _unplan(self, stream: Stream) -> None:
         if stream.planned:
             del self._plans[stream.planned]
-            self.stale += 1
             stream.planned = 0
 
     def _leave(self, now: float, planned: int) -> None:
         """The next flow of a stream has sent what it could, with all that have sent as much."""
         stream = self._plans.pop(planned, None)
         if stream is None:
-            self.stale -= 1
             return
         stream.planned = 0
         goals, goal = stream.goals, stream.goals[0][0]
-        latency = stream.way.latency
-        there = stream.since + (latency + (goal - stream.service) / stream.rate)
-        stream.service, stream.since = goal, now
+        since, seconds = stream.since, (goal - stream.service) / stream.rate
+        stream.reach(goal, now)
         while goals and goals[0][0] == goal:
             flow = self._flows[goals[0][2]]
             if flow.tail:
@@ -297,7 +302,7 @@ class Network:
             else:
                 flow.left = True
                 self._carry(flow.way, flow.size)
-                self._plan_arrival(flow, there)
+                self._plan_arrival(flow, since + (flow.way.latency + seconds))
             self._quit(flow, stream)
         self._change(stream, now)
 
@@ -311,16 +316,35 @@ class Network:
     def _share(self, now: float, _: int) -> None:
         """New rates; of flows that depend on each other only the next to leave is planned."""
         changed, self._changed = self._changed, {}
-        for lanes in self._sharing.connected(changed):
+        for rates in self._sharing.rates(changed):
             ends = []
-            for lane, rate in zip(lanes, max_min(lanes), strict=True):
-                stream = self._streams[lane.way]
+            for band, rate in rates:
+                stream = cast("Stream", band)
                 if rate != stream.rate:
                     stream.advance(now)
                     stream.rate = rate
                 self._unplan(stream)
                 ends.append(stream.since + (stream.goals[0][0] - stream.service) / rate)
             first = min(ends)
-            for lane, end in zip(lanes, ends, strict=True):
+            for (band, _rate), end in zip(rates, ends, strict=True):
                 if end == first:
-                    self._plan(self._streams[lane.way], end)
+                    self._plan(cast("Stream", band), end)
+
+    def _advance(self, band: Band) -> None:
+        cast("Stream", band).advance(self._kernel.now)
+
+    def _moved(self, lane: Lane, before: Band) -> None:
+        """A lane came to another stream: its flows go on there from where they are."""
+        old, new = cast("Stream", before), _stream(lane)
+        self._advance(new)
+        for flow in lane.flows.values():
+            flow.moved += old.service - flow.begun
+            flow.begun = new.service
+            self._aim(flow, new, new.service + (flow.goal - old.service))
+        self._clean(old)
+        self._unplan(old)
+
+
+def _stream(lane: Lane) -> Stream:
+    """Where the flows of a lane are."""
+    return cast("Stream", lane.band)

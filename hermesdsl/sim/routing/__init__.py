@@ -9,15 +9,15 @@ many members run (`routing.scaling`). Knows no engine's inside, pipeline or cloc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections import ChainMap
+from collections.abc import Callable, MutableMapping
 
 from hermesdsl.graph.types import Spec
 from hermesdsl.sim.routing import affinity, heavy_light, plain, weighted, work
 from hermesdsl.sim.routing.context import Router, RouterContext
 
-#: Routers by the name a specification gives them.
-ROUTERS: Mapping[str, Callable[[Spec, RouterContext], Router]] = MappingProxyType(
+#: Routers by the name a specification gives them. Plug-ins add theirs.
+ROUTERS: MutableMapping[str, Callable[[Spec, RouterContext], Router]] = ChainMap(
     {
         "round_robin": plain.RoundRobin,
         "random": plain.Random,

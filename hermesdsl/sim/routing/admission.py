@@ -17,10 +17,10 @@ refused as a whole. Knows no router.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import ChainMap
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from math import inf
-from types import MappingProxyType
 from typing import Protocol
 
 from hermesdsl.graph.types import Spec
@@ -111,9 +111,14 @@ class Deadline:
         return waited + soonest <= bound
 
 
-#: Rules by the name a specification gives them; ``always`` needs none.
-ADMISSIONS: Mapping[str, Callable[[Spec, AdmissionContext], Admission]] = MappingProxyType(
-    {"token_bucket": TokenBucket, "queue_limit": QueueLimit, "deadline": Deadline}
+#: Rules by the name a specification gives them; ``always`` needs none; plug-ins add
+#: theirs.
+ADMISSIONS: MutableMapping[str, Callable[[Spec, AdmissionContext], Admission]] = ChainMap(
+    {
+        "token_bucket": TokenBucket,
+        "queue_limit": QueueLimit,
+        "deadline": Deadline,
+    }
 )
 
 

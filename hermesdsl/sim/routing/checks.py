@@ -12,9 +12,9 @@ from hermesdsl.graph.types import Client, CompiledSystem, Experiment, Pool, Spec
 from hermesdsl.sim.plan import stages_of
 from hermesdsl.sim.routing import BLIND, OF_ENGINES, ROUTERS
 from hermesdsl.sim.routing.admission import ADMISSIONS
-from hermesdsl.sim.routing.scaling import loading
 from hermesdsl.sim.routing.weighted import SCORERS
 from hermesdsl.sim.stages import hand_overs, not_yet, unknown
+from hermesdsl.sim.swap import nearest_memories
 
 
 def routing(system: CompiledSystem, pool: Pool, where: str) -> Iterator[Diagnostic]:
@@ -70,7 +70,8 @@ def _scaling(
     if isinstance(fewest, int | float) and isinstance(most, int | float) and fewest > most:
         yield error("HMS505", f"the autoscaling of {where} has `min` above `max`")
     for client in clients:
-        if loading(system.hardware, client) is None:
+        loads = client.model is not None and client.group is not None
+        if loads and nearest_memories(system.hardware, client) is None:
             yield error(
                 "HMS405", f"{client.path} of {where} scales but reaches no host memory",
                 notes=("note: a member that starts loads its weights from the DRAM of the CPU "

@@ -18,11 +18,12 @@ from hermesdsl.sim.roles import Roles
 from hermesdsl.sim.routing import ROUTERS
 from hermesdsl.sim.routing.admission import ADMISSIONS, Admission, AdmissionContext, Gate
 from hermesdsl.sim.routing.context import Router, RouterContext, Scene, number
-from hermesdsl.sim.routing.scaling import Scaling, loading
+from hermesdsl.sim.routing.scaling import Scaling, Starts
 from hermesdsl.sim.routing.standing import Standing
 
 if TYPE_CHECKING:
     from hermesdsl.graph.types import Client, CompiledSystem, Pool
+    from hermesdsl.sim.network.network import Network
 
 
 class Routers:
@@ -31,12 +32,15 @@ class Routers:
     `scaling`: rows of (client, started, ready, stopped) of pools that scale.
     """
 
-    def __init__(self, system: CompiledSystem, clients: Mapping[str, int], scene: Scene) -> None:
+    def __init__(
+        self, system: CompiledSystem, clients: Mapping[str, int], scene: Scene, network: Network
+    ) -> None:
         self.scaling = array("d")
         self._system = system
         self._pools: Mapping[str, Pool] = system.placement.graph["pools"]
         self._clients = clients
         self._scene = scene
+        self._network = network
         self._made: dict[str, Router] = {}
         self._scaled: list[Scaling] = []
         self._groups: dict[tuple[str, str], dict[int, Router]] = {}
@@ -88,13 +92,13 @@ class Routers:
         spec = self._pools[pool].options.get("autoscale")
         if not isinstance(spec, Spec):
             return None
-        hardware, nodes = self._system.hardware, self._system.placement.nodes
-        starting: dict[int, float] = {}
-        for path in self._pools[pool].members:
-            client: Client = nodes[path]["client"]
-            starting[self._clients[path]] = loading(hardware, client) or 0.0
+        nodes = self._system.placement.nodes
+        members: dict[int, Client] = {
+            self._clients[path]: nodes[path]["client"] for path in self._pools[pool].members
+        }
         scaling = Scaling(
-            spec, self._members(pool), self._scene, starting=starting,
+            spec, self._members(pool), self._scene,
+            starts=Starts(self._network, self._system.hardware, members),
             make=partial(self._standing, pool, pool), rows=self.scaling,
         )  # fmt: skip
         self._scaled.append(scaling)
