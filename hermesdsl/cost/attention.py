@@ -13,7 +13,7 @@ from hermesdsl.cost.device import Device
 from hermesdsl.cost.operator import Operator, bound_of
 from hermesdsl.cost.provenance import DATASHEET
 from hermesdsl.cost.types import Piece, StepWork
-from hermesdsl.cost.utilisation import Utilisation, grids_of
+from hermesdsl.cost.utilisation import Utilisation, grids_of, utilisation
 from hermesdsl.graph.types import DTYPE_BYTES, LlmModel
 
 #: Query rows of one tile of a fused attention kernel (FlashAttention 2 and 3: 128 at width 128).
@@ -210,7 +210,7 @@ def prefill_reach(device: Device, kv_dtype: str) -> Utilisation:
         tokens, kv = int(count * new), count * (new + seen)
         return prefill(device, shape, 1, StepWork(tokens, 1, int(count), tokens, pairs, kv)).seconds
 
-    return Utilisation(grids_of(device.calibration, "prefill", kv_dtype), "prefill", seconds)
+    return utilisation(grids_of(device.calibration, "prefill", kv_dtype), "prefill", seconds)
 
 
 def plain_shape(heads: float, kv_heads: float, width: float, value: float) -> AttentionShape:
@@ -326,6 +326,10 @@ def calibrate(
     points: list[tuple[float, float]] = []
     found, rung = 1.0, DATASHEET
     free = replace(layer, limit=float("inf"))
+    reach = reach.fixed(
+        sequences=sequences, heads=shape.heads, kv_heads=shape.kv_heads, width=width,
+        pairs=pairs, group=shape.group,
+    )  # fmt: skip
     for context in CONTEXTS:
         found, rung = reach.at(
             context, sequences, shape.heads, shape.kv_heads, width, pairs, shape.group
@@ -347,7 +351,7 @@ def decode_reach(device: Device, kv_dtype: str) -> Utilisation:
         layer = decode(device, plain_shape(heads, kv_heads, width, value), sequences)
         return layer.seconds(context * sequences)
 
-    return Utilisation(grids_of(device.calibration, "decode", kv_dtype), "decode", seconds)
+    return utilisation(grids_of(device.calibration, "decode", kv_dtype), "decode", seconds)
 
 
 def decode(
