@@ -142,8 +142,9 @@ def prefill(
     Tiles of 128 query rows are dealt out to the multiprocessors: each takes a fixed time and that
     of streaming its queries and outputs beside its arithmetic; the time is that of an even share,
     or of the longest tile (half as high while tiles are few: kernels with smaller tiles, or that
-    split keys, fill the device sooner), and part of a tile more as the last ones end apart. Writing new KV to
-    the cache and reading it back comes on top. A window of w leaves at most w pairs per new token.
+    split keys, fill the device sooner), and part of a tile more as the last ones end apart.
+    Writing new KV to the cache and reading it back comes on top. A window of w leaves at most w
+    pairs per new token.
     `reach`: what a calibration says of the device (`prefill_reach`).
     """
     e = device.efficiencies
