@@ -37,8 +37,8 @@ def synthetic(factor: float) -> Table:
 def test_a_constant_utilisation_is_found() -> None:
     (fit,) = calibrate([synthetic(0.6)], {"bf16": H100})
     assert (fit.operator, fit.dtype, fit.rows) == ("gemm", "bf16", 32)
-    assert fit.sample.median < 0.03
-    assert fit.holdout.median < 0.1
+    assert fit.sample.median < 0.005
+    assert fit.holdout.median < 0.005
 
 
 def test_the_cost_model_predicts_what_was_measured() -> None:
@@ -49,7 +49,7 @@ def test_the_cost_model_predicts_what_was_measured() -> None:
     table = synthetic(0.6).frame
     for m, n, k, seconds in table[["m", "n", "k", "seconds"]].itertuples(index=False):
         op = Gemm(device, 2.0, 2.0).operator("x", 1, m, n, k)
-        assert op.seconds == pytest.approx(seconds, rel=0.08)
+        assert op.seconds == pytest.approx(seconds, rel=0.005)
         assert op.rung == "calibrated"
 
 
