@@ -176,3 +176,30 @@ def test_shapes_held_out(device: str, dtype: str, operator: object) -> None:
     assert fit.holdout.median < REACHED[device, dtype][operator is MOE]
     assert fit.holdout.median < 0.5 * fit.roofline.median
     assert np.isfinite(fit.predicted).all()
+
+
+@pytest.mark.parametrize(
+    "chip", ["hopper.H100", "hopper.H200", "blackwell.B200", "ampere.A100_80GB"]
+)
+def test_more_work_takes_longer(chip: str) -> None:
+    """Twice m, n or k: kernels measured fall back a little at some sizes, never by a third."""
+    module, name = chip.split(".")
+    graph = hermesdsl.compile(f"from std.nvidia.{module} import {name}\ng: {name}\n").hardware
+    part, bandwidth = graph.nodes["g"]["part"], graph.nodes["g.hbm"]["part"].bandwidth
+    draw = np.random.default_rng(5)
+    falls = []
+    for dtype in part.calibration.operators["gemm"]:
+        size = {"bf16": 2.0, "fp8": 1.0, "fp4": 0.5}[dtype]
+        device = Device(
+            part.peak[dtype], bandwidth, part.sms, size < 2, ACCELERATOR, VLLM.overheads, dtype,
+            part.calibration,
+        )  # fmt: skip
+        gemm = Gemm(device, size, size)
+        for m, n, k in 2 ** draw.uniform((0, 6, 6), (17, 17, 17), (300, 3)):
+            shape = [int(m), int(n), int(k)]
+            once = gemm.operator("x", 1, *shape).seconds
+            for axis in range(3):
+                more = [size * 2 if i == axis else size for i, size in enumerate(shape)]
+                falls.append(gemm.operator("x", 1, *more).seconds / once)
+    assert min(falls) > 0.67
+    assert np.mean(np.array(falls) < 0.95) < 0.03
