@@ -85,7 +85,8 @@ def fit(
 ) -> list[Floats]:
     """The logarithms of each grid's values that bring Σ terms near `target`, (rows,).
 
-    `weight` of each row. Raises ValueError without rows.
+    `weight` of each row. What no row tells keeps to the median of all. Raises ValueError without
+    rows.
     """
     if not len(target):
         raise ValueError("nothing to fit")
@@ -94,12 +95,14 @@ def fit(
     places = np.concatenate([p + s for (p, _), s in zip(parts, starts[:-1], strict=True)], axis=1)
     shares = np.concatenate([w for _, w in parts], axis=1)
     stiff = _stiffness(terms, starts, penalty)
+    middle = float(np.median(target))
     values = np.zeros(starts[-1])
     robust = np.ones(len(target))
     for _ in range(PASSES):
-        values = _solve(places, shares, target, weight * robust, stiff)
-        left = np.abs(target - (values[places] * shares).sum(axis=1))
+        values = _solve(places, shares, target - middle, weight * robust, stiff)
+        left = np.abs(target - middle - (values[places] * shares).sum(axis=1))
         robust = 1.0 / np.maximum(left / HUBER, 1.0)
+    values[: starts[1]] += middle
     return [values[a:b] for a, b in pairwise(starts)]
 
 

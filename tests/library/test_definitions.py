@@ -21,6 +21,7 @@ USE = {
     "link": "assert m.{name}.bandwidth >= 1 GB/s\n",
     "model": "assert m.{name}.weights >= 1 MB and m.{name}.kv_per_token >= 1 KiB\n",
     "client": "on_{name}: H100\nx_{name}: m.{name} on on_{name} {{ model = L }}\n",
+    "calibration": "chip C_{name} extends H100 {{ calibration = m.{name} }}\nx_{name}: C_{name}\n",
     "workload": "workload x_{name} extends m.{name} {{ pipeline = chat }}\n",
 }
 INSTANCE = "x_{name}: m.{name}\n"
