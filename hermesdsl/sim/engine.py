@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from hermesdsl.cost.types import DecodeRun, EngineCost, StepWork
 from hermesdsl.sim import batching
 from hermesdsl.sim.decoding import GONE, INCOMING, QUEUED, Sequence, first_step_at
+from hermesdsl.sim.holding import holding
 from hermesdsl.sim.kernel import STEP, WAKE, Kernel
 from hermesdsl.sim.kv import Hold, KvBlocks
 from hermesdsl.sim.losing import Losing
@@ -33,6 +34,7 @@ from hermesdsl.sim.turns import Turn, Turns
 if TYPE_CHECKING:
     from hermesdsl.graph.types import Client
     from hermesdsl.sim.batching import Batching
+    from hermesdsl.sim.guessing import Guessing
     from hermesdsl.sim.identity import Identities
     from hermesdsl.sim.swap import HostMemory
 
@@ -59,7 +61,7 @@ class Engine(Losing):
     `deliver` hands it in). `starved` is told (engine, seconds) when the engine falls idle while
     somebody waits, and when what it keeps changes then. `texts` name blocks for
     ``prefix_cache = true``. `kv_tokens`: room for KV, if it is less than the cost model's because
-    something else is in that memory.
+    something else is in that memory. `guessing` draws what guesses bring, if they are sampled.
     """
 
     __slots__ = (
@@ -85,13 +87,18 @@ class Engine(Losing):
         host: HostMemory | None = None,
         texts: Identities | None = None,
         kv_tokens: int | None = None,
+        guessing: Guessing | None = None,
     ) -> None:
         room = cost.kv_tokens if kv_tokens is None else kv_tokens
         size, ranks = block_size(client), client.group.dp if client.group is not None else 1
-        kv = KvBlocks(room // ranks // size * size * ranks, size, dropped)
+        caches = bool(client.options.get("prefix_cache"))
+        held = holding(client.model, size, whole=caches)
+        kv = KvBlocks(room // ranks // size * size * ranks, size, dropped, held)
         most = _count(client, "max_batch", DEFAULT_MAX_BATCH) * ranks
-        chain = texts.chain if texts is not None and client.options.get("prefix_cache") else None
-        super().__init__(index, kv, most, rank, host, kernel, recorder, chain, speculation(client))
+        chain = texts.chain if texts is not None and caches else None
+        super().__init__(
+            index, kv, most, rank, host, kernel, recorder, chain, speculation(client), guessing
+        )
         self.dealt = [0] * ranks if ranks > 1 else None
         #: Places what happens at one instant among clients.
         self.key = index

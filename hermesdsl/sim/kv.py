@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hermesdsl.sim.decoding import Sequence
     from hermesdsl.sim.engine import Engine
+    from hermesdsl.sim.holding import Holding
 
 
 class KnownBlocks:
@@ -88,17 +89,21 @@ class KnownBlocks:
 class KvBlocks:
     """`capacity` blocks of `size` tokens each; `free` of them are used by nobody.
 
+    `holding`: what a sequence holds of its context, if that is not all of it.
+
     Among the free ones are the unused `known` ones, until `trim` finds that they were taken.
     `holds`: KV that outlives its sequences, in the order in which they left; `kept`: its blocks.
     `dropped` is called with a hold that nobody refers to any more, for good.
     """
 
-    __slots__ = ("capacity", "dropped", "free", "holds", "kept", "known", "size")
+    __slots__ = ("capacity", "dropped", "free", "holding", "holds", "kept", "known", "size")
 
     def __init__(
-        self, tokens: int, size: int, dropped: Callable[[Hold], None] | None = None
-    ) -> None:
+        self, tokens: int, size: int, dropped: Callable[[Hold], None] | None = None,
+        holding: Holding | None = None,
+    ) -> None:  # fmt: skip
         self.size = size
+        self.holding = holding
         self.capacity = tokens // size
         self.free = self.capacity
         self.known = KnownBlocks()
@@ -113,7 +118,13 @@ class KvBlocks:
 
     def blocks(self, tokens: int) -> int:
         """Blocks that `tokens` tokens of one sequence fill, the last one perhaps in part."""
+        if self.holding is not None:
+            return self.holding.blocks(tokens)
         return -(-tokens // self.size)
+
+    def shared(self, tokens: int) -> int:
+        """Of these, those that branches of the sequence have in common: full ones."""
+        return self.holding.shared(tokens) if self.holding is not None else tokens // self.size
 
     def trim(self) -> None:
         """Forget known blocks whose room has been taken."""
@@ -154,7 +165,7 @@ class KvBlocks:
         else:
             hold.children += 1
             sequence.parent = hold
-            sequence.shared = hold.tokens // self.size
+            sequence.shared = self.shared(hold.tokens)
         sequence.below = sequence.parent.tokens if sequence.parent is not None else 0
 
     def drop(self, hold: Hold) -> int:

@@ -20,10 +20,13 @@ from hermesdsl.sim.decoding import (
 )
 from hermesdsl.sim.kv import Hold, KvBlocks
 from hermesdsl.sim.order import SWAPPED, Rank, WaitingQueue
+from hermesdsl.sim.planned import DrawnDecoding, PacedDecoding
 from hermesdsl.sim.reuse import ChainOf, Found, Reuse
 from hermesdsl.sim.speculating import SpeculatingDecoding, Speculation
 
 if TYPE_CHECKING:
+    from hermesdsl.sim.guessing import Guessing
+    from hermesdsl.sim.holding import Holding
     from hermesdsl.sim.kernel import Kernel
     from hermesdsl.sim.record import Recorder
     from hermesdsl.sim.swap import HostMemory
@@ -38,21 +41,22 @@ class Residents:
     `host`: where preempted KV goes; None: it is given up and computed again. `accepted`: prompt
     tokens handed in; `recomputed`: added by preemption (counted as first prefilled, then lost).
     `reuse`: how prompts find KV that is here already; None: they do not. `queries`: tokens of each
-    decoding sequence in a step, more than one with speculation. `dealt`: how many decode on each of
+    decoding sequence in a step, more than one with speculation, of which `guessing` draws how many
+    are right, if that is drawn. `dealt`: how many decode on each of
     several data-parallel ranks; None: there is one (`sim.ranks`).
     """
 
     __slots__ = (
         "_begun", "_cancelled", "_decoded_at", "_incoming", "_kernel", "_ready", "_recorder",
-        "_slices", "accepted", "advance", "dealt", "decoded_s", "decoding", "host", "index", "kv",
-        "max_batch",
+        "_slices", "accepted", "advance", "dealt", "decoded_s", "decoding", "guessing", "host",
+        "index", "kv", "max_batch",
         "preemptions", "queries", "recomputed", "reuse", "waiting",
     )  # fmt: skip
 
     def __init__(
         self, index: int, kv: KvBlocks, max_batch: int, rank: Rank, host: HostMemory | None,
         kernel: Kernel, recorder: Recorder, chain: ChainOf | None,
-        speculation: Speculation | None,
+        speculation: Speculation | None, guessing: Guessing | None,
     ) -> None:  # fmt: skip
         self.index = index
         self.kv = kv
@@ -61,7 +65,8 @@ class Residents:
         self.queries = 1 if speculation is None else speculation.guesses + 1
         #: Tokens that a decoding sequence gains per step.
         self.advance = 1.0 if speculation is None else speculation.advance
-        self.decoding = self._make_decoding(kv.size, self.advance)
+        self.guessing = guessing
+        self.decoding = self._make_decoding(kv.size, self.advance, kv.holding, guessing)
         self.waiting = self._make_queue(rank)
         self.host = host
         self.reuse = Reuse(kv, chain) if chain is not None else None
@@ -83,7 +88,13 @@ class Residents:
         #: Seconds of all steps so far in which anything decoded.
         self.decoded_s = 0.0
 
-    def _make_decoding(self, block_size: int, advance: float) -> Decoding:
+    def _make_decoding(
+        self, block_size: int, advance: float, holding: Holding | None, guessing: Guessing | None
+    ) -> Decoding:
+        if guessing is not None:
+            return DrawnDecoding(block_size, guessing, holding)
+        if holding is not None:
+            return PacedDecoding(block_size, advance, holding)
         if advance == 1.0:
             return CountedDecoding(block_size)
         return SpeculatingDecoding(block_size, advance)
@@ -402,6 +413,7 @@ class Residents:
         tokens = self._count_kv(sequence)
         blocks = sequence.held + len(sequence.pins)
         done = tokens - sequence.base
+        sequence.guessed += self.decoding.clock - sequence.joined
         sequence.carry = self.decoding.carried(sequence)
         sequence.remaining -= done
         sequence.again = True
@@ -437,7 +449,9 @@ class Residents:
         sequence.worked += self.decoded_s - sequence.mark
         if sequence.visible:
             recorder.visible[request] += done
+            carry = sequence.carry / self.decoding.parts
+            if self.guessing is not None:
+                carry = recorder.drawn(self.guessing.gains(sequence, clock - sequence.joined))
             recorder.residences.extend(
-                (request, self.index, sequence.joined, clock, sequence.since, done,
-                 sequence.carry / self.decoding.parts)
-            )  # fmt: skip
+                (request, self.index, sequence.joined, clock, sequence.since, done, carry)
+            )

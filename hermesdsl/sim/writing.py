@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Ordered
+from math import isnan, nan
 
 import numpy as np
 
@@ -69,11 +70,12 @@ def records(
     requests = _requests(offered, recorder)
     shown = table(recorder.shown, SHOWN_COLUMNS)
     engines = list(engines)
-    advances = {engine.index: engine.advance for engine in engines}
+    advances = {e.index: e.advance if e.guessing is None else nan for e in engines}
+    gains = np.array(recorder.gains, np.int8)
     if patient:
         requests |= _attempts(recorder, len(offered))
         residences, shown = _of_last_attempts(recorder, visits, residences, shown)
-    residences, shown = _begun_by_decoding(residences, shown, steps, requests, advances)
+    residences, shown = _begun_by_decoding(residences, shown, steps, requests, advances, gains)
     _first_tokens(visits, steps)
     for number, path in enumerate(stages):
         for what, column in _stage_columns(visits, number, len(offered)).items():
@@ -113,6 +115,7 @@ def records(
         scaling=table(routers.scaling, SCALING_COLUMNS),
         outages=_outages(recorder, end),
         shown=shown,
+        gains=gains,
         kinds=tuple(point.system.placement.nodes[path]["client"].type_name for path in clients),
     )
 
@@ -181,11 +184,13 @@ def _of_last_attempts(
 
 
 def _begun_by_decoding(
-    residences: Table, shown: Table, steps: Table, requests: Table, advances: Mapping[int, float]
-) -> tuple[Table, Table]:
+    residences: Table, shown: Table, steps: Table, requests: Table, advances: Mapping[int, float],
+    gains: Column,
+) -> tuple[Table, Table]:  # fmt: skip
     """Stays whose first token no prompt brought: that token is the one they begin with.
 
-    With whatever else its step brought, it becomes a row of `shown`. Sets the time of the first
+    With whatever else its step brought, it becomes a row of `shown`. `advances`: tokens that a step
+    brings by client, NaN where they are `gains`. Sets the time of the first
     visible token of their requests.
     """
     since, first, last = (residences[name] for name in ("since_s", "first_step", "last_step"))
@@ -200,10 +205,14 @@ def _begun_by_decoding(
         first[mine] += 1
         request = residences["request"][mine]
         gained, carry = residences["gained"], residences["carry"]
-        parts = carry[mine] + advances[client]
-        came = np.minimum(gained[mine], np.floor(parts)).astype(np.int64)
+        if isnan(advances[client]):
+            came = np.minimum(gained[mine], gains[carry[mine].astype(np.int64)])
+            carry[mine] += 1.0
+        else:
+            parts = carry[mine] + advances[client]
+            came = np.minimum(gained[mine], np.floor(parts)).astype(np.int64)
+            carry[mine] = parts - came
         gained[mine] -= came
-        carry[mine] = parts - came
         np.fmin.at(requests["first_token_s"], request, times)
         more = {"request": request, "tokens": came, "time_s": times}
         shown = {name: np.concatenate([column, more[name]]) for name, column in shown.items()}
@@ -291,6 +300,7 @@ def _engines(engines: Iterable[Engine], steps: Table, count: int) -> tuple[Engin
             asked=engine.reuse.asked if engine.reuse is not None else 0,
             hits=engine.reuse.hits if engine.reuse is not None else 0,
             advance=engine.advance,
+            sampled=engine.guessing is not None,
         )
         for engine in engines
     )

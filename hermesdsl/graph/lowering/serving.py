@@ -206,6 +206,7 @@ def llm_model(builder: Builder, instance: Instance, client: Instance) -> LlmMode
         rope_head_dim=whole("rope_head_dim"),
         value_head_dim=whole("value_head_dim"),
         window=whole("window"),
+        full_layers=whole("full_layers"),
         kind=get(instance, "kind"),
         doc=instance.doc,
     )
