@@ -105,8 +105,8 @@ class Sequence:
         return self.visit.key if self.visit is not None else self.request
 
 
-class Decoding(Protocol):
-    """What an engine asks of its decoding sequences."""
+class Decodes(Protocol):
+    """What an engine asks of its decoding sequences, wherever they are."""
 
     @property
     def count(self) -> int:
@@ -130,17 +130,8 @@ class Decoding(Protocol):
     def need(self, steps: int) -> int:
         """KV blocks that the next `steps` steps take in all."""
 
-    def horizon(self, free: int) -> int:
-        """Steps until a sequence finishes or the next one would exceed `free` blocks (≥ 1)."""
-
-    def advance(self, steps: int) -> int:
-        """Do `steps` steps, at most the horizon; the blocks they took."""
-
     def finished(self) -> list[Sequence]:
         """Take out the sequences that are done now, in the order in which they joined."""
-
-    def drop_last(self) -> Sequence:
-        """Take out the sequence that joined last."""
 
     def drop(self, sequence: Sequence) -> None:
         """Take out one sequence that has not finished."""
@@ -159,6 +150,19 @@ class Decoding(Protocol):
 
     def produced(self, stepped: int) -> int:
         """Tokens of all sequences so far, which were in `stepped` steps in all; -1: no number."""
+
+
+class Decoding(Decodes, Protocol):
+    """The decoding sequences of one KV memory."""
+
+    def horizon(self, free: int) -> int:
+        """Steps until a sequence finishes or the next one would exceed `free` blocks (≥ 1)."""
+
+    def advance(self, steps: int) -> int:
+        """Do `steps` steps, at most the horizon; the blocks they took."""
+
+    def drop_last(self) -> Sequence:
+        """Take out the sequence that joined last."""
 
 
 class CountedDecoding:

@@ -27,6 +27,7 @@ from hermesdsl.sim.kernel import STEP, WAKE, Kernel
 from hermesdsl.sim.kv import Hold, KvBlocks
 from hermesdsl.sim.losing import Losing
 from hermesdsl.sim.order import SWAPPED, Rank
+from hermesdsl.sim.rank_memory import RankedBlocks
 from hermesdsl.sim.record import Recorder
 from hermesdsl.sim.speculating import speculation
 from hermesdsl.sim.turns import Turn, Turns
@@ -93,13 +94,13 @@ class Engine(Losing):
         size, ranks = block_size(client), client.group.dp if client.group is not None else 1
         caches = bool(client.options.get("prefix_cache"))
         held = holding(client.model, size, whole=caches)
-        kv = KvBlocks(room // ranks // size * size * ranks, size, dropped, held)
+        shares = tuple(KvBlocks(room // ranks, size, dropped, held) for _ in range(ranks))
+        kv = shares[0] if ranks == 1 else RankedBlocks(shares)
         most = _count(client, "max_batch", DEFAULT_MAX_BATCH) * ranks
         chain = texts.chain if texts is not None and caches else None
         super().__init__(
             index, kv, most, rank, host, kernel, recorder, chain, speculation(client), guessing
         )
-        self.dealt = [0] * ranks if ranks > 1 else None
         #: Places what happens at one instant among clients.
         self.key = index
         self.path = client.path
@@ -355,18 +356,18 @@ class Engine(Losing):
     def _end_step(self, now: float, version: int) -> None:
         if version != self._version:
             return
-        decoding, kv = self.decoding, self.kv
+        decoding = self.decoding
         prefill = sum(take for _, take in self._slices)
         batch = 0
         if self._step_decodes:
             batch = decoding.count
-            kv.free -= decoding.advance(1)
+            self._advance(1)
             self._decoded_at = now
             self.decoded_s += now - self._step_start
         self.read += prefill
         start = self._step_start
         self._recorder.steps.extend((
-            self.index, start, now, 1, batch, batch + prefill, prefill, kv.used, now - start
+            self.index, start, now, 1, batch, batch + prefill, prefill, self.kv.used, now - start
         ))  # fmt: skip
         if batch:
             self._end_sequences(decoding.finished(), now)
@@ -466,7 +467,7 @@ class Engine(Losing):
 
     def _plan_run(self) -> None:
         self._interrupted = False
-        self._end_run_after(self.decoding.horizon(self.kv.free))
+        self._end_run_after(self._horizon())
 
     def _end_run_after(self, steps: int) -> None:
         self._limit = steps
@@ -484,7 +485,7 @@ class Engine(Losing):
     def _extend(self) -> None:
         """Blocks were given back: memory may end the run later, unless it was interrupted."""
         if not self._interrupted:
-            steps = self.decoding.horizon(self.kv.free)
+            steps = self._horizon()
             if steps > self._limit:
                 self._end_run_after(steps)
 
@@ -504,15 +505,11 @@ class Engine(Losing):
             self._advance(steps)
             self._record_run(steps, self._run_start + self._run.seconds(steps))
 
-    def _advance(self, steps: int) -> None:
-        self.kv.free -= self.decoding.advance(steps)
-
     def _record_run(self, steps: int, last: float) -> None:
         """The first `steps` steps of the run are done, the last of them at `last`."""
         self._decoded_at = last
         self.decoded_s += last - self._run_start
-        kv = self.kv
-        used = kv.capacity - kv.free
+        used = self.kv.used
         self._recorder.decoded(self.index, self._run, self._run_start, last, steps, used)
 
 

@@ -116,6 +116,20 @@ class KvBlocks:
         """Blocks held by sequences."""
         return self.capacity - self.free
 
+    @property
+    def pinned(self) -> int:
+        """Known blocks in use."""
+        return len(self.known.users)
+
+    @property
+    def parts(self) -> tuple[KvBlocks, ...]:
+        """The memories that it is: one."""
+        return (self,)
+
+    def of(self, sequence: Sequence) -> KvBlocks:
+        """The memory where a sequence is."""
+        return self
+
     def blocks(self, tokens: int) -> int:
         """Blocks that `tokens` tokens of one sequence fill, the last one perhaps in part."""
         if self.holding is not None:
@@ -212,14 +226,14 @@ class Hold:
 
     `blocks` are its own; below them lie `shared` full blocks: those of its `parent`, then the known
     ones `pins` that it uses. `own` tokens are text of `request`, 0 if its parent has all of that.
-    `refs` counts who
-    refers to it, `children` those among them that lie on top of it. `lost`: given up under
-    pressure; whoever reads it must compute it again. `moving`: copies under way. `ready`: when it
-    is complete, seconds. `freed`: called with the engine's index when nobody refers to it any more.
+    `refs` counts who refers to it, `children` those among them that lie on top of it. `rank`: where
+    it is, of several data-parallel ranks. `lost`: given up under pressure; whoever reads it must
+    compute it again. `moving`: copies under way. `ready`: when it is complete, seconds. `freed`:
+    called with the engine's index when nobody refers to it any more.
     """
 
     __slots__ = ("blocks", "children", "engine", "freed", "lost", "moving", "own", "parent",
-                 "pins", "ready", "refs", "request", "shared", "tokens")  # fmt: skip
+                 "pins", "rank", "ready", "refs", "request", "shared", "tokens")  # fmt: skip
 
     def __init__(self, engine: Engine, tokens: int) -> None:
         self.engine = engine
@@ -233,6 +247,7 @@ class Hold:
         self.refs = 1
         self.children = 0
         self.moving = 0
+        self.rank = 0
         self.lost = False
         self.ready = 0.0
         self.freed: Callable[[int], None] | None = None

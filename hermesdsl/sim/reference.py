@@ -228,7 +228,7 @@ class SteppedEngine(Engine):
         self._advance(1)
         self._done += 1
         finished = self.decoding.finished()
-        if finished or self._stop or self.decoding.need(1) > self.kv.free:
+        if finished or self._stop or any(d.need(1) > kv.free for kv, d in self.parts):
             self._record_run(self._done, now)
             self._end_sequences(finished, now)
             self._next(now)
