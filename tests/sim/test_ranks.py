@@ -127,12 +127,12 @@ def test_nobody_is_read_on_a_rank_without_room():
 
 
 def test_each_rank_has_a_prefix_cache_of_its_own():
-    # Three prompts of one text, four blocks of two; the last token is read always. a and b come
-    # together, one on each rank, and find nothing; c comes later, goes to rank 0 and finds three.
+    # Prompts of 16 tokens, of which the first four blocks of two are one text. a and b come
+    # together, one on each rank, and find nothing; c comes later, goes to rank 0 and finds those.
     load = replace(
         batch([0.0, 0.0, 20.0], 8), prefix=np.zeros(3, np.int64),
         prefix_tokens=np.full(3, 8, np.int64),
     )  # fmt: skip
     found = done(reading(), load, chunked(99, block_size=2, prefix_cache=True))
-    assert (found.engines[0].asked, found.engines[0].hits) == (24, 6)
-    assert found.steps["kv_blocks"].tolist() == [8, 4]
+    assert (found.engines[0].asked, found.engines[0].hits) == (48, 8)
+    assert found.steps["kv_blocks"].tolist() == [16, 8]
