@@ -509,7 +509,8 @@ class Engine(Losing):
         """The first `steps` steps of the run are done, the last of them at `last`."""
         self._decoded_at = last
         self.decoded_s += last - self._run_start
-        used = self.kv.used
+        kv = self.kv
+        used = kv.capacity - kv.free
         self._recorder.decoded(self.index, self._run, self._run_start, last, steps, used)
 
 

@@ -160,17 +160,18 @@ class RankedResidents(Residents):
             return found
         return [s for s in found if s.rank == head.rank]
 
-    def _preempt(self, rank: int) -> None:
-        """As `Residents`; of several prompts that were read in part, the last to come gives way."""
-        if self.dealt is not None:
+    def _make_room_on(self, rank: int) -> int:
+        kv, decoding = self.parts[rank]
+        need = decoding.need(1)
+        while need > kv.free:
             self.preemptions += 1
             begun = [s for s in self.waiting if s.held and s.started and s.rank == rank]
             if begun:
                 self._lose(max(begun, key=lambda s: s.turn))
             else:
-                self._set_aside(self.parts[rank][1].drop_last())
-            return
-        super()._preempt(rank)
+                self._set_aside(decoding.drop_last())
+            need = decoding.need(1)
+        return need
 
 
 @dataclass(slots=True)

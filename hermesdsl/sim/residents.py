@@ -135,14 +135,14 @@ class Residents:
 
     def make_room(self) -> int:
         """Preempt until one step of all decodes fits; the KV blocks that step takes."""
-        taken = 0
-        for rank, (kv, decoding) in enumerate(self.parts):
+        if self.dealt is not None:
+            return sum(self._make_room_on(rank) for rank in range(len(self.dealt)))
+        kv, decoding = self.parts[0]
+        need = decoding.need(1)
+        while need > kv.free:
+            self._preempt()
             need = decoding.need(1)
-            while need > kv.free:
-                self._preempt(rank)
-                need = decoding.need(1)
-            taken += need
-        return taken
+        return need
 
     def _horizon(self) -> int:
         """Steps until a sequence finishes, or until the next one does not fit."""
@@ -382,6 +382,10 @@ class Residents:
         """As `fill`, where `budget` and `most` are those of each rank."""
         raise NotImplementedError
 
+    def _make_room_on(self, rank: int) -> int:
+        """As `make_room`, on one of several ranks."""
+        raise NotImplementedError
+
     def _store(self, blocks: int) -> None:
         """Copy blocks to the host; no step begins before that has ended."""
         raise NotImplementedError
@@ -425,11 +429,11 @@ class Residents:
             sequence.prompt += 1
         self._lose(sequence)
 
-    def _preempt(self, rank: int) -> None:
+    def _preempt(self) -> None:
         """Take the KV of whoever was admitted last: a prompt read in part, or the last to decode.
 
-        On that `rank`. Its KV is swapped out if there is a host memory with room, else given up. A
-        prompt read in part is always given up: nothing has been produced from its KV yet.
+        Its KV is swapped out if there is a host memory with room, else given up. A prompt read in
+        part is always given up: nothing has been produced from its KV yet.
         """
         self.preemptions += 1
         waiting = self.waiting
@@ -438,7 +442,7 @@ class Residents:
             self._lose(sequence)
             waiting.push(sequence)
             return
-        self._set_aside(self.parts[rank][1].drop_last())
+        self._set_aside(self.parts[0][1].drop_last())
 
     def _set_aside(self, sequence: Sequence) -> None:
         """A sequence that was decoding waits, its KV in host memory or given up."""
