@@ -91,8 +91,8 @@ class Failing(Attempts):
             if source is not None:
                 router = node.paired.get(source.engine.index, router)
             index = router.pick(thread.request, node.draw(node.turn(thread)))
-        if index == NOBODY or not self._fits(
-            self.engines[index], thread.context + max(thread.produces - 1, 0), source
+        if index == NOBODY or not self.engines[index].fits(
+            thread.context + max(thread.produces - 1, 0)
         ):
             if source is not None:
                 source.engine.release(source, now)
