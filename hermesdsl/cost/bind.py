@@ -106,6 +106,7 @@ def diagnose(client: Client) -> list[Diagnostic]:
         sink.add(error("HMS405", f"the devices of `{client.path}` have no memory"))
     _check_options(client, group, sink)
     model = served_model(client)
+    _check_windows(model, sink)
     uses: dict[str, list[str]] = {}
     for what, dtype in (("weights", gemm_dtype(model)), ("attention", attention_dtype(model))):
         uses.setdefault(dtype, []).append(what)
@@ -179,6 +180,17 @@ def _check_measured(client: Client, group: Group, sink: Sink) -> None:
         read_times(str(measured.args["file"]), group.tp)
     except ValueError as problem:
         sink.add(error("HMS603", f"`measured` of `{client.path}`: {problem}"))
+
+
+def _check_windows(model: LlmModel, sink: Sink) -> None:
+    """Layers that see all are some of the model's, beside others with a window."""
+    if model.full_layers > model.layers:
+        message = f"model `{model.name}` has {model.layers} layers, and {model.full_layers} of them"
+        sink.add(error("HMS405", f"{message} (`full_layers`) see all of the context"))
+    elif model.full_layers and not model.window:
+        message = f"`full_layers = {model.full_layers}` of model `{model.name}` says nothing"
+        note = "help: without a `window` all layers see all of the context"
+        sink.add(error("HMS405", message, notes=(note,)))
 
 
 def _check_guesses(client: Client, sink: Sink) -> None:

@@ -49,7 +49,7 @@ def capacity(
     context = prompt + 0.5 * output
     batch = min(
         float(max_batch) * cost.group.dp,
-        cost.kv_tokens / cost.held(context),
+        cost.kv_tokens / (context if cost.options.get("prefix_cache") else cost.held(context)),
         max_tokens / (1.0 + prompt / decoding),
     )
     decodes = max(int(batch), 1)

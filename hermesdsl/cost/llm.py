@@ -11,11 +11,13 @@ the fullest: as the step says, else as sequences fall on them at random (`slowes
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from math import ceil
 from typing import TYPE_CHECKING
 
 from hermesdsl.cost.attention import (
+    AttentionShape,
     DecodeAttention,
     calibrate,
     decode,
@@ -124,8 +126,22 @@ class DataSheetCost:
         return self.memory.kv_tokens
 
     def held(self, context: float) -> float:
-        """Tokens of KV that a sequence of `context` tokens needs: no more than the window."""
-        return min(context, float(self.model.window)) if self.model.window else context
+        """Tokens of KV that a sequence of `context` tokens needs, of all layers.
+
+        Layers with a window hold no more than that.
+        """
+        return self.seen(1, context)
+
+    def seen(self, sequences: float, context: float) -> float:
+        """Of the summed context of some sequences, what a layer reads, in the mean of all layers.
+
+        Where a window cuts it, the sum stands for equal contexts.
+        """
+        model = self.model
+        if not model.window:
+            return context
+        full = model.full_layers / model.layers
+        return full * context + (1.0 - full) * min(context, float(sequences * model.window))
 
     def use(self, rows: StepRows) -> Use:
         """What steps that were recorded used of each device; see `cost.use`."""
@@ -217,7 +233,7 @@ class DataSheetCost:
         if pieces is None:
             layers = self.model.layers * order.passes
             share = self._fullest_share(decodes, order, most)
-            layer = self._decode_attention(decodes * share, queries).pieces()
+            layer = self._layer_pieces(decodes * share, queries)
             pieces = tuple(
                 Piece(p.start / share, p.a * layers, p.b * layers * share) for p in layer
             )
@@ -292,12 +308,33 @@ class DataSheetCost:
             rank = most or ceil(fullest(sampled, self.group.dp) - 1e-9)
         return self._layers.head(order.part(rank), order.cuts)
 
-    def _decode_attention(self, sequences: float, queries: int = 1) -> DecodeAttention:
+    def _decode_attention(
+        self, sequences: float, queries: int = 1, shape: AttentionShape | None = None
+    ) -> DecodeAttention:
         """One layer on the fullest rank; `limit` is in that rank's context."""
-        layer = decode(self.attention_device, self.shape, sequences, queries)
+        shape = shape or self.shape
+        layer = decode(self.attention_device, shape, sequences, queries)
         if not self._decode_reach:
             return layer
-        return calibrate(layer, self.shape, sequences, self._decode_reach)
+        return calibrate(layer, shape, sequences, self._decode_reach)
+
+    def _layer_pieces(self, sequences: float, queries: int) -> tuple[Piece, ...]:
+        """The mean of all layers, of which `full_layers` know no window."""
+        ring = self._decode_attention(sequences, queries).pieces()
+        full = self.model.full_layers / self.model.layers
+        if not full or not self.shape.window:
+            return ring
+        whole = self._decode_attention(sequences, queries, self._unwindowed).pieces()
+        starts = sorted({*(p.start for p in ring), *(p.start for p in whole)})
+        pairs = ((piece_at(ring, start), piece_at(whole, start), start) for start in starts)
+        return tuple(
+            Piece(at, r.a + full * (w.a - r.a), r.b + full * (w.b - r.b)) for r, w, at in pairs
+        )
+
+    @cached_property
+    def _unwindowed(self) -> AttentionShape:
+        """Attention in layers that see all of the context."""
+        return replace(self.shape, window=0)
 
     def _decode_operator(
         self, decodes: int, context: float, order: Schedule, most: int
@@ -307,7 +344,7 @@ class DataSheetCost:
         piece = piece_at(self.decode_pieces(decodes, order, 1, most), context)
         layers = self.model.layers * order.passes
         seconds = (piece.a + piece.b * context) / layers
-        seen = min(context * share, layer.limit)
+        seen = self.seen(decodes * share, context * share)
         memory = layer.memory + layer.memory_slope * seen
         bound = bound_of(layer.fixed, layer.compute_slope * seen, memory)
         flops, traffic = self.shape.flops_per_token * seen, self.shape.kv_bytes * seen
@@ -317,7 +354,7 @@ class DataSheetCost:
         """Prefill attention of one micro-batch on the fullest data-parallel rank."""
         dp, layers = self.group.dp, self.model.layers * order.passes
         if dp == 1 and order.cuts == 1:
-            return prefill(self.attention_device, self.shape, layers, work, self._prefill_reach)
+            return self._prefill_operator(layers, work)
         if work.rank is not None:
             work, share = work.rank, 1.0 / order.cuts
         else:
@@ -328,7 +365,23 @@ class DataSheetCost:
             prefill_pairs=work.prefill_pairs * share,
             prefill_kv=work.prefill_kv * share,
         )
-        return prefill(self.attention_device, self.shape, layers, part, self._prefill_reach)
+        return self._prefill_operator(layers, part)
+
+    def _prefill_operator(self, layers: float, work: StepWork) -> Operator:
+        """Prefill attention of the mean of all layers, of which `full_layers` know no window."""
+        ring = prefill(self.attention_device, self.shape, layers, work, self._prefill_reach)
+        full = self.model.full_layers / self.model.layers
+        if not full or not self.shape.window:
+            return ring
+        whole = prefill(self.attention_device, self._unwindowed, layers, work, self._prefill_reach)
+        seconds, flops, traffic = (
+            r + full * (w - r)
+            for r, w in (
+                (ring.seconds, whole.seconds), (ring.flops, whole.flops),
+                (ring.bytes, whole.bytes),
+            )
+        )  # fmt: skip
+        return Operator(ring.name, layers, seconds, flops, traffic, whole.bound)
 
 
 def piece_at(pieces: tuple[Piece, ...], context: float) -> Piece:

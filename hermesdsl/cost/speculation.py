@@ -158,6 +158,7 @@ def mtp(target: DataSheetCost, *, depth: int, accept: float) -> SpeculativeCost:
     module = replace(
         model,
         layers=1,
+        full_layers=min(model.full_layers, 1),
         dense_layers=0 if model.experts else model.dense_layers,
         kv_bytes_per_token=model.kv_bytes_per_token / model.layers,
     )

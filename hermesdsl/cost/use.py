@@ -209,6 +209,8 @@ def _decode_use(
         guess = np.minimum(left[mine], _seconds(pieces, held))
         taken[mine] = np.where(prompts > 0, guess, left[mine])
         context = _context(pieces, taken[mine])
+        if cost.model.full_layers:
+            context = np.array([cost.seen(batch, read) for read in context.tolist()])
         compute[mine], memory[mine] = context * per_token, context * per_read
     return taken, compute, memory
 

@@ -164,8 +164,8 @@ class LlmModel:
     has gate and up projections. Mixture of experts: `experts` > 0, each of width `expert_ffn`,
     `experts_active` per token, `shared_experts` always; the first `dense_layers` layers use `ffn`.
     Multi-head latent attention: `kv_lora_rank` > 0 (then q_lora_rank, rope_head_dim,
-    value_head_dim apply). `window` > 0 limits attention to that many tokens. `scaling`: narrow
-    weights have a factor per ``tensor`` or per ``block``.
+    value_head_dim apply). `window` > 0 limits attention to that many tokens in all layers but
+    `full_layers` of them. `scaling`: narrow weights have a factor per ``tensor`` or per ``block``.
     `kind` is ``decoder`` or ``encoder``.
     """
 
@@ -197,6 +197,7 @@ class LlmModel:
     value_head_dim: int = 0
     window: int = 0
     scaling: str = "tensor"
+    full_layers: int = 0
     kind: str = "decoder"
     doc: str = ""
 

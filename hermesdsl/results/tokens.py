@@ -24,7 +24,8 @@ Ints: TypeAlias = "NDArray[np.int64]"
 class _Stays(NamedTuple):
     """The stays at one client that brought tokens: its decode steps first … last - 1, from 0.
 
-    k steps of a stay bring ⌊k·advance + carry⌋ tokens, all of it `gained`.
+    k steps of a stay bring ⌊k·advance + carry⌋ tokens, all of it `gained`. `drawn`: where guesses
+    are sampled, tokens of all such steps up to each, to be read from the place `carry` on.
     """
 
     client: int
@@ -36,17 +37,25 @@ class _Stays(NamedTuple):
     gained: Ints
     carry: Floats
     advance: float
+    drawn: Ints | None
 
     def tokens(self, step: Ints) -> Floats:
         """Tokens of each stay by the end of a step, from none before `first`; shape (stays,)."""
         done = np.clip(step, self.first, self.last) - self.first
-        came = np.minimum(np.floor(done * self.advance + self.carry), self.gained)
+        if self.drawn is None:
+            came = np.floor(done * self.advance + self.carry)
+        else:
+            place = self.carry.astype(np.int64)
+            came = (self.drawn[place + done] - self.drawn[place]).astype(np.float64)
+        came = np.minimum(came, self.gained)
         return np.where(step >= self.last, self.gained, came)
 
 
 def _by_client(times: TokenTimes) -> Iterator[_Stays]:
     stays = times.run.residences
     advance = {engine.client: engine.advance for engine in times.run.engines}
+    sampled = {engine.client for engine in times.run.engines if engine.sampled}
+    totals = np.concatenate([[0], np.cumsum(times.run.gains, dtype=np.int64)])
     for client, row in times.stays.items():
         request, since, first, last, gained, carry = (
             stays[name][row]
@@ -55,6 +64,7 @@ def _by_client(times: TokenTimes) -> Iterator[_Stays]:
         yield _Stays(
             client, request, since, first, last, times.ends(client), gained, carry,
             advance.get(times.run.clients[client], 1.0),
+            totals if times.run.clients[client] in sampled else None,
         )  # fmt: skip
 
 

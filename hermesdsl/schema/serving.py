@@ -106,6 +106,8 @@ MODEL = Kind(
                  "Factors of narrow weights: one per tensor, or per block of 128 x 128.", "tensor"),
         Property("window", NumberType(d.TOKEN, integer=True, minimum=0),
                  "Sliding attention window; 0: none.", 0),
+        Property("full_layers", _natural, "Layers that see all of the context beside a window.",
+                 0),
         Property("max_context", NumberType(d.TOKEN, integer=True, minimum=1),
                  "Longest context it was trained for."),
         Property("kind", SymbolType(("decoder", "encoder")), "Causal or bidirectional.", "decoder"),
@@ -306,6 +308,12 @@ def _setting(name: str, family: str, doc: str, *parameters: Property, **more: An
 
 
 _staleness = Property("staleness", NumberType(d.SECOND, minimum=0), "Age of the state seen.")
+_sampled = Property(
+    "sampled",
+    BoolType(),
+    "Draw how many guesses are right, instead of counting those expected.",
+    False,
+)
 _weight = NumberType(minimum=0)
 _by = Property("by", SymbolType(("requests", "tokens")), "What is counted.", "requests")
 
@@ -381,11 +389,11 @@ COMPUTED = (
     _setting("off", "speculate", "No speculation."),
     _setting("mtp", "speculate", "Multi-token prediction heads.",
              Property("depth", _count, "Tokens guessed.", 1),
-             Property("accept", _share, "Chance that a guess is right.", 0.8)),
+             Property("accept", _share, "Chance that a guess is right.", 0.8), _sampled),
     _setting("draft", "speculate", "A draft model.",
              Property("model", ReferenceType(("model",)), "The draft.", required=True),
              Property("gamma", _count, "Tokens guessed.", 4),
-             Property("accept", _share, "Chance that a guess is right.", 0.7)),
+             Property("accept", _share, "Chance that a guess is right.", 0.7), _sampled),
     _setting("ivf_pq", "index", "Inverted lists of product-quantised codes.",
              Property("centroids", _count, "Lists.", 65_536),
              Property("probes", _count, "Lists read per query.", 64),

@@ -103,6 +103,8 @@ def _engine(run: Run, engine: Engine, read: int) -> Iterable[str]:
         yield f"{engine.path} has {engine.kv.used} KV blocks in use, its sequences hold {held}"
     if run.horizon == "drain" and (engine.kv.used or engine.decoding.count):
         yield f"{engine.path} ends with {engine.kv.used} KV blocks in use"
+    if any(not 0 <= kv.free <= kv.capacity for kv in engine.kv.parts):
+        yield f"{engine.path} has {[kv.free for kv in engine.kv.parts]} KV blocks free on its ranks"
     if run.horizon == "drain" and engine.dealt is not None and any(engine.dealt):
         yield f"{engine.path} ends with sequences on its ranks: {engine.dealt}"
     yield from _known_blocks(engine)
@@ -118,9 +120,10 @@ def _engine(run: Run, engine: Engine, read: int) -> Iterable[str]:
 
 def _known_blocks(engine: Engine) -> Iterable[str]:
     """Blocks of a prefix cache: all uses are accounted for, and what is unused is free."""
-    kv = engine.kv
-    uses, pins = sum(kv.known.users.values()), engine.pins()
+    parts = engine.kv.parts
+    uses, pins = sum(sum(kv.known.users.values()) for kv in parts), engine.pins()
     if uses != pins:
         yield f"{engine.path} counts {uses} uses of known KV blocks, its sequences have {pins}"
-    if len(kv.known.idle) > kv.free and not engine.decoding.count:
-        yield f"{engine.path} caches {len(kv.known.idle)} KV blocks where {kv.free} are free"
+    for kv in parts:
+        if len(kv.known.idle) > kv.free and not engine.decoding.count:
+            yield f"{engine.path} caches {len(kv.known.idle)} KV blocks where {kv.free} are free"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from hermesdsl.cost.types import DecodeRun
 
 if TYPE_CHECKING:
+    from hermesdsl.sim.guessing import Course
     from hermesdsl.sim.identity import Breaks
     from hermesdsl.sim.kv import Hold
     from hermesdsl.sim.walk import Thread
@@ -41,6 +42,8 @@ class Sequence:
     `awaits`: KV that it goes on from is still on its way here; its first token waits for it.
     `carry`: part of a token that speculation had gained it when it was last preempted
     (`sim.speculating`). `rank`: where its KV is, of several data-parallel ranks; -1: nowhere yet.
+    `guessed`: its steps of this visit before it joined; `course`: what they bring, where that is
+    drawn (`sim.guessing`).
     `visible`: its tokens are the user's. `place`: see `QUEUED` and its like; `cancelled`: to be
     taken out at the next step boundary. `start`, `first`: times of its first step, first token.
     `worked`: seconds of the steps that it was in (`mark`: those of all steps with decodes when it
@@ -48,9 +51,10 @@ class Sequence:
     clock after which it first decoded (-1: not yet).
     """
 
-    __slots__ = ("again", "awaits", "base", "below", "cancelled", "carry", "first", "fresh",
-                 "held", "joined", "keeps", "layerwise", "left", "lost", "mark", "names",
-                 "opened", "parent", "pins", "place", "prompt", "rank", "read", "remaining",
+    __slots__ = ("again", "awaits", "base", "below", "cancelled", "carry", "course",
+                 "first", "fresh", "guessed", "held", "joined", "keeps", "layerwise", "left",
+                 "lost", "mark", "names", "opened", "parent", "pins", "place", "prompt", "rank",
+                 "read", "remaining",
                  "request", "serial", "shared", "since", "source", "start", "started", "swapped",
                  "text", "turn", "visible", "visit", "worked")  # fmt: skip
 
@@ -64,6 +68,8 @@ class Sequence:
         self.base = 0
         self.joined = 0
         self.carry = 0
+        self.guessed = 0
+        self.course: Course | None = None
         self.rank = -1
         self.serial = 0
         self.since = 0.0
@@ -99,8 +105,8 @@ class Sequence:
         return self.visit.key if self.visit is not None else self.request
 
 
-class Decoding(Protocol):
-    """What an engine asks of its decoding sequences."""
+class Decodes(Protocol):
+    """What an engine asks of its decoding sequences, wherever they are."""
 
     @property
     def count(self) -> int:
@@ -124,17 +130,8 @@ class Decoding(Protocol):
     def need(self, steps: int) -> int:
         """KV blocks that the next `steps` steps take in all."""
 
-    def horizon(self, free: int) -> int:
-        """Steps until a sequence finishes or the next one would exceed `free` blocks (≥ 1)."""
-
-    def advance(self, steps: int) -> int:
-        """Do `steps` steps, at most the horizon; the blocks they took."""
-
     def finished(self) -> list[Sequence]:
         """Take out the sequences that are done now, in the order in which they joined."""
-
-    def drop_last(self) -> Sequence:
-        """Take out the sequence that joined last."""
 
     def drop(self, sequence: Sequence) -> None:
         """Take out one sequence that has not finished."""
@@ -153,6 +150,19 @@ class Decoding(Protocol):
 
     def produced(self, stepped: int) -> int:
         """Tokens of all sequences so far, which were in `stepped` steps in all; -1: no number."""
+
+
+class Decoding(Decodes, Protocol):
+    """The decoding sequences of one KV memory."""
+
+    def horizon(self, free: int) -> int:
+        """Steps until a sequence finishes or the next one would exceed `free` blocks (≥ 1)."""
+
+    def advance(self, steps: int) -> int:
+        """Do `steps` steps, at most the horizon; the blocks they took."""
+
+    def drop_last(self) -> Sequence:
+        """Take out the sequence that joined last."""
 
 
 class CountedDecoding:

@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING, TypeAlias
 from hermesdsl.cost.types import DecodeRun, EngineCost, StepWork
 from hermesdsl.sim import batching
 from hermesdsl.sim.decoding import GONE, INCOMING, QUEUED, Sequence, first_step_at
+from hermesdsl.sim.holding import holding
 from hermesdsl.sim.kernel import STEP, WAKE, Kernel
 from hermesdsl.sim.kv import Hold, KvBlocks
 from hermesdsl.sim.losing import Losing
 from hermesdsl.sim.order import SWAPPED, Rank
+from hermesdsl.sim.rank_memory import RankedBlocks
 from hermesdsl.sim.record import Recorder
 from hermesdsl.sim.speculating import speculation
 from hermesdsl.sim.turns import Turn, Turns
@@ -33,6 +35,7 @@ from hermesdsl.sim.turns import Turn, Turns
 if TYPE_CHECKING:
     from hermesdsl.graph.types import Client
     from hermesdsl.sim.batching import Batching
+    from hermesdsl.sim.guessing import Guessing
     from hermesdsl.sim.identity import Identities
     from hermesdsl.sim.swap import HostMemory
 
@@ -59,7 +62,7 @@ class Engine(Losing):
     `deliver` hands it in). `starved` is told (engine, seconds) when the engine falls idle while
     somebody waits, and when what it keeps changes then. `texts` name blocks for
     ``prefix_cache = true``. `kv_tokens`: room for KV, if it is less than the cost model's because
-    something else is in that memory.
+    something else is in that memory. `guessing` draws what guesses bring, if they are sampled.
     """
 
     __slots__ = (
@@ -85,14 +88,19 @@ class Engine(Losing):
         host: HostMemory | None = None,
         texts: Identities | None = None,
         kv_tokens: int | None = None,
+        guessing: Guessing | None = None,
     ) -> None:
         room = cost.kv_tokens if kv_tokens is None else kv_tokens
         size, ranks = block_size(client), client.group.dp if client.group is not None else 1
-        kv = KvBlocks(room // ranks // size * size * ranks, size, dropped)
+        caches = bool(client.options.get("prefix_cache"))
+        held = holding(client.model, size, whole=caches)
+        shares = tuple(KvBlocks(room // ranks, size, dropped, held) for _ in range(ranks))
+        kv = shares[0] if ranks == 1 else RankedBlocks(shares)
         most = _count(client, "max_batch", DEFAULT_MAX_BATCH) * ranks
-        chain = texts.chain if texts is not None and client.options.get("prefix_cache") else None
-        super().__init__(index, kv, most, rank, host, kernel, recorder, chain, speculation(client))
-        self.dealt = [0] * ranks if ranks > 1 else None
+        chain = texts.chain if texts is not None and caches else None
+        super().__init__(
+            index, kv, most, rank, host, kernel, recorder, chain, speculation(client), guessing
+        )
         #: Places what happens at one instant among clients.
         self.key = index
         self.path = client.path
@@ -375,18 +383,18 @@ class Engine(Losing):
     def _end_step(self, now: float, version: int) -> None:
         if version != self._version:
             return
-        decoding, kv = self.decoding, self.kv
+        decoding = self.decoding
         prefill = sum(take for _, take in self._slices)
         batch = 0
         if self._step_decodes:
             batch = decoding.count
-            kv.free -= decoding.advance(1)
+            self._advance(1)
             self._decoded_at = now
             self.decoded_s += now - self._step_start
         self.read += prefill
         start = self._step_start
         self._recorder.steps.extend((
-            self.index, start, now, 1, batch, batch + prefill, prefill, kv.used, now - start
+            self.index, start, now, 1, batch, batch + prefill, prefill, self.kv.used, now - start
         ))  # fmt: skip
         if batch:
             self._end_sequences(decoding.finished(), now)
@@ -486,7 +494,7 @@ class Engine(Losing):
 
     def _plan_run(self) -> None:
         self._interrupted = False
-        self._end_run_after(self.decoding.horizon(self.kv.free))
+        self._end_run_after(self._horizon())
 
     def _end_run_after(self, steps: int) -> None:
         self._limit = steps
@@ -504,7 +512,7 @@ class Engine(Losing):
     def _extend(self) -> None:
         """Blocks were given back: memory may end the run later, unless it was interrupted."""
         if not self._interrupted:
-            steps = self.decoding.horizon(self.kv.free)
+            steps = self._horizon()
             if steps > self._limit:
                 self._end_run_after(steps)
 
@@ -525,9 +533,6 @@ class Engine(Losing):
             self._advance(steps)
             self._record_run(steps, self._run_start + self._run.seconds(steps))
         return steps
-
-    def _advance(self, steps: int) -> None:
-        self.kv.free -= self.decoding.advance(steps)
 
     def _record_run(self, steps: int, last: float) -> None:
         """The first `steps` steps of the run are done, the last of them at `last`."""

@@ -183,8 +183,8 @@ class Failing(Attempts):
             node = self._other_side(thread, node, index, new, now)
             if node is None:
                 return
-        if index == NOBODY or not self._fits(
-            self.engines[index], thread.context + max(thread.produces - 1, 0), new.source
+        if index == NOBODY or not self.engines[index].fits(
+            thread.context + max(thread.produces - 1, 0)
         ):
             if node.roles is not None and index != NOBODY:
                 node.roles.read(thread.request)

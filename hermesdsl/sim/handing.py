@@ -84,12 +84,6 @@ class HandOvers(VisitRows):
             index = router.pick(thread.request, node.draw(turn))
         return None if index == NOBODY else self.engines[index]
 
-    @staticmethod
-    def _fits(engine: Engine, tokens: int, hold: Hold | None) -> bool:
-        if hold is not None and hold.refs > 1 and hold.tokens % engine.kv.size:
-            tokens += engine.kv.size
-        return engine.fits(tokens)
-
     def reading(self, source: Engine, sequence: Sequence, start: float, end: float) -> None:
         """A prompt will be read at `end`, and its KV may move layer by layer from `start` on."""
         thread = sequence.visit
@@ -120,7 +114,7 @@ class HandOvers(VisitRows):
         if engine is None:
             ahead.reason = NOT_ADMITTED
             return
-        if not self._fits(engine, thread.context + ahead.tokens - 1, hold):
+        if not engine.fits(thread.context + ahead.tokens - 1):
             return
         sequence = Sequence(thread.request, thread, hold.tokens, ahead.tokens - 1)
         sequence.left = 0

@@ -11,6 +11,7 @@ from hermesdsl.sim.causes import mortal
 from hermesdsl.sim.lookups import fetch_stages
 from hermesdsl.sim.patience import OPTIONS as PATIENCE
 from hermesdsl.sim.run import clients_of
+from hermesdsl.sim.speculating import speculation
 
 __all__ = ["LARGE", "obstacle", "streams"]
 
@@ -47,6 +48,9 @@ def obstacle(system: CompiledSystem, experiment: Experiment) -> str | None:
         client = system.placement.nodes[path]["client"]
         if client.type_name != "LlmEngine":
             return f"`{path}` is no engine"
+        guesses = speculation(client)
+        if guesses is not None and guesses.sampled:
+            return f"`{path}` draws its guesses"
         if path in down:
             return f"`{path}` may be down"
     return None

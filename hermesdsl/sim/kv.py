@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hermesdsl.sim.decoding import Sequence
     from hermesdsl.sim.engine import Engine
+    from hermesdsl.sim.holding import Holding
 
 
 class KnownBlocks:
@@ -88,17 +89,21 @@ class KnownBlocks:
 class KvBlocks:
     """`capacity` blocks of `size` tokens each; `free` of them are used by nobody.
 
+    `holding`: what a sequence holds of its context, if that is not all of it.
+
     Among the free ones are the unused `known` ones, until `trim` finds that they were taken.
     `holds`: KV that outlives its sequences, in the order in which they left; `kept`: its blocks.
     `dropped` is called with a hold that nobody refers to any more, for good.
     """
 
-    __slots__ = ("capacity", "dropped", "free", "holds", "kept", "known", "size")
+    __slots__ = ("capacity", "dropped", "free", "holding", "holds", "kept", "known", "size")
 
     def __init__(
-        self, tokens: int, size: int, dropped: Callable[[Hold], None] | None = None
-    ) -> None:
+        self, tokens: int, size: int, dropped: Callable[[Hold], None] | None = None,
+        holding: Holding | None = None,
+    ) -> None:  # fmt: skip
         self.size = size
+        self.holding = holding
         self.capacity = tokens // size
         self.free = self.capacity
         self.known = KnownBlocks()
@@ -111,9 +116,29 @@ class KvBlocks:
         """Blocks held by sequences."""
         return self.capacity - self.free
 
+    @property
+    def pinned(self) -> int:
+        """Known blocks in use."""
+        return len(self.known.users)
+
+    @property
+    def parts(self) -> tuple[KvBlocks, ...]:
+        """The memories that it is: one."""
+        return (self,)
+
+    def of(self, sequence: Sequence) -> KvBlocks:
+        """The memory where a sequence is."""
+        return self
+
     def blocks(self, tokens: int) -> int:
         """Blocks that `tokens` tokens of one sequence fill, the last one perhaps in part."""
+        if self.holding is not None:
+            return self.holding.blocks(tokens)
         return -(-tokens // self.size)
+
+    def shared(self, tokens: int) -> int:
+        """Of these, those that branches of the sequence have in common: full ones."""
+        return self.holding.shared(tokens) if self.holding is not None else tokens // self.size
 
     def trim(self) -> None:
         """Forget known blocks whose room has been taken."""
@@ -154,7 +179,7 @@ class KvBlocks:
         else:
             hold.children += 1
             sequence.parent = hold
-            sequence.shared = hold.tokens // self.size
+            sequence.shared = self.shared(hold.tokens)
         sequence.below = sequence.parent.tokens if sequence.parent is not None else 0
 
     def drop(self, hold: Hold) -> int:
@@ -201,14 +226,14 @@ class Hold:
 
     `blocks` are its own; below them lie `shared` full blocks: those of its `parent`, then the known
     ones `pins` that it uses. `own` tokens are text of `request`, 0 if its parent has all of that.
-    `refs` counts who
-    refers to it, `children` those among them that lie on top of it. `lost`: given up under
-    pressure; whoever reads it must compute it again. `moving`: copies under way. `ready`: when it
-    is complete, seconds. `freed`: called with the engine's index when nobody refers to it any more.
+    `refs` counts who refers to it, `children` those among them that lie on top of it. `rank`: where
+    it is, of several data-parallel ranks. `lost`: given up under pressure; whoever reads it must
+    compute it again. `moving`: copies under way. `ready`: when it is complete, seconds. `freed`:
+    called with the engine's index when nobody refers to it any more.
     """
 
     __slots__ = ("blocks", "children", "engine", "freed", "lost", "moving", "own", "parent",
-                 "pins", "ready", "refs", "request", "shared", "tokens")  # fmt: skip
+                 "pins", "rank", "ready", "refs", "request", "shared", "tokens")  # fmt: skip
 
     def __init__(self, engine: Engine, tokens: int) -> None:
         self.engine = engine
@@ -222,6 +247,7 @@ class Hold:
         self.refs = 1
         self.children = 0
         self.moving = 0
+        self.rank = 0
         self.lost = False
         self.ready = 0.0
         self.freed: Callable[[int], None] | None = None

@@ -1,6 +1,8 @@
 """Why nothing stalls: who gives way to whom when KV memory is short, and when.
 
-Whatever cannot fit alone is refused before it queues. Of the rest, the head of an engine's queue
+Whatever cannot fit alone is refused before it queues. (A branch on kept KV whose last block is
+filled in part needs one block more than alone, as it has a copy of that block; but by 5 it can let
+go of what it lies on, so that block decides nothing.) Of the rest, the head of an engine's queue
 waits for memory that others hold; they give way in this order:
 
 1. Unused known blocks of a prefix cache: they are free, and forgotten when their room is taken.

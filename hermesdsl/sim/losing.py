@@ -38,7 +38,8 @@ class Losing(RankedResidents):
             self.waiting.pop()
         while self.kv.give_up():
             pass
-        self.kv.known.idle.clear()
+        for part in self.kv.parts:
+            part.known.idle.clear()
         return [sequence for sequence in found if not sequence.cancelled]
 
     def _leave_batch(self, sequence: Sequence) -> None:

@@ -2,19 +2,22 @@
 
 All ranks take every step together, so it is as long as the fullest makes it. A sequence goes to
 the rank with the fewest sequences when it is given KV, among equals to the one with the fewest
-tokens in this step, then to the first; it stays until its KV is lost. Seats and the budget of
-prompt tokens are each rank's own. KV blocks are counted for all ranks together: as sequences are
-dealt out evenly, ranks fill up nearly alike, but a rank that is full while others are not is not
-seen; only a sequence that no rank alone could hold is refused.
+tokens in this step, then to the first, of those where it fits; it stays until its KV is lost.
+Seats, the budget of prompt tokens, KV and the prefix cache are each rank's own (`sim.rank_memory`).
+The queue is one for all: vLLM's front end sends each request to the engine with the least of
+4·waiting + running as it comes (`DPLBAsyncMPClient`), which with a common queue is the fewest
+running, and nobody waits for a full rank while another has room.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hermesdsl.cost.types import StepWork
 from hermesdsl.sim.decoding import Sequence
 from hermesdsl.sim.order import BEGUN, SWAPPED
+from hermesdsl.sim.rank_memory import RankedDecoding
 from hermesdsl.sim.residents import Residents, Slice
 
 if TYPE_CHECKING:
@@ -28,64 +31,94 @@ class RankedResidents(Residents):
 
     def fits(self, tokens: int) -> bool:
         """True if KV of `tokens` tokens of one sequence can ever be held by a rank."""
-        ranks = len(self.dealt) if self.dealt is not None else 1
-        return self.kv.blocks(tokens) <= self.kv.capacity // ranks
+        return self.kv.blocks(tokens) <= self.kv.parts[0].capacity
 
     def _fill_ranks(
-        self, dealt: list[int], budget: float, reserve: int, now: float, whole: bool,
-        beside: bool, most: int | None,
+        self, dealt: list[int], budget: float, now: float, whole: bool, beside: bool,
+        most: int | None,
     ) -> list[Slice]:  # fmt: skip
-        """As `fill`, where `budget` and `most` are those of each rank.
+        """As `fill`, where `budget`, seats, KV and `most` are those of each rank.
 
-        A prompt that is cut stays at the head, and prompts on other ranks go on beside it.
+        A prompt that is cut stays at the head; so does one that its own rank has no room for.
+        Others go on beside them on other ranks.
         """
         waiting = self.waiting
         slices: list[Slice] = []
-        cut: list[Sequence] = []
-        spare = self.kv.free - reserve
-        seats = self.seats() if most is None else min(most * len(dealt), self.seats())
-        present = self._present(dealt)
-        room = [budget - (n * self.queries if beside else 0) for n in dealt]
-        while waiting and seats > 0:
+        aside: list[Sequence] = []
+        places = self._places(dealt, budget, beside, most)
+        while waiting and any(place.open for place in places):
             sequence = waiting.head
             if sequence.source is not None and sequence.source.lost:
                 self._read_again(sequence, now)
-            rank = sequence.rank if sequence.held else -1
-            if rank < 0:
-                rank = _emptiest(present, room)
-                if rank < 0:
-                    break
-            elif room[rank] <= 0:
-                cut.append(self._put_aside())
-                seats -= 1
+            bound = _bound(sequence)
+            counted = bool(sequence.held)
+            tried = [places[sequence.rank]] if bound else sorted(places, key=_by_load)
+            place = self._admit(sequence, tried, whole)
+            if place is None and not bound:
+                break
+            if place is None:
+                tried[0].seats = 0
+                aside.append(self._put_aside())
                 continue
-            found = self.reuse.look_up(sequence) if self.reuse is not None else None
-            left = sequence.left - found.tokens if found is not None else sequence.left
-            if whole and left > room[rank] and any(s.rank == rank for s, _ in slices):
-                break
-            held = sequence.held
-            taken = self._take(sequence, found, spare)
-            if taken < 0:
-                break
-            if not held or sequence.rank < 0:
-                present[rank] += 1
-            sequence.rank = rank
-            spare -= taken
-            seats -= 1
-            if sequence.source is not None or not left:
-                room[rank] -= self._go_straight(sequence, now)
+            place.present += not counted
+            place.seats -= 1
+            if sequence.source is not None or not sequence.left:
+                place.room -= self._go_straight(sequence, now)
                 continue
             if not sequence.started:
                 self._start(sequence, now)
-            take = left if whole or left <= room[rank] else int(room[rank])
+            left = sequence.left
+            take = left if whole or left <= place.room else int(place.room)
             slices.append((sequence, take))
-            room[rank] -= take
+            place.room -= take
+            place.reads = True
             self._put_aside()
             if take < left:
-                cut.append(sequence)
-        for sequence in cut:
+                aside.append(sequence)
+        for sequence in aside:
             waiting.push(sequence, BEGUN if sequence.started else SWAPPED)
         return slices
+
+    def _admit(self, sequence: Sequence, tried: list[_Place], whole: bool) -> _Place | None:
+        """Give the head of the queue its KV at the first place with room; None: there is none."""
+        for place in tried:
+            if not place.open:
+                continue
+            sequence.rank = place.rank
+            found = self.reuse.look_up(sequence) if self.reuse is not None else None
+            left = sequence.left - found.tokens if found is not None else sequence.left
+            if whole and left > place.room and place.reads:
+                continue
+            taken = self._take(sequence, found, place.spare)
+            if taken >= 0:
+                place.spare -= taken
+                return place
+        return None
+
+    def _places(
+        self, dealt: list[int], budget: float, beside: bool, most: int | None
+    ) -> list[_Place]:
+        """What every rank has left for prompts when a step is put together."""
+        present, seated = dealt.copy(), dealt.copy()
+        for sequence in self._incoming:
+            present[sequence.rank] += 1
+            seated[sequence.rank] += 1
+        for sequence in self.waiting:
+            if sequence.held:
+                present[sequence.rank] += 1
+        places = []
+        for rank, (kv, decoding) in enumerate(self.parts):
+            seats = self.max_batch // len(dealt) - seated[rank]
+            places.append(
+                _Place(
+                    rank,
+                    present[rank],
+                    budget - (dealt[rank] * self.queries if beside else 0),
+                    seats if most is None else min(most, seats),
+                    kv.free - (decoding.need(1) if beside else 0),
+                )
+            )
+        return places
 
     def fullest(self, slices: Iterable[Slice], decodes: bool) -> StepWork:
         """The most of everything that any rank has in a step of prompt `slices`."""
@@ -106,31 +139,66 @@ class RankedResidents(Residents):
             max(number), max(read), max(pairs), max(kv), max(batch),
         )  # fmt: skip
 
-    def _present(self, dealt: list[int]) -> list[int]:
-        """Sequences with KV on each rank: decoding, read in part, or with KV on the way."""
-        present = dealt.copy()
-        for sequence in (*self._incoming, *(s for s in self.waiting if s.held)):
-            if sequence.rank >= 0:
-                present[sequence.rank] += 1
-        return present
-
     def _put_aside(self) -> Sequence:
         sequence = self.waiting.pop()
         self._prune()
         return sequence
 
-    def _preempt(self) -> None:
-        """As `Residents`; of several prompts that were read in part, the last to come gives way."""
-        if self.dealt is not None:
-            begun = [s for s in self.waiting if s.held and s.started]
+    def _advance(self, steps: int) -> None:
+        if self.dealt is None:
+            kv, decoding = self.parts[0]
+            kv.free -= decoding.advance(steps)
+            return
+        assert isinstance(self.decoding, RankedDecoding)
+        for rank, (kv, _) in enumerate(self.parts):
+            kv.free -= self.decoding.advance(rank, steps)
+
+    def _holders(self) -> list[Sequence]:
+        """Those on the rank of the head, if that has one."""
+        found, head = super()._holders(), self.waiting.head
+        if self.dealt is None or not _bound(head):
+            return found
+        return [s for s in found if s.rank == head.rank]
+
+    def _make_room_on(self, rank: int) -> int:
+        kv, decoding = self.parts[rank]
+        need = decoding.need(1)
+        while need > kv.free:
+            self.preemptions += 1
+            begun = [s for s in self.waiting if s.held and s.started and s.rank == rank]
             if begun:
-                self.preemptions += 1
                 self._lose(max(begun, key=lambda s: s.turn))
-                return
-        super()._preempt()
+            else:
+                self._set_aside(decoding.drop_last())
+            need = decoding.need(1)
+        return need
 
 
-def _emptiest(present: list[int], room: list[float]) -> int:
-    """The rank that the next sequence goes to, of those with room for a token; -1 without any."""
-    open_ = [rank for rank, left in enumerate(room) if left > 0]
-    return min(open_, key=lambda rank: (present[rank], -room[rank], rank), default=-1)
+@dataclass(slots=True)
+class _Place:
+    """A rank while a step is put together: what it has, and what is left of it for prompts.
+
+    `present` sequences with KV there; `room` tokens of the budget, `seats`, `spare` KV blocks;
+    `reads`: a prompt there is in the step.
+    """
+
+    rank: int
+    present: int
+    room: float
+    seats: int
+    spare: int
+    reads: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Somebody more may join here."""
+        return self.room > 0 and self.seats > 0
+
+
+def _by_load(place: _Place) -> tuple[int, float, int]:
+    return place.present, -place.room, place.rank
+
+
+def _bound(sequence: Sequence) -> bool:
+    """Its KV, or what it lies on, is on a rank already."""
+    return bool(sequence.held or sequence.pins) or sequence.parent is not None

@@ -79,7 +79,8 @@ class Recorder:
     """
 
     __slots__ = ("arrival", "breakdowns", "cached", "context", "cut_services", "cut_short",
-                 "cut_steps", "due", "ended", "finish", "first", "generated", "last", "outages",
+                 "cut_steps", "due", "ended", "finish", "first", "gains", "generated", "last",
+                 "outages",
                  "reason", "residences", "samples", "services", "shown", "status", "steps",
                  "transfers", "tries", "visible", "visits")  # fmt: skip
 
@@ -103,6 +104,8 @@ class Recorder:
         self.ended = 0
         self.steps = array("d")
         self.residences = array("d")
+        #: Tokens of each step of the stays whose guesses are drawn.
+        self.gains = array("b")
         self.transfers = array("d")
         self.services = array("d")
         self.outages = array("d")
@@ -124,6 +127,11 @@ class Recorder:
         row, start, end = at // len(SERVICE_COLUMNS), self.services[at + 1], self.services[at + 2]
         self.cut_services.extend((row, end - start))
         self.services[at + 2] = now
+
+    def drawn(self, gains: list[int]) -> int:
+        """What each step of a stay brings; its place among all of them."""
+        self.gains.extend(gains)
+        return len(self.gains) - len(gains)
 
     def decoded(
         self, client: int, run: DecodeRun, start: float, last: float, steps: int, used: int
@@ -166,7 +174,8 @@ class EngineSummary:
     `steps` iterations. With a prefix cache, `asked` prompt tokens were looked up in it, of which
     `hits` were found (the hit rate is hits/asked); both 0 without one. A prompt that is read
     again after preemption counts only for what it finds beyond what it had, and `recomputed` has
-    only what was really read again. `advance`: tokens that a decoding sequence gains per step.
+    only what was really read again. `advance`: tokens that a decoding sequence gains per step,
+    in expectation if guesses are `sampled`.
     """
 
     client: str
@@ -180,6 +189,7 @@ class EngineSummary:
     asked: int = 0
     hits: int = 0
     advance: float = 1.0
+    sampled: bool = False
 
 
 @dataclass(frozen=True)
@@ -260,7 +270,9 @@ class Run:
     stay, and ``carry``: the part of a token that it began with. The token before its
     stay came at `since_s`, and those of the stay at the ends of the client's decode steps
     ``first_step + 1 … last_step`` (counting rows of `steps` with ``batch`` > 0); where the engine
-    guesses tokens, at least one at each: k steps bring ⌊k·advance + carry⌋. From these
+    guesses tokens, at least one at each: k steps bring ⌊k·advance + carry⌋. Of an engine whose
+    guesses are `sampled`, ``carry`` is the place in `gains` (tokens of a step, shape (steps,)) from
+    which the stay's steps are. From these
     `sim.tokens` computes every gap between tokens exactly.
 
     `transfers`, one row per move of KV between clients that arrived, in that order: ``request``,
@@ -313,6 +325,7 @@ class Run:
     reasons: tuple[str, ...] = field(default=REASONS)
     shown: Table = field(default_factory=lambda: table(array("d"), SHOWN_COLUMNS))
     kinds: tuple[str, ...] = ()
+    gains: Column = field(default_factory=lambda: np.empty(0, np.int8))
     flow: Table = field(default_factory=dict)
     things: tuple[str, ...] = ()
     breakdowns: Table = field(default_factory=lambda: table(array("d"), BREAKDOWN_COLUMNS))

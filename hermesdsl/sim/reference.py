@@ -10,11 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
+from typing import TYPE_CHECKING
 
 from hermesdsl.sim.decoding import Decoding, Sequence
 from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.kernel import STEP
 from hermesdsl.sim.order import BEGUN, WAITING, Entry, Rank, WaitingQueue
+
+if TYPE_CHECKING:
+    from hermesdsl.sim.guessing import Guessing
+    from hermesdsl.sim.holding import Holding
 
 
 @dataclass
@@ -38,11 +43,16 @@ class _Entry:
 class ListedDecoding:
     """`decoding.Decoding` as a list of sequences with their own token counts."""
 
-    def __init__(self, block_size: int, advance: float = 1.0) -> None:
+    def __init__(
+        self, block_size: int, advance: float = 1.0, holding: Holding | None = None,
+        guessing: Guessing | None = None,
+    ) -> None:  # fmt: skip
         self.clock = 0
         self._size = block_size
+        self._holding = holding
+        self._guessing = guessing
         self._advance = 1 if advance == 1.0 else Fraction(advance)
-        self.parts = Fraction(advance).denominator
+        self.parts = Fraction(advance).denominator if guessing is None else 1
         self._produced = 0
         self._entries: list[_Entry] = []
 
@@ -67,7 +77,7 @@ class ListedDecoding:
     def need(self, steps: int) -> int:
         """See `Decoding`."""
         return sum(
-            self._blocks(entry.after(steps * self._advance)) - self._blocks(entry.tokens)
+            self._blocks(entry.after(self._gain(entry, steps))) - self._blocks(entry.tokens)
             for entry in self._entries
         )
 
@@ -83,11 +93,11 @@ class ListedDecoding:
     def advance(self, steps: int) -> int:
         """See `Decoding`."""
         taken = self.need(steps)
-        self.clock += steps
         for entry in self._entries:
             before = entry.tokens
-            entry.gained += steps * self._advance
+            entry.gained += self._gain(entry, steps)
             self._produced += entry.tokens - before
+        self.clock += steps
         return taken
 
     def finished(self) -> list[Sequence]:
@@ -128,13 +138,29 @@ class ListedDecoding:
 
     def _after(self, sequence: Sequence, steps: int) -> Fraction | int:
         """What a sequence has gained in so many steps of a stay."""
+        if self._guessing is not None:
+            return self._drawn(sequence, 0, steps)
         carry = sequence.carry
         return steps * self._advance + (Fraction(carry, self.parts) if carry else 0)
 
+    def _gain(self, entry: _Entry, steps: int) -> Fraction | int:
+        """What a sequence gains in the next steps."""
+        if self._guessing is not None:
+            done = self.clock - entry.sequence.joined
+            return self._drawn(entry.sequence, done, steps)
+        return steps * self._advance
+
+    def _drawn(self, sequence: Sequence, first: int, steps: int) -> int:
+        assert self._guessing is not None
+        first += sequence.guessed
+        return sum(self._guessing.gain(sequence, at) for at in range(first, first + steps))
+
     def _ends(self, entry: _Entry, steps: int) -> bool:
-        return entry.after(steps * self._advance) == entry.base + entry.due
+        return entry.after(self._gain(entry, steps)) == entry.base + entry.due
 
     def _blocks(self, tokens: int) -> int:
+        if self._holding is not None:
+            return self._holding.blocks(tokens)
         return -(-tokens // self._size)
 
 
@@ -171,8 +197,10 @@ class SteppedEngine(Engine):
 
     __slots__ = ("_done", "_stop")
 
-    def _make_decoding(self, block_size: int, advance: float) -> Decoding:
-        return ListedDecoding(block_size, advance)
+    def _make_decoding(
+        self, block_size: int, advance: float, holding: Holding | None, guessing: Guessing | None
+    ) -> Decoding:
+        return ListedDecoding(block_size, advance, holding, guessing)
 
     def _make_queue(self, rank: Rank) -> WaitingQueue:
         return ListedQueue(rank)
@@ -200,7 +228,7 @@ class SteppedEngine(Engine):
         self._advance(1)
         self._done += 1
         finished = self.decoding.finished()
-        if finished or self._stop or self.decoding.need(1) > self.kv.free:
+        if finished or self._stop or any(d.need(1) > kv.free for kv, d in self.parts):
             self._record_run(self._done, now)
             self._end_sequences(finished, now)
             self._next(now)

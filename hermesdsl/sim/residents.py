@@ -15,15 +15,20 @@ from hermesdsl.sim.decoding import (
     INCOMING,
     QUEUED,
     CountedDecoding,
+    Decodes,
     Decoding,
     Sequence,
 )
 from hermesdsl.sim.kv import Hold, KvBlocks
 from hermesdsl.sim.order import SWAPPED, Rank, WaitingQueue
+from hermesdsl.sim.planned import DrawnDecoding, PacedDecoding
+from hermesdsl.sim.rank_memory import RankedBlocks, RankedDecoding, RankedReuse
 from hermesdsl.sim.reuse import ChainOf, Found, Reuse
 from hermesdsl.sim.speculating import SpeculatingDecoding, Speculation
 
 if TYPE_CHECKING:
+    from hermesdsl.sim.guessing import Guessing
+    from hermesdsl.sim.holding import Holding
     from hermesdsl.sim.kernel import Kernel
     from hermesdsl.sim.record import Recorder
     from hermesdsl.sim.swap import HostMemory
@@ -38,33 +43,47 @@ class Residents:
     `host`: where preempted KV goes; None: it is given up and computed again. `accepted`: prompt
     tokens handed in; `recomputed`: added by preemption (counted as first prefilled, then lost).
     `reuse`: how prompts find KV that is here already; None: they do not. `queries`: tokens of each
-    decoding sequence in a step, more than one with speculation. `dealt`: how many decode on each of
+    decoding sequence in a step, more than one with speculation, of which `guessing` draws how many
+    are right, if that is drawn. `dealt`: how many decode on each of
     several data-parallel ranks; None: there is one (`sim.ranks`).
     """
 
     __slots__ = (
         "_begun", "_cancelled", "_decoded_at", "_incoming", "_kernel", "_ready", "_recorder",
-        "_slices", "accepted", "advance", "dealt", "decoded_s", "decoding", "host", "index", "kv",
-        "max_batch",
+        "_slices", "accepted", "advance", "dealt", "decoded_s", "decoding", "guessing", "host",
+        "index", "kv", "max_batch", "parts",
         "preemptions", "queries", "recomputed", "reuse", "waiting",
     )  # fmt: skip
 
     def __init__(
-        self, index: int, kv: KvBlocks, max_batch: int, rank: Rank, host: HostMemory | None,
+        self, index: int, kv: KvBlocks | RankedBlocks, max_batch: int, rank: Rank,
+        host: HostMemory | None,
         kernel: Kernel, recorder: Recorder, chain: ChainOf | None,
-        speculation: Speculation | None,
+        speculation: Speculation | None, guessing: Guessing | None,
     ) -> None:  # fmt: skip
         self.index = index
         self.kv = kv
         self.max_batch = max_batch
-        self.dealt: list[int] | None = None
+        self.dealt = [0] * len(kv.parts) if len(kv.parts) > 1 else None
         self.queries = 1 if speculation is None else speculation.guesses + 1
         #: Tokens that a decoding sequence gains per step.
         self.advance = 1.0 if speculation is None else speculation.advance
-        self.decoding = self._make_decoding(kv.size, self.advance)
+        self.guessing = guessing
+        #: The KV memory of each data-parallel rank, and who decodes there; one without ranks.
+        self.parts = tuple(
+            (part, self._make_decoding(part.size, self.advance, part.holding, guessing))
+            for part in kv.parts
+        )
+        self.decoding: Decodes = self.parts[0][1]
         self.waiting = self._make_queue(rank)
         self.host = host
-        self.reuse = Reuse(kv, chain) if chain is not None else None
+        self.reuse: Reuse | RankedReuse | None = None
+        if chain is not None:
+            self.reuse = Reuse(kv.parts[0], chain)
+        if self.dealt is not None:
+            self.decoding = RankedDecoding(tuple(decoding for _, decoding in self.parts))
+            if chain is not None:
+                self.reuse = RankedReuse(tuple(Reuse(part, chain) for part in kv.parts))
         self.accepted = 0
         self.recomputed = 0
         self.preemptions = 0
@@ -83,7 +102,13 @@ class Residents:
         #: Seconds of all steps so far in which anything decoded.
         self.decoded_s = 0.0
 
-    def _make_decoding(self, block_size: int, advance: float) -> Decoding:
+    def _make_decoding(
+        self, block_size: int, advance: float, holding: Holding | None, guessing: Guessing | None
+    ) -> Decoding:
+        if guessing is not None:
+            return DrawnDecoding(block_size, guessing, holding)
+        if holding is not None:
+            return PacedDecoding(block_size, advance, holding)
         if advance == 1.0:
             return CountedDecoding(block_size)
         return SpeculatingDecoding(block_size, advance)
@@ -110,12 +135,21 @@ class Residents:
 
     def make_room(self) -> int:
         """Preempt until one step of all decodes fits; the KV blocks that step takes."""
-        decoding, kv = self.decoding, self.kv
+        if self.dealt is not None:
+            return sum(self._make_room_on(rank) for rank in range(len(self.dealt)))
+        kv, decoding = self.parts[0]
         need = decoding.need(1)
         while need > kv.free:
             self._preempt()
             need = decoding.need(1)
         return need
+
+    def _horizon(self) -> int:
+        """Steps until a sequence finishes, or until the next one does not fit."""
+        if self.dealt is None:
+            kv, decoding = self.parts[0]
+            return decoding.horizon(kv.free)
+        return min(part.horizon(kv.free) for kv, part in self.parts if part.count)
 
     def fill(
         self, budget: float, reserve: int, now: float, *, whole: bool, beside: bool = False,
@@ -129,7 +163,7 @@ class Residents:
         Otherwise the last is cut to the budget and stays at the head. `most`: sequences to take.
         """
         if self.dealt is not None:
-            return self._fill_ranks(self.dealt, budget, reserve, now, whole, beside, most)
+            return self._fill_ranks(self.dealt, budget, now, whole, beside, most)
         waiting = self.waiting
         slices: list[Slice] = []
         if not waiting:
@@ -168,7 +202,7 @@ class Residents:
 
     def _take(self, sequence: Sequence, found: Found | None, spare: int) -> int:
         """Take the KV blocks of the head of the queue; how many, -1 if that is above `spare`."""
-        kv, prompt = self.kv, sequence.prompt
+        kv, prompt = self.kv.of(sequence), sequence.prompt
         taken = need = kv.blocks(prompt) - sequence.shared - sequence.held
         if found is not None:
             need -= len(found.blocks)
@@ -210,7 +244,7 @@ class Residents:
         """(prompt tokens not yet computed, KV blocks in use) of everything that is here."""
         queue = [*self._undecided(), *self._incoming]
         decoding, kv = self.decoding, self.kv
-        held = sum(s.held for s in queue) + kv.kept + len(kv.known.users)
+        held = sum(s.held for s in queue) + kv.kept + kv.pinned
         held += sum(kv.blocks(s.base + decoding.done(s)) - s.shared for s in decoding.live())
         return sum(s.left for s in queue), held
 
@@ -333,15 +367,23 @@ class Residents:
         """A prompt has been read, and what else its first token waits for is here."""
         raise NotImplementedError
 
+    def _advance(self, steps: int) -> None:
+        """Do so many steps of all decodes, which take their blocks."""
+        raise NotImplementedError
+
     def _bring(self, sequence: Sequence, now: float) -> None:
         """Begin to move KV, for which blocks were just taken, from wherever it is."""
         raise NotImplementedError
 
     def _fill_ranks(
-        self, dealt: list[int], budget: float, reserve: int, now: float, whole: bool,
-        beside: bool, most: int | None,
+        self, dealt: list[int], budget: float, now: float, whole: bool, beside: bool,
+        most: int | None,
     ) -> list[Slice]:  # fmt: skip
         """As `fill`, where `budget` and `most` are those of each rank."""
+        raise NotImplementedError
+
+    def _make_room_on(self, rank: int) -> int:
+        """As `make_room`, on one of several ranks."""
         raise NotImplementedError
 
     def _store(self, blocks: int) -> None:
@@ -356,12 +398,16 @@ class Residents:
         if not waiting or self._incoming:
             return False
         head = waiting.head
-        holders = [s for s in waiting if (s.held or s.pins) and s is not head]
+        holders = [s for s in self._holders() if s is not head]
         if not holders:
             return False
         last = max(holders, key=lambda s: s.turn)
         self._set_back(last)
         return True
+
+    def _holders(self) -> list[Sequence]:
+        """Those that wait with KV of their own, as far as that is in the way of the head."""
+        return [s for s in self.waiting if s.held or s.pins]
 
     def _lift(self) -> bool:
         """Whoever came last of those that wait on top of kept KV lets go of it; False if none."""
@@ -396,12 +442,17 @@ class Residents:
             self._lose(sequence)
             waiting.push(sequence)
             return
-        sequence = self.decoding.drop_last()
+        self._set_aside(self.parts[0][1].drop_last())
+
+    def _set_aside(self, sequence: Sequence) -> None:
+        """A sequence that was decoding waits, its KV in host memory or given up."""
+        waiting = self.waiting
         self._record_residence(sequence)
         sequence.place = QUEUED
         tokens = self._count_kv(sequence)
         blocks = sequence.held + len(sequence.pins)
         done = tokens - sequence.base
+        sequence.guessed += self.decoding.clock - sequence.joined
         sequence.carry = self.decoding.carried(sequence)
         sequence.remaining -= done
         sequence.again = True
@@ -437,7 +488,9 @@ class Residents:
         sequence.worked += self.decoded_s - sequence.mark
         if sequence.visible:
             recorder.visible[request] += done
+            carry = sequence.carry / self.decoding.parts
+            if self.guessing is not None:
+                carry = recorder.drawn(self.guessing.gains(sequence, clock - sequence.joined))
             recorder.residences.extend(
-                (request, self.index, sequence.joined, clock, sequence.since, done,
-                 sequence.carry / self.decoding.parts)
-            )  # fmt: skip
+                (request, self.index, sequence.joined, clock, sequence.since, done, carry)
+            )

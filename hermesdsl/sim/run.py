@@ -22,6 +22,7 @@ from hermesdsl.sim.causes import causes_of, mortal
 from hermesdsl.sim.draining import Drain, Part
 from hermesdsl.sim.draws import Chance
 from hermesdsl.sim.engine import Engine, block_size
+from hermesdsl.sim.guessing import Guessing
 from hermesdsl.sim.identity import Identities
 from hermesdsl.sim.interpreter import Interpreter, Progress
 from hermesdsl.sim.kernel import Kernel
@@ -39,6 +40,7 @@ from hermesdsl.sim.routing.context import Scene
 from hermesdsl.sim.routing.load import ClientLoad
 from hermesdsl.sim.routing.pools import Routers
 from hermesdsl.sim.servers import server
+from hermesdsl.sim.speculating import speculation
 from hermesdsl.sim.supported import raise_unless_supported
 from hermesdsl.sim.swap import host_memories, swaps
 from hermesdsl.sim.transfer import Transfers
@@ -206,7 +208,7 @@ def _make_clients(
                 rank=ORDERS[str(client.options.get("order", "fcfs"))](order),
                 reading=interpreter.reading, leave=interpreter.leave, fetch=interpreter.fetch,
                 dropped=interpreter.dropped, starved=interpreter.starved,
-                host=hosts.get(path), texts=texts,
+                host=hosts.get(path), texts=texts, guessing=_guessing(point, client),
             )  # fmt: skip
             interpreter.engines[place].key = by_name[path]
         else:
@@ -215,6 +217,14 @@ def _make_clients(
                 made.key = by_name[path]
             interpreter.servers[place] = made
     _share_devices(system, index, interpreter, kernel)
+
+
+def _guessing(point: Point, client: Client) -> Guessing | None:
+    """Where an engine's luck comes from, if it is drawn."""
+    asked = speculation(client)
+    if asked is None or not asked.sampled:
+        return None
+    return Guessing(asked.guesses, asked.accept, point.seed, point.offered)
 
 
 def _share_devices(

@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 
 class Speculation(NamedTuple):
-    """Each step guesses so many tokens per sequence, each right with the chance `accept`."""
+    """Each step guesses so many tokens per sequence, each right with the chance `accept`.
+
+    `sampled`: how many are right is drawn (`sim.guessing`); else a step brings what is expected.
+    """
 
     guesses: int
     accept: float
+    sampled: bool = False
 
     @property
     def advance(self) -> float:
@@ -41,7 +45,7 @@ def speculation(client: Client) -> Speculation | None:
     accept = spec.args.get("accept")
     assert isinstance(guesses, int | float)
     assert isinstance(accept, int | float)
-    return Speculation(int(guesses), float(accept))
+    return Speculation(int(guesses), float(accept), spec.args.get("sampled") is True)
 
 
 class SpeculatingDecoding:

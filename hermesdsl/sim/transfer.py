@@ -8,8 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hermesdsl.graph.types import Client
+from hermesdsl.graph.types import Client, LlmModel
 from hermesdsl.sim.network.network import Arrived, Flow, Network
+
+
+def kv_bytes(model: LlmModel, tokens: int) -> float:
+    """Bytes of the KV of `tokens` tokens of one sequence: in layers with a window, the last w."""
+    if model.window:
+        ring = min(tokens, model.window) * (model.layers - model.full_layers)
+        return (tokens * model.full_layers + ring) / model.layers * model.kv_bytes_per_token
+    return tokens * model.kv_bytes_per_token
 
 
 class Transfers:
@@ -38,7 +46,7 @@ class Transfers:
         model = self._clients[source].model
         assert model is not None
         return self._network.send(
-            self._devices(source), self._devices(target), tokens * model.kv_bytes_per_token,
+            self._devices(source), self._devices(target), kv_bytes(model, tokens),
             now, key, then, ready=ready, layers=model.layers,
         )  # fmt: skip
 

@@ -110,7 +110,7 @@ class EngineVisits(HandOvers):
         if engine is None:
             self._refuse(thread, NOT_ADMITTED, now)
             return
-        if not self._fits(engine, thread.context + max(thread.produces - 1, 0), hold):
+        if not engine.fits(thread.context + max(thread.produces - 1, 0)):
             if node.roles is not None:
                 node.roles.read(thread.request)
                 node.roles.moved(engine.index)

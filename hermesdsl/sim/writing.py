@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Ordered
+from math import isnan, nan
 from typing import Protocol
 
 import numpy as np
@@ -129,6 +130,7 @@ def records(
         cut_steps=cut_steps,
         cut_services=table(recorder.cut_services, CUT_SERVICE_COLUMNS),
         shown=held["shown"],
+        gains=np.array(recorder.gains, np.int8),
         kinds=kinds_of(point, clients),
         flow={} if kept is None else {"arrival_s": arrival[let_in], "left_s": left[let_in]},
     )
@@ -167,7 +169,8 @@ def tables(recorder: Recorder) -> dict[str, Table]:
 
 
 def _advances(engines: Iterable[Engine]) -> dict[int, float]:
-    return {engine.index: engine.advance for engine in engines}
+    """Tokens that a step of each brings, NaN where they are drawn (`Run.gains`)."""
+    return {each.index: each.advance if each.guessing is None else nan for each in engines}
 
 
 def rows_of(
@@ -192,7 +195,12 @@ def rows_of(
     if patient:
         requests |= _attempts(recorder, len(offered))
     held["residences"], held["shown"] = _begun_by_decoding(
-        held["residences"], held["shown"], held["steps"], requests, advances
+        held["residences"],
+        held["shown"],
+        held["steps"],
+        requests,
+        advances,
+        np.array(recorder.gains, np.int8),
     )
     visits = held["visits"]
     _first_tokens(visits, held["steps"])
@@ -278,11 +286,13 @@ def _of_last_attempts(recorder: Recorder, held: Mapping[str, Table]) -> tuple[Ta
 
 
 def _begun_by_decoding(
-    residences: Table, shown: Table, steps: Table, requests: Table, advances: Mapping[int, float]
-) -> tuple[Table, Table]:
+    residences: Table, shown: Table, steps: Table, requests: Table, advances: Mapping[int, float],
+    gains: Column,
+) -> tuple[Table, Table]:  # fmt: skip
     """Stays whose first token no prompt brought: that token is the one they begin with.
 
-    With whatever else its step brought, it becomes a row of `shown`. Sets the time of the first
+    With whatever else its step brought, it becomes a row of `shown`. `advances`: tokens that a step
+    brings by client, NaN where they are `gains`. Sets the time of the first
     visible token of their requests.
     """
     since, first, last = (residences[name] for name in ("since_s", "first_step", "last_step"))
@@ -297,10 +307,14 @@ def _begun_by_decoding(
         first[mine] += 1
         request = residences["request"][mine]
         gained, carry = residences["gained"], residences["carry"]
-        parts = carry[mine] + advances[client]
-        came = np.minimum(gained[mine], np.floor(parts)).astype(np.int64)
+        if isnan(advances[client]):
+            came = np.minimum(gained[mine], gains[carry[mine].astype(np.int64)])
+            carry[mine] += 1.0
+        else:
+            parts = carry[mine] + advances[client]
+            came = np.minimum(gained[mine], np.floor(parts)).astype(np.int64)
+            carry[mine] = parts - came
         gained[mine] -= came
-        carry[mine] = parts - came
         np.fmin.at(requests["first_token_s"], request, times)
         more = {"request": request, "tokens": came, "time_s": times}
         shown = {name: np.concatenate([column, more[name]]) for name, column in shown.items()}
@@ -397,6 +411,7 @@ def engine_summaries(
             asked=engine.reuse.asked if engine.reuse is not None else 0,
             hits=engine.reuse.hits if engine.reuse is not None else 0,
             advance=engine.advance,
+            sampled=engine.guessing is not None,
         )
         for engine in engines
     )

@@ -26,7 +26,6 @@ from hermesdsl.sim.record import (
     SERVICE_COLUMNS,
     STEP_COLUMNS,
     TRANSFER_COLUMNS,
-    LinkSummary,
 )
 
 ROOT = Path(__file__).parents[2]

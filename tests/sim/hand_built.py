@@ -152,6 +152,7 @@ def system(
     kind: str = "LlmEngine",
     hardware: nx.MultiDiGraph | None = None,
     dp: int = 1,
+    model: LlmModel = MODEL,
     workloads: Sequence[Workload] = (Workload("w", "chat", Spec("poisson")),),
     **experiment: Any,
 ) -> CompiledSystem:
@@ -163,7 +164,7 @@ def system(
         for path in members:
             device = Part(f"{path}.gpu", "chip", "Chip")
             group = Group((device.path,), device, (), 0.0, 0.0, dp=dp)
-            client = Client(path, kind, group, MODEL, pool, options=options or {})
+            client = Client(path, kind, group, model, pool, options=options or {})
             placement.add_node(path, client=client)
             placement.add_node(device.path, part=device)
             placement.add_edge(path, device.path, role="device")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hand_built import RankedCost, batch, chat, reading, run, system
 
@@ -95,12 +97,42 @@ def test_blocks_that_no_rank_has_whole_are_not_there():
     assert found.engines[0].capacity_blocks == 2
 
 
-def test_of_prompts_cut_on_two_ranks_the_last_gives_way():
-    # Ranks of 13 blocks. a decodes on rank 0; b of eight and c of twelve are cut. At the end of
-    # the second step 26 blocks are taken and a needs one more: c, which came last, is read again.
-    cost = RankedCost(26, per_token=1.0)
-    load = batch([0.0, 2.0, 2.0], [2, 10, 12], [9, 1, 1])
+def test_a_full_rank_takes_back_what_it_gave_though_the_other_has_room():
+    # Ranks of ten blocks. a (rank 0) and b (rank 1) are read 0-2; c of seven comes to rank 0, where
+    # a third block of a and its own seven fill all ten. At 5 a needs one more, so c gives way; b
+    # has ended, and c is read again on rank 1: three tokens, three and one, at 12.
+    cost = RankedCost(20, per_token=1.0)
+    load = batch([0.0, 0.0, 2.0], [2, 2, 7], [9, 2, 1])
     found = done(chat(), load, chunked(3), cost)
     assert found.engines[0].preemptions == 1
-    assert found.requests["status"].tolist() == [COMPLETED] * 3
-    assert found.requests["finish_s"][2] > found.requests["finish_s"][1]
+    assert found.engines[0].recomputed == 2
+    assert found.requests["first_token_s"].tolist() == [2.0, 2.0, 12.0]
+    assert found.steps["kv_blocks"].max() == 13
+
+
+def test_a_sequence_goes_where_it_fits_if_the_emptiest_rank_is_too_full():
+    # Ranks of ten: a of eight on rank 0; b and c of two on rank 1. d of five fits no rank but the
+    # one with two sequences: there it is read at once.
+    cost = RankedCost(20, per_token=1.0)
+    load = batch([0.0, 0.0, 0.0, 0.0], [8, 2, 2, 5], [2, 2, 2, 1])
+    found = done(reading(), load, chunked(99), cost)
+    assert found.requests["first_token_s"].tolist() == [9.0, 9.0, 9.0, 9.0]
+
+
+def test_nobody_is_read_on_a_rank_without_room():
+    # d of seven fits neither beside eight nor beside two and two: it waits for the next step.
+    cost = RankedCost(20, per_token=1.0)
+    found = done(reading(), batch([0.0] * 4, [8, 2, 2, 7]), chunked(99), cost)
+    assert found.requests["first_token_s"].tolist() == [8.0, 8.0, 8.0, 15.0]
+
+
+def test_each_rank_has_a_prefix_cache_of_its_own():
+    # Prompts of 16 tokens, of which the first four blocks of two are one text. a and b come
+    # together, one on each rank, and find nothing; c comes later, goes to rank 0 and finds those.
+    load = replace(
+        batch([0.0, 0.0, 20.0], 8), prefix=np.zeros(3, np.int64),
+        prefix_tokens=np.full(3, 8, np.int64),
+    )  # fmt: skip
+    found = done(reading(), load, chunked(99, block_size=2, prefix_cache=True))
+    assert (found.engines[0].asked, found.engines[0].hits) == (48, 8)
+    assert found.steps["kv_blocks"].tolist() == [16, 8]

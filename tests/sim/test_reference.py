@@ -8,6 +8,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 from hand_built import (
+    MODEL,
     AffineCost,
     KneeCost,
     RankedCost,
@@ -24,7 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shared_texts import shared
 
-from hermesdsl.graph.types import CompiledSystem, Spec
+from hermesdsl.graph.types import CompiledSystem, LlmModel, Spec
 from hermesdsl.sim.order import ORDERS
 from hermesdsl.sim.record import Run
 from hermesdsl.sim.tokens import token_gaps
@@ -122,7 +123,8 @@ def on_links(draw: st.DrawFn, built: CompiledSystem) -> CompiledSystem:
     for _, data in built.placement.nodes(data=True):
         if "client" in data:
             client = data["client"]
-            model = replace(client.model, kv_bytes_per_token=1e9, layers=draw(st.integers(1, 3)))
+            layers = max(draw(st.integers(1, 3)), client.model.full_layers)
+            model = replace(client.model, kv_bytes_per_token=1e9, layers=layers)
             data["client"] = replace(client, model=model)
     for path, data in built.hardware.nodes(data=True):
         if path == "dram":
@@ -132,12 +134,21 @@ def on_links(draw: st.DrawFn, built: CompiledSystem) -> CompiledSystem:
     return built
 
 
+def windowed(layers: int, full: int, window: int) -> LlmModel:
+    return replace(MODEL, layers=layers, full_layers=full, window=window)
+
+
+#: All context in all layers, in none of them, or in some.
+models = st.sampled_from([MODEL, windowed(1, 0, 9), windowed(1, 0, 32), windowed(3, 1, 16)])
+
+
 def assert_same(one: Run, other: Run) -> None:
     for name in ("requests", "steps", "residences", "transfers", "in_system", "visits", "shown"):
         mine, theirs = getattr(one, name), getattr(other, name)
         assert mine.keys() == theirs.keys()
         for column in mine:
             np.testing.assert_array_equal(mine[column], theirs[column], err_msg=f"{name}.{column}")
+    np.testing.assert_array_equal(one.gains, other.gains)
     assert one.engines == other.engines
     assert one.links == other.links
     assert one.counts == other.counts
@@ -161,7 +172,8 @@ def test_both_forms_agree(offer: Any, cost: Any, options: Any, route: Any, n: in
     graph = data.draw(st.sampled_from([chat(), generate(), reading()]))
     hardware = hosted(nx.MultiDiGraph(), [f"llm[{i}].gpu" for i in range(n)], **data.draw(hosts))
     built = system(
-        graph, engines={"llm": n}, route=route, options=options, hardware=hardware, **horizon,
+        graph, engines={"llm": n}, route=route, options=options, hardware=hardware,
+        model=data.draw(models), **horizon,
     )  # fmt: skip
     built = data.draw(on_links(built))
     cost = type(cost)(**{**vars(cost), "kv_tokens": tight})
@@ -189,7 +201,8 @@ def test_both_forms_agree_when_prefill_and_decode_are_apart(
         "pairing": data.draw(st.sampled_from(["global", "local"])),
     }
     built = system(
-        graph, engines={"p": p, "d": d}, options=options, hardware=hardware, **horizon,
+        graph, engines={"p": p, "d": d}, options=options, hardware=hardware,
+        model=data.draw(models), **horizon,
     )  # fmt: skip
     built = data.draw(on_links(built))
     cost = type(cost)(**{**vars(cost), "kv_tokens": tight})
@@ -207,7 +220,8 @@ def test_both_forms_agree_with_ranks_and_guesses(
     tight = data.draw(st.sampled_from([80, 96, 130, 1 << 30]), "KV tokens of a rank")
     gamma = data.draw(st.integers(0, 5), "guesses")
     accept = data.draw(st.sampled_from([0.0, 0.3, 0.85, 1.0]) | st.floats(0, 1), "accept")
-    guessing = {"speculate": Spec("mtp", {"depth": gamma, "accept": accept})}
+    drawn = {"sampled": data.draw(st.booleans(), "sampled")}
+    guessing = {"speculate": Spec("mtp", {"depth": gamma, "accept": accept} | drawn)}
     horizon = data.draw(st.sampled_from([{}, {"horizon": "cut", "duration": 60 * TICK}]))
     apart = data.draw(st.booleans(), "prefill and decode apart")
     ends = [("p[0].gpu", "left", 1e6, TICK), ("d[0].gpu", "right", 1e6, TICK)]
@@ -216,7 +230,7 @@ def test_both_forms_agree_with_ranks_and_guesses(
     graph = data.draw(st.sampled_from([chat("d"), generate("d"), reading("d")]))
     built = system(
         chat("p", "d") if apart else graph, engines={"p": 1, "d": 1} if apart else {"d": 1},
-        options=options | guessing, hardware=hardware, dp=dp, **horizon,
+        options=options | guessing, hardware=hardware, dp=dp, model=data.draw(models), **horizon,
     )  # fmt: skip
     ranked = RankedCost(
         dp * tight, cost.base, cost.per_token, cost.per_pair, cost.per_context,

@@ -337,3 +337,18 @@ def test_a_follow_up_comes_after_a_pause_with_the_conversation_so_far():
     assert done.requests["context_tokens"].tolist() == [10, 18, 26]
     cut = simulated(site(made, clients(llm=("LlmEngine", 1, ENGINE)), duration=12.0), SECOND, load)
     assert cut.counts["offered"] == 2
+
+
+@pytest.mark.parametrize(("memory", "refused"), [(12, 0), (11, 1)])
+def test_branches_that_fit_alone_are_served_one_after_the_other(memory: int, refused: int):
+    # Each branch holds 10 + 3 - 1 tokens: three blocks of four, all there are. On top of the
+    # prompt's three it would need a copy of the last one too, so it lets go of what it lies on.
+    made = tries(Spec("all"), 1.0, fixed(3))
+    made.remove_node("w.answer")
+    made.add_edge("w.t", "output")
+    done = work(made, batch([0.0], 10, 2), AffineCost(base=1.0, kv_tokens=memory))
+    assert done.counts["refused"] == refused
+    if not refused:
+        assert seen(done, "generated", "visible") == [9, 9]
+        assert done.engines[0].preemptions > 0
+        assert done.steps["kv_blocks"].max() <= 3

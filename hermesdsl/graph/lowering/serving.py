@@ -207,6 +207,7 @@ def llm_model(builder: Builder, instance: Instance, client: Instance) -> LlmMode
         value_head_dim=whole("value_head_dim"),
         window=whole("window"),
         scaling=str(get(instance, "scaling")),
+        full_layers=whole("full_layers"),
         kind=get(instance, "kind"),
         doc=instance.doc,
     )
