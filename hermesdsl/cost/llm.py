@@ -26,6 +26,8 @@ from hermesdsl.cost.types import DecodeRun, Piece, StepRows, StepWork, Use
 from hermesdsl.graph.types import DTYPE_BYTES, Group, LlmModel, Value
 
 _UNCUT = Schedule()
+#: Steps of prompt slices that are remembered at once; prompts of a trace hardly ever come again.
+_MOST_PREFILLS = 4096
 
 
 class DataSheetCost:
@@ -63,6 +65,7 @@ class DataSheetCost:
         self._linear_cache: dict[tuple[int, int], float] = {}
         self._head_cache: dict[tuple[int, int, int], float] = {}
         self._decode_cache: dict[tuple[int, int, int, int], tuple[Piece, ...]] = {}
+        self._prefill_cache: dict[tuple[object, ...], float] = {}
         self._run_cache: dict[tuple[int, int, int], tuple[Piece, ...]] = {}
 
     # --- the interpreter's interface -------------------------------------------------------
@@ -83,13 +86,15 @@ class DataSheetCost:
         rank = self._rank(work, queries) if self._ranked else tokens
         seconds = self._linear(rank, tokens)
         seconds += self._head(sampled, order, drawn)
-        seconds += self._overheads.sequence * self._scheduled(work)
+        if self._ranked:
+            seconds += self._overheads.sequence * self._scheduled(work)
+        else:
+            seconds += self._overheads.sequence * (decodes + prefills)
         if decodes:
             piece = piece_at(self.decode_pieces(decodes, order, queries, most), context)
             seconds += piece.a + piece.b * context
         if prefills:
-            op = self._prefill(work, order)
-            seconds += op.count * op.seconds
+            seconds += self._prefill_seconds(work, order)
         return seconds
 
     def decode_run(self, decodes: int, context: float, most: int = 0) -> DecodeRun:
@@ -180,6 +185,17 @@ class DataSheetCost:
         if seconds is None:
             seconds = total_seconds(self.head_operators(sampled, order, most))
             self._head_cache[sampled, order.cuts, most] = seconds
+        return seconds
+
+    def _prefill_seconds(self, work: StepWork, order: Schedule) -> float:
+        """Attention of the prompt slices, which many steps have alike."""
+        key = (*work[2:6], order.cuts, work.rank)
+        seconds = self._prefill_cache.get(key)
+        if seconds is None:
+            op = self._prefill(work, order)
+            if len(self._prefill_cache) >= _MOST_PREFILLS:
+                self._prefill_cache.clear()
+            self._prefill_cache[key] = seconds = op.count * op.seconds
         return seconds
 
     def decode_pieces(

@@ -26,7 +26,7 @@ from hermesdsl.sim.kernel import STEP, WAKE, Kernel
 from hermesdsl.sim.kv import Hold, KvBlocks
 from hermesdsl.sim.losing import Losing
 from hermesdsl.sim.order import SWAPPED, Rank
-from hermesdsl.sim.record import Recorder
+from hermesdsl.sim.record import STEP_ROW, Recorder
 from hermesdsl.sim.speculating import speculation
 from hermesdsl.sim.turns import Turn, Turns
 
@@ -45,6 +45,8 @@ Reading: TypeAlias = "Callable[[Engine, Sequence, float, float], None]"
 DEFAULT_MAX_BATCH = 256
 DEFAULT_BLOCK_SIZE = 16
 
+#: Of a step of decodes alone.
+_NO_SLICES: list[Slice] = []
 _IDLE, _STEPPING, _RUNNING, _DOWN = 0, 1, 2, 3
 
 
@@ -128,12 +130,15 @@ class Engine(Losing):
         another client sends on is not (it comes after all steps that end at that time).
         """
         waiting = self.waiting
+        alone = not waiting.entries
         if sequence.held or sequence.pins or sequence.parent is not None:
             waiting.push(sequence, SWAPPED)
         else:
             waiting.push(sequence)
         self.accepted += sequence.left
-        first = waiting.head is sequence or self.dealt is not None
+        if self._poked and self._state == _STEPPING:
+            return
+        first = alone or self.dealt is not None or waiting.head is sequence
         if self._state == _IDLE or (first and self.seats() > 0):
             self._poke(now, now if arrival else nextafter(now, inf))
 
@@ -275,14 +280,18 @@ class Engine(Losing):
             self._take_out()
         if self._ready:
             self._join_ready(now)
-        while True:
+        decoding = self.decoding
+        # Any policy lets decodes go on alone when nobody waits.
+        alone = not self.waiting.entries and decoding.need(1) <= self.kv.free
+        slices, decodes = _NO_SLICES, True
+        while not alone:
             before = self.preemptions
             slices, decodes = self.batching.plan(self, now)
             # Whoever gave way to decodes that gave way themselves has left room for others.
-            if slices or self.decoding.count or not (self.preemptions > before or self._unblock()):
+            if slices or decoding.count or not (self.preemptions > before or self._unblock()):
                 break
         self._slices = slices
-        if not slices and not self.decoding.count:
+        if not slices and not decoding.count:
             self._state = _IDLE
             self._tell_starved(now)
             return
@@ -358,8 +367,9 @@ class Engine(Losing):
             self.decoded_s += now - self._step_start
         self.read += prefill
         start = self._step_start
-        self._recorder.steps.extend((
-            self.index, start, now, 1, batch, batch + prefill, prefill, kv.used, now - start
+        self._recorder.steps.frombytes(STEP_ROW(
+            self.index, start, now, 1, batch, batch + prefill, prefill, kv.capacity - kv.free,
+            now - start,
         ))  # fmt: skip
         if batch:
             self._end_sequences(decoding.finished(), now)
@@ -463,14 +473,15 @@ class Engine(Losing):
 
     def _end_run_after(self, steps: int) -> None:
         self._limit = steps
-        self._version += 1
+        self._version = version = self._version + 1
         end = self._run_start + self._run.seconds(steps)
-        self._kernel.at(end, STEP, self.key, self._end_run, self._version)
+        self._kernel.at(end, STEP, self.key, self._end_run, version)
 
     def _end_run(self, now: float, version: int) -> None:
         if version == self._version:
-            self._advance(self._limit)
-            self._record_run(self._limit, now)
+            steps = self._limit
+            self._advance(steps)
+            self._record_run(steps, now)
             self._end_sequences(self.decoding.finished(), now)
             self._next(now)
 

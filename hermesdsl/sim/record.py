@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import ceil, inf, nan
+from struct import Struct
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -42,6 +43,11 @@ SERVICE_COLUMNS = ("client", "start_s", "end_s", "requests", "share")
 TRANSFER_COLUMNS = ("request", "source", "target", "bytes", "start_s", "end_s")
 OUTAGE_COLUMNS = ("client", "down_s", "up_s", "lost")
 SCALING_COLUMNS = ("client", "start_s", "ready_s", "stop_s")
+#: A row of the longer tables as bytes of its column: several times faster than one by one.
+STEP_ROW = Struct(f"{len(STEP_COLUMNS)}d").pack
+RESIDENCE_ROW = Struct(f"{len(RESIDENCE_COLUMNS)}d").pack
+VISIT_ROW = Struct(f"{len(VISIT_COLUMNS)}d").pack
+_SHOWN_ROW = Struct(f"{len(SHOWN_COLUMNS)}d").pack
 _INTEGERS = frozenset({"client", "steps", "batch", "tokens", "prefill_tokens", "kv_blocks",
                        "request", "requests", "stage", "pass", "part", "opened", "critical",
                        "first_step", "last_step", "source", "target", "gained",
@@ -110,7 +116,7 @@ class Recorder:
         if not self.visible[request]:
             self.first[request] = now
         self.visible[request] += tokens
-        self.shown.extend((request, tokens, now))
+        self.shown.frombytes(_SHOWN_ROW(request, tokens, now))
 
     def decoded(
         self, client: int, run: DecodeRun, start: float, last: float, steps: int, used: int
@@ -120,10 +126,11 @@ class Recorder:
         A row per piece of its step times that it has passed.
         """
         batch, context, pieces = run.decodes, run.context, run.pieces
-        extend = self.steps.extend
+        write = self.steps.frombytes
         if len(pieces) == 1:
-            first = pieces[0].a + pieces[0].b * context
-            extend((client, start, last, steps, batch, steps * batch, 0, used, first))
+            _, a, b = pieces[0]
+            tokens = steps * batch
+            write(STEP_ROW(client, start, last, steps, batch, tokens, 0, used, a + b * context))
             return
         growth = batch * run.advance
         done = 0
@@ -137,7 +144,7 @@ class Recorder:
                 n = upto - done
                 end = start + run.seconds(upto)
                 first = piece.a + piece.b * (context + done * growth)
-                extend((client, begin, end, n, batch, n * batch, 0, used, first))
+                write(STEP_ROW(client, begin, end, n, batch, n * batch, 0, used, first))
                 done, begin = upto, end
             if done == steps:
                 break

@@ -14,7 +14,7 @@ from hermesdsl.sim.decoding import Sequence
 from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.failing import Failing
 from hermesdsl.sim.nodes import End, EngineVisit
-from hermesdsl.sim.record import COMPLETED, VISIT_COLUMNS
+from hermesdsl.sim.record import COMPLETED, VISIT_COLUMNS, VISIT_ROW
 from hermesdsl.sim.routing.admission import NOBODY
 from hermesdsl.sim.visiting import NOT_ADMITTED, TOO_LONG
 from hermesdsl.sim.walk import Thread
@@ -99,8 +99,8 @@ class Straight(Failing):
         first, worked, columns = sequence.first, sequence.worked, node.columns
         visits = self._recorder.visits
         if len(columns) == 1:
-            visits.extend((request, columns[0], client, 0, enter, start, end, 0.0, 0, first,
-                           worked, sequence.opened, 1.0))  # fmt: skip
+            visits.frombytes(VISIT_ROW(request, columns[0], client, 0, enter, start, end, 0.0, 0,
+                                       first, worked, sequence.opened, 1.0))  # fmt: skip
             return
         read = sequence.read
         visits.frombytes(_TWO_VISITS(
