@@ -83,15 +83,18 @@ class DataSheetCost:
             piece = piece_at(self.run_pieces(decodes, queries, most), context)
             return piece.a + piece.b * context
         order = self.schedule(tokens) if self._staged else _UNCUT
-        rank = self._rank(work, queries) if self._ranked else tokens
-        seconds = self._linear(rank, tokens)
-        seconds += self._head(sampled, order, drawn)
+        cuts, rank = order.cuts, tokens
+        sequences: float = decodes + prefills
         if self._ranked:
-            seconds += self._overheads.sequence * self._scheduled(work)
-        else:
-            seconds += self._overheads.sequence * (decodes + prefills)
+            rank, sequences = self._rank(work, queries), self._scheduled(work)
+        # The look-ups stand here, not in the methods that fill them: there is one for every step.
+        seconds = self._linear_cache.get((rank, tokens)) or self._linear(rank, tokens)
+        seconds += self._head_cache.get((sampled, cuts, drawn)) or self._head(sampled, order, drawn)
+        seconds += self._overheads.sequence * sequences
         if decodes:
-            piece = piece_at(self.decode_pieces(decodes, order, queries, most), context)
+            pieces = self._decode_cache.get((decodes, cuts, queries, most))
+            pieces = pieces or self.decode_pieces(decodes, order, queries, most)
+            piece = pieces[0] if len(pieces) == 1 else piece_at(pieces, context)
             seconds += piece.a + piece.b * context
         if prefills:
             seconds += self._prefill_seconds(work, order)

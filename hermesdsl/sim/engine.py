@@ -46,7 +46,7 @@ DEFAULT_MAX_BATCH = 256
 DEFAULT_BLOCK_SIZE = 16
 
 #: Of a step of decodes alone.
-_NO_SLICES: list[Slice] = []
+_NO_SLICES: list[tuple[Sequence, int]] = []
 _IDLE, _STEPPING, _RUNNING, _DOWN = 0, 1, 2, 3
 
 
@@ -320,13 +320,19 @@ class Engine(Losing):
 
     def _go(self, now: float) -> None:
         """Begin what was put together."""
-        for sequence in self._begun:
-            sequence.start = now
-        self._begun.clear()
+        if self._begun:
+            for sequence in self._begun:
+                sequence.start = now
+            self._begun.clear()
         if self._slices:
             self._begin_step(self._step_decodes, now)
             return
-        self._begin_run(now)
+        decoding = self.decoding
+        most = 0 if self.dealt is None else max(self.dealt)
+        self._run = self.cost.decode_run(decoding.count, decoding.context, most)
+        self._run_start = now
+        self._state = _RUNNING
+        self._plan_run()
         if self._poked:
             self._interrupt(now)
 
@@ -357,25 +363,27 @@ class Engine(Losing):
     def _end_step(self, now: float, version: int) -> None:
         if version != self._version:
             return
-        decoding, kv = self.decoding, self.kv
-        prefill = sum(take for _, take in self._slices)
-        batch = 0
+        decoding, kv, slices = self.decoding, self.kv, self._slices
+        prefill = batch = 0
+        for _, take in slices:
+            prefill += take
+        start = self._step_start
+        seconds = now - start
         if self._step_decodes:
             batch = decoding.count
             kv.free -= decoding.advance(1)
             self._decoded_at = now
-            self.decoded_s += now - self._step_start
+            self.decoded_s += seconds
         self.read += prefill
-        start = self._step_start
         self._recorder.steps.frombytes(STEP_ROW(
             self.index, start, now, 1, batch, batch + prefill, prefill, kv.capacity - kv.free,
-            now - start,
+            seconds,
         ))  # fmt: skip
         if batch:
             self._end_sequences(decoding.finished(), now)
-        for sequence, take in self._slices:
+        for sequence, take in slices:
             sequence.left -= take
-            sequence.worked += now - start
+            sequence.worked += seconds
             if self.reuse is not None:
                 self.reuse.publish(sequence, sequence.prompt - sequence.left)
             if sequence.cancelled:
@@ -456,17 +464,6 @@ class Engine(Losing):
 
     # --- runs of decode steps ---------------------------------------------------------------------
 
-    def _begin_run(self, now: float) -> None:
-        decoding = self.decoding
-        count, context = decoding.count, decoding.context
-        if self.dealt is None:
-            self._run = self.cost.decode_run(count, context)
-        else:
-            self._run = self.cost.decode_run(count, context, max(self.dealt))
-        self._run_start = now
-        self._state = _RUNNING
-        self._plan_run()
-
     def _plan_run(self) -> None:
         self._interrupted = False
         self._end_run_after(self.decoding.horizon(self.kv.free))
@@ -479,10 +476,10 @@ class Engine(Losing):
 
     def _end_run(self, now: float, version: int) -> None:
         if version == self._version:
-            steps = self._limit
-            self._advance(steps)
+            steps, decoding = self._limit, self.decoding
+            self.kv.free -= decoding.advance(steps)
             self._record_run(steps, now)
-            self._end_sequences(self.decoding.finished(), now)
+            self._end_sequences(decoding.finished(), now)
             self._next(now)
 
     def _extend(self) -> None:

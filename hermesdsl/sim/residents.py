@@ -165,7 +165,8 @@ class Residents:
                 waiting.hold_head()
                 break
             waiting.pop()
-            self._prune()
+            if entries:
+                self._prune()
         return slices
 
     def _take(self, sequence: Sequence, found: Found | None, spare: int) -> int:

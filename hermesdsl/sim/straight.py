@@ -8,6 +8,7 @@ befalls them (a refusal, a client that fails). Knows no engine's work.
 
 from __future__ import annotations
 
+from math import isnan
 from struct import Struct
 
 from hermesdsl.sim.decoding import Sequence
@@ -70,7 +71,7 @@ class Straight(Failing):
         node = thread.node
         assert isinstance(node, EngineVisit)
         first = sequence.first
-        if not node.straight or thread.resumed or first != first:
+        if not node.straight or thread.resumed or isnan(first):
             super().leave(engine, sequence, now)
             return
         request, recorder = thread.request, self._recorder
