@@ -62,12 +62,13 @@ def records(
     `patient`: requests may time out or be tried again.
     """
     experiment, offered = point.experiment, point.offered
-    steps = table(recorder.steps, STEP_COLUMNS)
-    residences = table(recorder.residences, RESIDENCE_COLUMNS)
-    visits = table(recorder.visits, VISIT_COLUMNS)
-    transfers = table(recorder.transfers, TRANSFER_COLUMNS)
+    # The longest first: each leaves room for the next.
+    visits = table(recorder.take("visits"), VISIT_COLUMNS)
+    steps = table(recorder.take("steps"), STEP_COLUMNS)
+    residences = table(recorder.take("residences"), RESIDENCE_COLUMNS)
+    transfers = table(recorder.take("transfers"), TRANSFER_COLUMNS)
     requests = _requests(offered, recorder)
-    shown = table(recorder.shown, SHOWN_COLUMNS)
+    shown = table(recorder.take("shown"), SHOWN_COLUMNS)
     engines = list(engines)
     advances = {engine.index: engine.advance for engine in engines}
     if patient:
@@ -135,16 +136,16 @@ def _requests(offered: Offered, recorder: Recorder) -> Table:
         "class": offered.klass,
         "arrival_s": _floats(recorder.arrival),
         "prompt_tokens": offered.prompt,
-        "context_tokens": np.array(recorder.context, np.int64),
-        "cached_tokens": np.array(recorder.cached, np.int64),
+        "context_tokens": np.frombuffer(recorder.context, np.int64),
+        "cached_tokens": np.frombuffer(recorder.cached, np.int64),
         "output_tokens": offered.output,
-        "generated": np.array(recorder.generated, np.int64),
-        "visible": np.array(recorder.visible, np.int64),
+        "generated": np.frombuffer(recorder.generated, np.int64),
+        "visible": np.frombuffer(recorder.visible, np.int64),
         "first_token_s": _floats(recorder.first),
         "last_token_s": _floats(recorder.last),
         "finish_s": _floats(recorder.finish),
-        "status": np.array(recorder.status, np.int8),
-        "reason": np.array(recorder.reason, np.int8),
+        "status": np.frombuffer(recorder.status, np.int8),
+        "reason": np.frombuffer(recorder.reason, np.int8),
     }
 
 
@@ -297,4 +298,4 @@ def _engines(engines: Iterable[Engine], steps: Table, count: int) -> tuple[Engin
 
 
 def _floats(column: array[float]) -> Column:
-    return np.array(column, np.float64)
+    return np.frombuffer(column, np.float64)
