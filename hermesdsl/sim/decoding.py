@@ -222,8 +222,9 @@ class CountedDecoding:
 
     def advance(self, steps: int) -> int:
         """See `Decoding`."""
-        taken = self.need(steps)
-        self.clock += steps
+        clock = self.clock
+        taken = self._grow[clock % self._size] if steps == 1 else self.need(steps)
+        self.clock = clock + steps
         self.context += steps * self.count
         return taken
 

@@ -66,8 +66,8 @@ class Engine(Losing):
 
     __slots__ = (
         "_fetch", "_interrupted", "_leave", "_limit", "_parked", "_poked", "_reading", "_run",
-        "_run_start", "_starved", "_state", "_step_decodes", "_step_start", "_turn",
-        "_version", "batching", "cost", "key", "path", "prompts_done", "read",
+        "_run_start", "_starved", "_state", "_step_decodes", "_step_prompts",
+        "_step_start", "_turn", "_version", "batching", "cost", "key", "path", "prompts_done", "read",
     )  # fmt: skip
 
     def __init__(
@@ -110,6 +110,7 @@ class Engine(Losing):
         self._state = _IDLE
         self._step_start = 0.0
         self._step_decodes = False
+        self._step_prompts = 0
         #: What was put together waits until KV is copied out; something came meanwhile.
         self._parked = False
         #: Its claim to devices that it shares with others; None if they are its own.
@@ -299,7 +300,9 @@ class Engine(Losing):
         self._step_decodes = decodes
         self._poked = False
         self._parked = self.host is not None and self.host.storing
-        if not self._parked:
+        if self._turn is None and not self._parked:
+            self._go(now)
+        elif not self._parked:
             self._take_turn(now)
 
     def share(self, turns: Turns, devices: tuple[str, ...]) -> None:
@@ -353,6 +356,7 @@ class Engine(Losing):
             self.fullest(slices, batch > 0) if self.dealt is not None else None,
         )  # fmt: skip
         self._step_decodes = batch > 0
+        self._step_prompts = prefill
         self._step_start = now
         end = now + self.cost.step(work)
         self._kernel.at(end, STEP, self.key, self._end_step, self._version)
@@ -363,10 +367,7 @@ class Engine(Losing):
     def _end_step(self, now: float, version: int) -> None:
         if version != self._version:
             return
-        decoding, kv, slices = self.decoding, self.kv, self._slices
-        prefill = batch = 0
-        for _, take in slices:
-            prefill += take
+        decoding, kv, prefill, batch = self.decoding, self.kv, self._step_prompts, 0
         start = self._step_start
         seconds = now - start
         if self._step_decodes:
@@ -380,8 +381,10 @@ class Engine(Losing):
             seconds,
         ))  # fmt: skip
         if batch:
-            self._end_sequences(decoding.finished(), now)
-        for sequence, take in slices:
+            finished = decoding.finished()
+            if finished or self.reuse is not None:
+                self._end_sequences(finished, now)
+        for sequence, take in self._slices:
             sequence.left -= take
             sequence.worked += seconds
             if self.reuse is not None:
@@ -479,7 +482,10 @@ class Engine(Losing):
             steps, decoding = self._limit, self.decoding
             self.kv.free -= decoding.advance(steps)
             self._record_run(steps, now)
-            self._end_sequences(decoding.finished(), now)
+            self._state = _STEPPING
+            finished = decoding.finished()
+            if finished or self.reuse is not None:
+                self._end_sequences(finished, now)
             self._next(now)
 
     def _extend(self) -> None:
@@ -511,10 +517,17 @@ class Engine(Losing):
     def _record_run(self, steps: int, last: float) -> None:
         """The first `steps` steps of the run are done, the last of them at `last`."""
         self._decoded_at = last
-        self.decoded_s += last - self._run_start
-        kv = self.kv
+        start, run, kv = self._run_start, self._run, self.kv
+        self.decoded_s += last - start
         used = kv.capacity - kv.free
-        self._recorder.decoded(self.index, self._run, self._run_start, last, steps, used)
+        pieces, batch, context, _ = run
+        if len(pieces) == 1:
+            _, a, b = pieces[0]
+            self._recorder.steps.frombytes(STEP_ROW(
+                self.index, start, last, steps, batch, steps * batch, 0, used, a + b * context
+            ))  # fmt: skip
+        else:
+            self._recorder.decoded(self.index, run, start, last, steps, used)
 
 
 def _key(sequence: Sequence) -> int:

@@ -309,11 +309,13 @@ class Interpreter(Straight):
         self._finish(thread, now)
 
     def _finish(self, thread: Thread, now: float) -> None:
-        request, recorder, offered = thread.request, self._recorder, self._offered
+        request, recorder = thread.request, self._recorder
         if recorder.status[request] == COMPLETED:
             recorder.finish[request] = now
-            self._expires.pop(request, None)
+            if self._expires:
+                self._expires.pop(request, None)
         recorder.ended += 1
+        offered = self._offered
         if self._progress is not None and recorder.ended % _PROGRESS_EVERY == 0:
             self._progress(now, recorder.ended, len(offered))
         if not offered.followers:

@@ -67,24 +67,30 @@ class Kernel:
 
     def run(self, until: float = inf) -> None:
         """Process every event up to and including time `until`, the new ones among them."""
-        heap, looks = self._heap, self._looks
+        heap, looks, pop = self._heap, self._looks, heappop
         coming, arrive, total = self._coming, self._arrive, len(self._coming)
+        place = self._arrived
+        due = coming[place] if place < total else inf
         while True:
-            place = self._arrived
-            if place < total and not (heap and heap[0][0] < coming[place]):
-                time = coming[place]
+            if heap and (heap[0][0] < due or place == total):
+                time = heap[0][0]
                 if time > until:
                     return
-                self._arrived = place + 1
-                action, argument = arrive, place
-            elif heap and heap[0][0] <= until:
-                time, _, _, _, action, argument = heappop(heap)
+                if looks:
+                    self._look_on(time)
+                self.now = time
+                event = pop(heap)
+                event[4](time, event[5])
+            elif place < total and due <= until:
+                if looks:
+                    self._look_on(due)
+                self.now = time = due
+                self._arrived = following = place + 1
+                due = coming[following] if following < total else inf
+                arrive(time, place)
+                place = following
             else:
                 return
-            if looks:
-                self._look_on(time)
-            self.now = time
-            action(time, argument)
 
     def _look_on(self, time: float) -> None:
         for place, (due, period, look) in enumerate(self._looks):

@@ -130,7 +130,11 @@ class KvBlocks:
 
     def release(self, sequence: Sequence) -> None:
         """Free the KV of a sequence that is leaving, and its claim to what lies below."""
-        self.release_own(sequence)
+        if sequence.pins:
+            self.release_own(sequence)
+        else:
+            self.free += sequence.held
+            sequence.held = 0
         if sequence.parent is not None:
             parent, sequence.parent = sequence.parent, None
             self.drop_parent(parent)

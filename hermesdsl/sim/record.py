@@ -135,11 +135,6 @@ class Recorder:
         """
         batch, context, pieces = run.decodes, run.context, run.pieces
         write = self.steps.frombytes
-        if len(pieces) == 1:
-            _, a, b = pieces[0]
-            tokens = steps * batch
-            write(STEP_ROW(client, start, last, steps, batch, tokens, 0, used, a + b * context))
-            return
         growth = batch * run.advance
         done = 0
         begin = start

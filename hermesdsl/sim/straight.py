@@ -74,10 +74,23 @@ class Straight(Failing):
         if not node.straight or thread.resumed or isnan(first):
             super().leave(engine, sequence, now)
             return
-        request, recorder = thread.request, self._recorder
-        row = (request, thread.client, thread.enter, sequence.start)
-        self._write_straight(node, row, sequence, now)
-        self._load.remove(thread.client, thread.charges, now)
+        request, recorder, client = thread.request, self._recorder, thread.client
+        enter, start, worked = thread.enter, sequence.start, sequence.worked
+        columns = node.columns
+        if len(columns) == 1:
+            recorder.visits.frombytes(VISIT_ROW(
+                request, columns[0], client, 0, enter, start, now, 0.0, 0, first, worked,
+                sequence.opened, 1.0,
+            ))  # fmt: skip
+        else:
+            # Its two stages part when the prompt has been read.
+            read = sequence.read
+            recorder.visits.frombytes(_TWO_VISITS(
+                request, columns[0], client, 0, enter, start, first, 0.0, 0, first, read, -1, 1.0,
+                request, columns[1], client, 0, first, first, now, 0.0, 0, first, worked - read,
+                -1, 1.0,
+            ))  # fmt: skip
+        self._load.remove(client, thread.charges, now)
         thread.client, thread.sequence = -1, None
         recorder.due[request] += thread.owed
         recorder.last[request] = now
@@ -91,24 +104,6 @@ class Straight(Failing):
         del self._live[request]
         recorder.status[request] = COMPLETED
         self._finish(thread, now)
-
-    def _write_straight(
-        self, node: EngineVisit, row: tuple[int, int, float, float], sequence: Sequence, end: float
-    ) -> None:
-        """The rows of a stay: of both its stages, which part when the prompt has been read."""
-        request, client, enter, start = row
-        first, worked, columns = sequence.first, sequence.worked, node.columns
-        visits = self._recorder.visits
-        if len(columns) == 1:
-            visits.frombytes(VISIT_ROW(request, columns[0], client, 0, enter, start, end, 0.0, 0,
-                                       first, worked, sequence.opened, 1.0))  # fmt: skip
-            return
-        read = sequence.read
-        visits.frombytes(_TWO_VISITS(
-            request, columns[0], client, 0, enter, start, first, 0.0, 0, first, read, -1, 1.0,
-            request, columns[1], client, 0, first, first, end, 0.0, 0, first, worked - read, -1,
-            1.0,
-        ))  # fmt: skip
 
 
 def _is_straight(node: EngineVisit) -> bool:
