@@ -66,8 +66,8 @@ class Engine(Losing):
 
     __slots__ = (
         "_fetch", "_interrupted", "_leave", "_limit", "_parked", "_poked", "_reading", "_run",
-        "_run_start", "_starved", "_state", "_step_decodes", "_step_prompts",
-        "_step_start", "_turn", "_version", "batching", "cost", "key", "path", "prompts_done", "read",
+        "_run_start", "_starved", "_state", "_step_decodes", "_step_prompts", "_step_start",
+        "_turn", "_version", "batching", "cost", "key", "path", "prompts_done", "read",
     )  # fmt: skip
 
     def __init__(
@@ -331,8 +331,10 @@ class Engine(Losing):
             self._begin_step(self._step_decodes, now)
             return
         decoding = self.decoding
-        most = 0 if self.dealt is None else max(self.dealt)
-        self._run = self.cost.decode_run(decoding.count, decoding.context, most)
+        if self.dealt is None:
+            self._run = self.cost.decode_run(decoding.count, decoding.context)
+        else:
+            self._run = self.cost.decode_run(decoding.count, decoding.context, max(self.dealt))
         self._run_start = now
         self._state = _RUNNING
         self._plan_run()

@@ -60,6 +60,7 @@ class Straight(Failing):
             self._refuse(thread, TOO_LONG, now)
             return
         thread.sequence = sequence = Sequence(request, thread, context, tokens)
+        sequence.text = thread.breaks
         thread.client = client
         thread.charges = self._load.add(client, request, node.decode, context + tokens, tokens)
         engine.submit(sequence, now)
