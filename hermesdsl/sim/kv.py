@@ -48,8 +48,11 @@ class KnownBlocks:
         users, idle = self.users, self.idle
         woken = len(idle)
         for block in blocks:
-            idle.pop(block, None)
-            users[block] = users.get(block, 0) + 1
+            if block in users:
+                users[block] += 1
+            else:
+                idle.pop(block, None)
+                users[block] = 1
         return woken - len(idle)
 
     def adopt(self, blocks: Iterable[int]) -> int:
