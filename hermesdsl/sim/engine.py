@@ -283,7 +283,8 @@ class Engine(Losing):
             self._join_ready(now)
         decoding = self.decoding
         # Any policy lets decodes go on alone when nobody waits.
-        alone = not self.waiting.entries and decoding.need(1) <= self.kv.free
+        alone = self.dealt is None and not self.waiting.entries
+        alone = alone and decoding.need(1) <= self.kv.free
         slices, decodes = _NO_SLICES, True
         while not alone:
             before = self.preemptions
@@ -374,7 +375,7 @@ class Engine(Losing):
         seconds = now - start
         if self._step_decodes:
             batch = decoding.count
-            kv.free -= decoding.advance(1)
+            self._advance(1)
             self._decoded_at = now
             self.decoded_s += seconds
         self.read += prefill
@@ -481,11 +482,11 @@ class Engine(Losing):
 
     def _end_run(self, now: float, version: int) -> None:
         if version == self._version:
-            steps, decoding = self._limit, self.decoding
-            self.kv.free -= decoding.advance(steps)
+            steps = self._limit
+            self._advance(steps)
             self._record_run(steps, now)
             self._state = _STEPPING
-            finished = decoding.finished()
+            finished = self.decoding.finished()
             if finished or self.reuse is not None:
                 self._end_sequences(finished, now)
             self._next(now)
