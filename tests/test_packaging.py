@@ -49,7 +49,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_carries_grammar_library_and_font(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     for wanted in (
-        "hermesdsl/_grammar/hermes.lark", "hermesdsl/_stdlib/prelude.hms",
+        "hermesdsl/_grammar/hermes.lark", "hermesdsl/_grammar/hermes.tables.json",
+        "hermesdsl/_stdlib/prelude.hms",
         "hermesdsl/_stdlib/nvidia/hopper.hms",
     ):  # fmt: skip
         assert wanted in names

@@ -123,7 +123,8 @@ def diagnose(client: Client) -> list[Diagnostic]:
 def bind(placement: PlacementGraph) -> dict[str, DataSheetCost | SpeculativeCost]:
     """The cost model of every LLM engine, by path; also attached to its node as ``cost``.
 
-    Raises SpecError with all errors of all engines.
+    Engines that are alike but for where they are share one, and what it remembers. Raises SpecError
+    with all errors of all engines.
     """
     sink = Sink()
     engines: list[Client] = []
@@ -135,10 +136,27 @@ def bind(placement: PlacementGraph) -> dict[str, DataSheetCost | SpeculativeCost
                 if item.is_error:
                     sink.add(item)
     sink.raise_if_failed()
-    costs = {client.path: served_cost(client) for client in engines}
+    made: list[tuple[Client, DataSheetCost | SpeculativeCost]] = []
+    costs: dict[str, DataSheetCost | SpeculativeCost] = {}
+    for client in engines:
+        sort = _anywhere(client)
+        found = next((cost for other, cost in made if other == sort), None)
+        if found is None:
+            found = served_cost(client)
+            made.append((sort, found))
+        costs[client.path] = found
     for path, cost in costs.items():
         placement.nodes[path]["cost"] = cost
     return costs
+
+
+def _anywhere(client: Client) -> Client:
+    """A client without the names of where it is: all that its cost is made from."""
+    group = client.group
+    if group is not None:
+        part, count = replace(group.part, path="", doc="", labels=()), len(group.devices)
+        group = replace(group, devices=("",) * count, memories=(), part=part)
+    return replace(client, path="", vector="", doc="", labels=(), group=group)
 
 
 def _check_options(client: Client, group: Group, sink: Sink) -> None:

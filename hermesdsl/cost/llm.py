@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from hermesdsl.cost.types import Floats
 
 _UNCUT = Schedule()
+#: Steps of prompt slices that are remembered at once; prompts of a trace hardly ever come again.
+_MOST_PREFILLS = 4096
 
 
 class DataSheetCost:
@@ -81,6 +83,7 @@ class DataSheetCost:
         self._linear_cache: dict[tuple[int, int], float] = {}
         self._head_cache: dict[tuple[int, int, int], float] = {}
         self._decode_cache: dict[tuple[int, int, int, int], tuple[Piece, ...]] = {}
+        self._prefill_cache: dict[tuple[object, ...], float] = {}
         self._run_cache: dict[tuple[int, int, int], tuple[Piece, ...]] = {}
 
     # --- the interpreter's interface -------------------------------------------------------
@@ -98,16 +101,21 @@ class DataSheetCost:
             piece = piece_at(self.run_pieces(decodes, queries, most), context)
             return piece.a + piece.b * context
         order = self.schedule(tokens) if self._staged else _UNCUT
-        rank = self._rank(work, queries) if self._ranked else tokens
-        seconds = self._linear(rank, tokens)
-        seconds += self._head(sampled, order, drawn)
-        seconds += self._overheads.sequence * self._scheduled(work)
+        cuts, rank = order.cuts, tokens
+        sequences: float = decodes + prefills
+        if self._ranked:
+            rank, sequences = self._rank(work, queries), self._scheduled(work)
+        # The look-ups stand here, not in the methods that fill them: there is one for every step.
+        seconds = self._linear_cache.get((rank, tokens)) or self._linear(rank, tokens)
+        seconds += self._head_cache.get((sampled, cuts, drawn)) or self._head(sampled, order, drawn)
+        seconds += self._overheads.sequence * sequences
         if decodes:
-            piece = piece_at(self.decode_pieces(decodes, order, queries, most), context)
+            pieces = self._decode_cache.get((decodes, cuts, queries, most))
+            pieces = pieces or self.decode_pieces(decodes, order, queries, most)
+            piece = pieces[0] if len(pieces) == 1 else piece_at(pieces, context)
             seconds += piece.a + piece.b * context
         if prefills:
-            op = self._prefill(work, order)
-            seconds += op.count * op.seconds
+            seconds += self._prefill_seconds(work, order)
         return seconds
 
     def decode_run(self, decodes: int, context: float, most: int = 0) -> DecodeRun:
@@ -218,6 +226,17 @@ class DataSheetCost:
         if seconds is None:
             seconds = total_seconds(self.head_operators(sampled, order, most))
             self._head_cache[sampled, order.cuts, most] = seconds
+        return seconds
+
+    def _prefill_seconds(self, work: StepWork, order: Schedule) -> float:
+        """Attention of the prompt slices, which many steps have alike."""
+        key = (*work[2:6], order.cuts, work.rank)
+        seconds = self._prefill_cache.get(key)
+        if seconds is None:
+            op = self._prefill(work, order)
+            if len(self._prefill_cache) >= _MOST_PREFILLS:
+                self._prefill_cache.clear()
+            self._prefill_cache[key] = seconds = op.count * op.seconds
         return seconds
 
     def decode_pieces(

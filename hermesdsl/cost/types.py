@@ -5,7 +5,6 @@ A cost model sees sufficient statistics of a step, never requests, clock or queu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
@@ -49,8 +48,7 @@ class Piece(NamedTuple):
     b: float
 
 
-@dataclass(frozen=True, slots=True)
-class DecodeRun:
+class DecodeRun(NamedTuple):
     """`decodes` sequences decoding together, context growing by `advance` each per step.
 
     `pieces` give a step's seconds as a piecewise affine function of the summed context, sorted
@@ -66,10 +64,10 @@ class DecodeRun:
 
     def seconds(self, steps: int) -> float:
         """S(steps): seconds from the run's start to the end of its `steps`-th step."""
-        if len(self.pieces) == 1:
-            piece = self.pieces[0]
-            ahead = 0.5 * (steps - 1) * self.decodes * self.advance
-            return steps * (piece.a + piece.b * (self.context + ahead))
+        pieces, decodes, context, advance = self
+        if len(pieces) == 1:
+            _, a, b = pieces[0]
+            return steps * (a + b * (context + 0.5 * (steps - 1) * decodes * advance))
         growth = self.decodes * self.advance
         total = 0.0
         done = 0

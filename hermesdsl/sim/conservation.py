@@ -71,12 +71,15 @@ def _tokens(run: Run, engines: list[Engine], recorder: Recorder, sums: StepSums)
     stepped = sums.sequences
     decoded = sum(engine.decoding.produced(round(stepped[engine.index])) for engine in engines)
     produced = decoded + sum(engine.prompts_done for engine in engines) + recorder.samples
-    generated = sum(recorder.generated)
+    generated = int(np.frombuffer(recorder.generated, np.int64).sum())
     if produced != generated:
         yield f"steps produced {produced} tokens, requests got {generated}"
-    done = np.array(recorder.status) == COMPLETED
-    whole = done & (np.array(recorder.cut_short) == 0)
-    if (np.array(recorder.generated)[whole] != np.array(recorder.due)[whole]).any():
+    done = np.frombuffer(recorder.status, np.int8) == COMPLETED
+    whole = done & (np.frombuffer(recorder.cut_short, np.int8) == 0)
+    if (
+        np.frombuffer(recorder.generated, np.int64)[whole]
+        != np.frombuffer(recorder.due, np.int64)[whole]
+    ).any():
         yield "a completed request has more or fewer tokens than it asked for"
     if (run.requests["visible"] > run.requests["generated"]).any():
         yield "a request shows more tokens than were produced for it"

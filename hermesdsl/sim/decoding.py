@@ -199,11 +199,11 @@ class CountedDecoding:
 
     def need(self, steps: int) -> int:
         """See `Decoding`."""
+        if steps == 1:
+            return self._grow[self.clock % self._size]
         size = self._size
         grow = self._grow
         first = self.clock % size
-        if steps == 1:
-            return grow[first]
         rounds, rest = divmod(steps, size)
         last = first + rest
         if last <= size:
@@ -232,15 +232,16 @@ class CountedDecoding:
 
     def advance(self, steps: int) -> int:
         """See `Decoding`."""
-        taken = self.need(steps)
-        self.clock += steps
+        clock = self.clock
+        taken = self._grow[clock % self._size] if steps == 1 else self.need(steps)
+        self.clock = clock + steps
         self.context += steps * self.count
         return taken
 
     def finished(self) -> list[Sequence]:
         """See `Decoding`."""
         ends, live, clock = self._ends, self._live, self.clock
-        found = []
+        found: list[Sequence] = []
         while ends and ends[0][0] <= clock:
             sequence = live.pop(heappop(ends)[1], None)
             if sequence is not None:
@@ -290,14 +291,19 @@ def first_step_at(run: DecodeRun, time: float, origin: float, limit: int) -> int
 
     `limit` if there is none. The root of the first piece's parabola is tried before searching.
     """
-    piece = run.pieces[0]
-    slope = piece.b * run.decodes * run.advance
-    first = piece.a + piece.b * run.context - 0.5 * slope
+    pieces, decodes, context, advance = run
+    _, a, b = pieces[0]
+    slope = b * decodes * advance
+    first = a + b * context - 0.5 * slope
     elapsed = time - origin
     square = first * first + 2.0 * slope * elapsed
     root = sqrt(square) if square > 0.0 else 0.0
     if first + root > 0.0:
-        guess = min(max(ceil(2.0 * elapsed / (first + root)), 1), limit)
+        guess = ceil(2.0 * elapsed / (first + root))
+        if guess < 1:
+            guess = 1
+        elif guess > limit:
+            guess = limit
         if (guess == 1 or origin + run.seconds(guess - 1) < time) and (
             guess == limit or origin + run.seconds(guess) >= time
         ):

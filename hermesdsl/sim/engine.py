@@ -28,7 +28,7 @@ from hermesdsl.sim.kv import Hold, KvBlocks
 from hermesdsl.sim.losing import Losing
 from hermesdsl.sim.order import SWAPPED, Rank
 from hermesdsl.sim.rank_memory import RankedBlocks
-from hermesdsl.sim.record import Recorder
+from hermesdsl.sim.record import STEP_ROW, Recorder
 from hermesdsl.sim.speculating import speculation
 from hermesdsl.sim.turns import Turn, Turns
 
@@ -48,6 +48,8 @@ Reading: TypeAlias = "Callable[[Engine, Sequence, float, float], None]"
 DEFAULT_MAX_BATCH = 256
 DEFAULT_BLOCK_SIZE = 16
 
+#: Of a step of decodes alone.
+_NO_SLICES: list[tuple[Sequence, int]] = []
 _IDLE, _STEPPING, _RUNNING, _DOWN = 0, 1, 2, 3
 
 
@@ -67,8 +69,9 @@ class Engine(Losing):
 
     __slots__ = (
         "_due", "_fetch", "_interrupted", "_leave", "_limit", "_parked", "_poked", "_reading",
-        "_run", "_run_start", "_starved", "_state", "_step_decodes", "_step_start", "_turn",
-        "_version", "batching", "cost", "key", "path", "prompts_done", "read",
+        "_run", "_run_start", "_starved", "_state", "_step_decodes", "_step_prompts",
+        "_step_start", "_turn", "_version", "batching", "cost", "key", "path", "prompts_done",
+        "read",
     )  # fmt: skip
 
     def __init__(
@@ -116,6 +119,7 @@ class Engine(Losing):
         self._state = _IDLE
         self._step_start = 0.0
         self._step_decodes = False
+        self._step_prompts = 0
         #: When the step under way ends.
         self._due = 0.0
         #: What was put together waits until KV is copied out; something came meanwhile.
@@ -138,12 +142,15 @@ class Engine(Losing):
         another client sends on is not (it comes after all steps that end at that time).
         """
         waiting = self.waiting
+        alone = not waiting.entries
         if sequence.held or sequence.pins or sequence.parent is not None:
             waiting.push(sequence, SWAPPED)
         else:
             waiting.push(sequence)
         self.accepted += sequence.left
-        first = waiting.head is sequence or self.dealt is not None
+        if self._poked and self._state == _STEPPING:
+            return
+        first = alone or self.dealt is not None or waiting.head is sequence
         if self._state == _IDLE or (first and self.seats() > 0):
             self._poke(now, now if arrival else nextafter(now, inf))
 
@@ -310,14 +317,19 @@ class Engine(Losing):
             self._take_out()
         if self._ready:
             self._join_ready(now)
-        while True:
+        decoding = self.decoding
+        # Any policy lets decodes go on alone when nobody waits.
+        alone = self.dealt is None and not self.waiting.entries
+        alone = alone and decoding.need(1) <= self.kv.free
+        slices, decodes = _NO_SLICES, True
+        while not alone:
             before = self.preemptions
             slices, decodes = self.batching.plan(self, now)
             # Whoever gave way to decodes that gave way themselves has left room for others.
-            if slices or self.decoding.count or not (self.preemptions > before or self._unblock()):
+            if slices or decoding.count or not (self.preemptions > before or self._unblock()):
                 break
         self._slices = slices
-        if not slices and not self.decoding.count:
+        if not slices and not decoding.count:
             self._state = _IDLE
             self._tell_starved(now)
             return
@@ -325,7 +337,9 @@ class Engine(Losing):
         self._step_decodes = decodes
         self._poked = False
         self._parked = self.host is not None and self.host.storing
-        if not self._parked:
+        if self._turn is None and not self._parked:
+            self._go(now)
+        elif not self._parked:
             self._take_turn(now)
 
     def share(self, turns: Turns, devices: tuple[str, ...]) -> None:
@@ -346,13 +360,21 @@ class Engine(Losing):
 
     def _go(self, now: float) -> None:
         """Begin what was put together."""
-        for sequence in self._begun:
-            sequence.start = now
-        self._begun.clear()
+        if self._begun:
+            for sequence in self._begun:
+                sequence.start = now
+            self._begun.clear()
         if self._slices:
             self._begin_step(self._step_decodes, now)
             return
-        self._begin_run(now)
+        decoding = self.decoding
+        if self.dealt is None:
+            self._run = self.cost.decode_run(decoding.count, decoding.context)
+        else:
+            self._run = self.cost.decode_run(decoding.count, decoding.context, max(self.dealt))
+        self._run_start = now
+        self._state = _RUNNING
+        self._plan_run()
         if self._poked:
             self._interrupt(now)
 
@@ -373,6 +395,7 @@ class Engine(Losing):
             self.fullest(slices, batch > 0) if self.dealt is not None else None,
         )  # fmt: skip
         self._step_decodes = batch > 0
+        self._step_prompts = prefill
         self._step_start = now
         end = self._due = now + self.cost.step(work)
         self._kernel.at(end, STEP, self.key, self._end_step, self._version)
@@ -383,24 +406,26 @@ class Engine(Losing):
     def _end_step(self, now: float, version: int) -> None:
         if version != self._version:
             return
-        decoding = self.decoding
-        prefill = sum(take for _, take in self._slices)
-        batch = 0
+        decoding, kv, prefill, batch = self.decoding, self.kv, self._step_prompts, 0
+        start = self._step_start
+        seconds = now - start
         if self._step_decodes:
             batch = decoding.count
             self._advance(1)
             self._decoded_at = now
-            self.decoded_s += now - self._step_start
+            self.decoded_s += seconds
         self.read += prefill
-        start = self._step_start
-        self._recorder.steps.extend((
-            self.index, start, now, 1, batch, batch + prefill, prefill, self.kv.used, now - start
+        self._recorder.steps.frombytes(STEP_ROW(
+            self.index, start, now, 1, batch, batch + prefill, prefill, kv.capacity - kv.free,
+            seconds,
         ))  # fmt: skip
         if batch:
-            self._end_sequences(decoding.finished(), now)
+            finished = decoding.finished()
+            if finished or self.reuse is not None:
+                self._end_sequences(finished, now)
         for sequence, take in self._slices:
             sequence.left -= take
-            sequence.worked += now - start
+            sequence.worked += seconds
             if self.reuse is not None:
                 self.reuse.publish(sequence, sequence.prompt - sequence.left)
             if sequence.cancelled:
@@ -481,32 +506,25 @@ class Engine(Losing):
 
     # --- runs of decode steps ---------------------------------------------------------------------
 
-    def _begin_run(self, now: float) -> None:
-        decoding = self.decoding
-        count, context = decoding.count, decoding.context
-        if self.dealt is None:
-            self._run = self.cost.decode_run(count, context)
-        else:
-            self._run = self.cost.decode_run(count, context, max(self.dealt))
-        self._run_start = now
-        self._state = _RUNNING
-        self._plan_run()
-
     def _plan_run(self) -> None:
         self._interrupted = False
         self._end_run_after(self._horizon())
 
     def _end_run_after(self, steps: int) -> None:
         self._limit = steps
-        self._version += 1
+        self._version = version = self._version + 1
         end = self._run_start + self._run.seconds(steps)
-        self._kernel.at(end, STEP, self.key, self._end_run, self._version)
+        self._kernel.at(end, STEP, self.key, self._end_run, version)
 
     def _end_run(self, now: float, version: int) -> None:
         if version == self._version:
-            self._advance(self._limit)
-            self._record_run(self._limit, now)
-            self._end_sequences(self.decoding.finished(), now)
+            steps = self._limit
+            self._advance(steps)
+            self._record_run(steps, now)
+            self._state = _STEPPING
+            finished = self.decoding.finished()
+            if finished or self.reuse is not None:
+                self._end_sequences(finished, now)
             self._next(now)
 
     def _extend(self) -> None:
@@ -537,10 +555,17 @@ class Engine(Losing):
     def _record_run(self, steps: int, last: float) -> None:
         """The first `steps` steps of the run are done, the last of them at `last`."""
         self._decoded_at = last
-        self.decoded_s += last - self._run_start
-        kv = self.kv
+        start, run, kv = self._run_start, self._run, self.kv
+        self.decoded_s += last - start
         used = kv.capacity - kv.free
-        self._recorder.decoded(self.index, self._run, self._run_start, last, steps, used)
+        pieces, batch, context, _ = run
+        if len(pieces) == 1:
+            _, a, b = pieces[0]
+            self._recorder.steps.frombytes(STEP_ROW(
+                self.index, start, last, steps, batch, steps * batch, 0, used, a + b * context
+            ))  # fmt: skip
+        else:
+            self._recorder.decoded(self.index, run, start, last, steps, used)
 
 
 def _key(sequence: Sequence) -> int:

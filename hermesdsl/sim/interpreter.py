@@ -15,8 +15,7 @@ from hermesdsl.sim import ledger
 from hermesdsl.sim.batch_engine import BatchEngine, Job
 from hermesdsl.sim.branch import Onward
 from hermesdsl.sim.engine import Engine
-from hermesdsl.sim.failing import Failing
-from hermesdsl.sim.kernel import ARRIVAL, DELIVERY, Kernel
+from hermesdsl.sim.kernel import DELIVERY, Kernel
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.network.network import Network
 from hermesdsl.sim.nodes import (
@@ -35,6 +34,7 @@ from hermesdsl.sim.outages import Outages
 from hermesdsl.sim.record import COMPLETED, Recorder
 from hermesdsl.sim.routing.admission import NOBODY
 from hermesdsl.sim.routing.load import ClientLoad
+from hermesdsl.sim.straight import Straight
 from hermesdsl.sim.transfer import Transfers
 from hermesdsl.sim.visiting import BY_PIPELINE, NOT_ADMITTED, QUEUE_FULL
 from hermesdsl.sim.walk import Thread
@@ -47,7 +47,7 @@ _PROGRESS_EVERY = 512
 _LAST = 1 << 60
 
 
-class Interpreter(Failing):
+class Interpreter(Straight):
     """Runs requests over `engines` and other `servers`, both by index of client."""
 
     def __init__(
@@ -65,18 +65,22 @@ class Interpreter(Failing):
         self._network = network
         self._progress = progress
         self.outages: Outages | None = None
-        #: Requests that are yet to come, for the first time or as follow-ups.
+        #: 1 while requests are yet to come for the first time, and all follow-ups that will.
         self._coming = 0
+        #: By workload, the one visit of its requests, where that is all (`sim.straight`).
+        self._straight: list[EngineVisit | None] = []
         #: The thread that a request left behind, where another follows it.
         self._histories: dict[int, Thread] = {}
 
     def start(self) -> None:
-        """Plan the first arrival; each plans the next."""
+        """Plan the arrivals."""
         if self.outages is not None:
             self.outages.start()
-        if self._offered.first:
+        offered = self._offered
+        if offered.first:
             self._coming = 1
-            self._kernel.at(self._offered.arrivals[0], ARRIVAL, 0, self._arrive, 0)
+            self._straight = self._ways()
+            self._kernel.arrivals(offered.arrivals[: offered.first], self._arrive)
 
     def run(self, until: float) -> None:
         """Process events up to time `until`."""
@@ -107,15 +111,14 @@ class Interpreter(Failing):
 
     def _arrive(self, now: float, request: int) -> None:
         offered = self._offered
-        following = request + 1
-        if following < offered.first:
-            self._kernel.at(
-                offered.arrivals[following], ARRIVAL, following, self._arrive, following
-            )
-        else:
+        if request + 1 == offered.first:
             self._coming -= 1
         self._arriving = True
-        self._begin(request, None, now)
+        node = self._straight[offered.workload_of[request]]
+        if node is not None:
+            self._enter_straight(node, request, now)
+        else:
+            self._begin(request, None, now)
         self._arriving = False
 
     def _follow_up(self, now: float, request: int) -> None:
@@ -315,11 +318,13 @@ class Interpreter(Failing):
         self._finish(thread, now)
 
     def _finish(self, thread: Thread, now: float) -> None:
-        request, recorder, offered = thread.request, self._recorder, self._offered
+        request, recorder = thread.request, self._recorder
         if recorder.status[request] == COMPLETED:
             recorder.finish[request] = now
-            self._expires.pop(request, None)
+            if self._expires:
+                self._expires.pop(request, None)
         recorder.ended += 1
+        offered = self._offered
         if self._progress is not None and recorder.ended % _PROGRESS_EVERY == 0:
             self._progress(now, recorder.ended, len(offered))
         if not offered.followers:

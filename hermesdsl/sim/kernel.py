@@ -8,7 +8,7 @@ Knows nothing of requests, clients or randomness.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from math import floor, inf
 from typing import TypeAlias
@@ -21,12 +21,19 @@ Action: TypeAlias = Callable[[float, int], None]
 
 
 class Kernel:
-    """One heap of events; an event is a function called with (time in seconds, argument)."""
+    """One heap of events; an event is a function called with (time in seconds, argument).
 
-    __slots__ = ("_heap", "_looks", "_planned", "now")
+    Arrivals that are known beforehand need no place in the heap: they are read off one by one.
+    """
+
+    __slots__ = ("_arrive", "_arrived", "_coming", "_heap", "_looks", "_planned", "now")
 
     def __init__(self) -> None:
         self.now = 0.0
+        #: Times of arrivals, how many of them have come, and who is told.
+        self._coming: Sequence[float] = ()
+        self._arrived = 0
+        self._arrive: Action = _nobody
         self._heap: list[tuple[float, int, int, int, Action, int]] = []
         self._planned = 0
         #: (when next, period, what is called) of those who look on.
@@ -36,6 +43,13 @@ class Kernel:
         """Call `action(time, argument)` when the clock reaches `time` (seconds, not the past)."""
         self._planned += 1
         heappush(self._heap, (time, priority, key, self._planned, action, argument))
+
+    def arrivals(self, times: Sequence[float], action: Action) -> None:
+        """Call `action(times[i], i)` for every i, before whatever else happens at that time.
+
+        `times`: seconds, sorted; once in a run, before it.
+        """
+        self._coming, self._arrive, self._arrived = times, action, 0
 
     def every(self, period: float, look: Callable[[float], None]) -> None:
         """Call `look(time)` with multiples of `period`, before all that happens then or later.
@@ -49,17 +63,34 @@ class Kernel:
     @property
     def pending(self) -> int:
         """Number of events that are still to happen."""
-        return len(self._heap)
+        return len(self._heap) + len(self._coming) - self._arrived
 
     def run(self, until: float = inf) -> None:
         """Process every event up to and including time `until`, the new ones among them."""
-        heap, looks = self._heap, self._looks
-        while heap and heap[0][0] <= until:
-            if looks:
-                self._look_on(heap[0][0])
-            time, _, _, _, action, argument = heappop(heap)
-            self.now = time
-            action(time, argument)
+        heap, looks, pop = self._heap, self._looks, heappop
+        coming, arrive, total = self._coming, self._arrive, len(self._coming)
+        place = self._arrived
+        due = coming[place] if place < total else inf
+        while True:
+            if heap and (heap[0][0] < due or place == total):
+                time = heap[0][0]
+                if time > until:
+                    return
+                if looks:
+                    self._look_on(time)
+                self.now = time
+                event = pop(heap)
+                event[4](time, event[5])
+            elif place < total and due <= until:
+                if looks:
+                    self._look_on(due)
+                self.now = time = due
+                self._arrived = following = place + 1
+                due = coming[following] if following < total else inf
+                arrive(time, place)
+                place = following
+            else:
+                return
 
     def _look_on(self, time: float) -> None:
         for place, (due, period, look) in enumerate(self._looks):
@@ -67,6 +98,10 @@ class Kernel:
                 last = _multiples(time, period)
                 look(last * period)
                 self._looks[place] = ((last + 1) * period, period, look)
+
+
+def _nobody(time: float, argument: int) -> None:
+    """Told of arrivals where there are none."""
 
 
 def _multiples(time: float, period: float) -> int:

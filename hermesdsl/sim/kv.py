@@ -49,8 +49,11 @@ class KnownBlocks:
         users, idle = self.users, self.idle
         woken = len(idle)
         for block in blocks:
-            idle.pop(block, None)
-            users[block] = users.get(block, 0) + 1
+            if block in users:
+                users[block] += 1
+            else:
+                idle.pop(block, None)
+                users[block] = 1
         return woken - len(idle)
 
     def adopt(self, blocks: Iterable[int]) -> int:
@@ -155,7 +158,11 @@ class KvBlocks:
 
     def release(self, sequence: Sequence) -> None:
         """Free the KV of a sequence that is leaving, and its claim to what lies below."""
-        self.release_own(sequence)
+        if sequence.pins:
+            self.release_own(sequence)
+        else:
+            self.free += sequence.held
+            sequence.held = 0
         if sequence.parent is not None:
             parent, sequence.parent = sequence.parent, None
             self.drop_parent(parent)

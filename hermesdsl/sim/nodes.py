@@ -212,10 +212,11 @@ class EngineVisit(Visit):
     prompt. `paired`: routers by the
     client that hands over. `roles`: of the clients that may read here, if they change; `affine`: it
     runs where its KV is, if it can. `judges`: it reads a text of its own and leaves no KV.
+    `straight`: nothing comes before it, and nothing but the end after it (`sim.straight`).
     """
 
     __slots__ = ("affine", "decode", "hidden", "judges", "keeps", "layerwise", "model", "opens",
-                 "paired", "produce", "roles", "visible")  # fmt: skip
+                 "paired", "produce", "roles", "straight", "visible")  # fmt: skip
 
     def __init__(
         self, onward: Onward, stage: StageNode, pool: str, members: tuple[int, ...],
@@ -234,6 +235,7 @@ class EngineVisit(Visit):
         self.paired: Mapping[int, Router] = {}
         self.roles: Roles | None = None
         self.affine = True
+        self.straight = False
 
 
 class ServerVisit(Visit):

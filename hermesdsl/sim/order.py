@@ -102,39 +102,43 @@ ORDERS: Mapping[str, Callable[[OrderContext], Rank]] = MappingProxyType(
 class WaitingQueue:
     """The sequences that wait at one engine; `head` is the next one to be looked at.
 
-    A heap of (standing, rank, turn): coming, going and looking take logarithmic time.
+    A heap of (standing, rank, turn): coming, going and looking take logarithmic time. `entries`:
+    empty when nobody waits; else no concern of others.
     """
 
-    __slots__ = ("_entries", "_rank", "_turns")
+    __slots__ = ("_rank", "_turns", "entries")
 
     def __init__(self, rank: Rank) -> None:
         self._rank = rank
         self._turns = 0
-        self._entries: list[Entry] = []
+        self.entries: list[Entry] = []
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.entries)
 
     def __iter__(self) -> Iterator[Sequence]:
         """The sequences, in no order."""
-        return (entry[-1] for entry in self._entries)
+        return (entry[-1] for entry in self.entries)
 
     @property
     def head(self) -> Sequence:
         """Who is next; there must be somebody."""
-        return self._entries[0][-1]
+        return self.entries[0][-1]
 
     def push(self, sequence: Sequence, standing: int = WAITING) -> None:
         """Let a sequence wait; one that has been here before keeps its turn among equals."""
-        heappush(self._entries, self._entry(sequence, standing))
+        turn = sequence.turn
+        if not turn:
+            self._turns = sequence.turn = turn = self._turns + 1
+        heappush(self.entries, (standing, self._rank(sequence), turn, sequence))
 
     def pop(self) -> Sequence:
         """Take the head out."""
-        return heappop(self._entries)[-1]
+        return heappop(self.entries)[-1]
 
     def hold_head(self) -> None:
         """The head was read in part: it stays at the head."""
-        heapreplace(self._entries, self._entry(self.head, BEGUN))
+        heapreplace(self.entries, self._entry(self.head, BEGUN))
 
     def _entry(self, sequence: Sequence, standing: int) -> Entry:
         if not sequence.turn:

@@ -7,6 +7,7 @@ that continue it. Knows no engine, tier, byte or clock.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
@@ -74,25 +75,63 @@ class Eviction(Protocol):
 
 
 class Lru:
-    """The block whose last use is longest ago; of one use, the deepest first."""
+    """The block whose last use is longest ago; of one use, the deepest first.
+
+    A use is noted once for its whole chain; what it says of a block holds until the next that has
+    that block.
+    """
 
     def __init__(self) -> None:
-        self._order: dict[int, None] = {}
+        self._used: dict[int, int] = {}
+        self._uses: deque[tuple[int, tuple[int, ...]]] = deque()
+        self._now = 0
+        #: Blocks of all uses that are noted.
+        self._noted = 0
 
     def touch(self, chain: Sequence[int]) -> None:
         """Use all of a chain: its last block becomes the first of them to leave."""
-        order = self._order
-        for block in reversed(chain):
-            order.pop(block, None)
-            order[block] = None
+        self._now = now = self._now + 1
+        self._used.update(dict.fromkeys(chain, now))
+        self._uses.append((now, tuple(chain)))
+        self._noted += len(chain)
+        if self._noted > 64 + 4 * len(self._used):
+            self._forget()
 
     def candidates(self) -> Generator[int, None, None]:
         """From the least recently used."""
-        yield from self._order
+        self._drop_first()
+        for now, chain in self._uses:
+            for block in reversed(chain):
+                if self._used.get(block) == now:
+                    yield block
 
     def remove(self, block: int) -> None:
         """Forget a block."""
-        del self._order[block]
+        del self._used[block]
+
+    def _drop_first(self) -> None:
+        """The first use begins with a block that is here: what left before is not looked at."""
+        used, uses = self._used, self._uses
+        while uses:
+            now, chain = uses[0]
+            left = len(chain)
+            while left and used.get(chain[left - 1]) != now:
+                left -= 1
+            self._noted -= len(chain) - left
+            if left:
+                uses[0] = (now, chain[:left])
+                return
+            uses.popleft()
+
+    def _forget(self) -> None:
+        """Keep of every use what still holds."""
+        used = self._used
+        kept = [
+            (now, tuple(block for block in chain if used.get(block) == now))
+            for now, chain in self._uses
+        ]
+        self._uses = deque(entry for entry in kept if entry[1])
+        self._noted = len(used)
 
 
 class Lfu:

@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import ceil, inf, nan
+from struct import Struct
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -45,6 +46,13 @@ BREAKDOWN_COLUMNS = ("thing", "down_s", "up_s")
 CUT_SERVICE_COLUMNS = ("service", "whole_s")
 PASSING_COLUMNS = ("part", "start_s", "end_s", "bytes")
 SCALING_COLUMNS = ("client", "start_s", "ready_s", "stop_s")
+#: A row of the longer tables as bytes of its column: several times faster than one by one.
+STEP_ROW = Struct(f"{len(STEP_COLUMNS)}d").pack
+RESIDENCE_ROW = Struct(f"{len(RESIDENCE_COLUMNS)}d").pack
+VISIT_ROW = Struct(f"{len(VISIT_COLUMNS)}d").pack
+_SHOWN_ROW = Struct(f"{len(SHOWN_COLUMNS)}d").pack
+#: Rows that are split at once, few enough for the processor's cache.
+_BLOCK = 4096
 _INTEGERS = frozenset({"client", "steps", "batch", "tokens", "prefill_tokens", "kv_blocks",
                        "request", "requests", "stage", "pass", "part", "opened", "critical",
                        "first_step", "last_step", "source", "target", "gained",
@@ -115,12 +123,18 @@ class Recorder:
         self.visits = array("d")
         self.shown = array("d")
 
+    def take(self, name: str) -> array[float]:
+        """The rows of a table, which are not kept here any longer."""
+        rows: array[float] = getattr(self, name)
+        setattr(self, name, array("d"))
+        return rows
+
     def show(self, request: int, tokens: int, now: float) -> None:
         """The user sees `tokens` more tokens, of which the first comes now."""
         if not self.visible[request]:
             self.first[request] = now
         self.visible[request] += tokens
-        self.shown.extend((request, tokens, now))
+        self.shown.frombytes(_SHOWN_ROW(request, tokens, now))
 
     def cut_service(self, at: int, now: float) -> None:
         """The job or batch whose row of services begins at place `at` is lost now."""
@@ -141,11 +155,7 @@ class Recorder:
         A row per piece of its step times that it has passed.
         """
         batch, context, pieces = run.decodes, run.context, run.pieces
-        extend = self.steps.extend
-        if len(pieces) == 1:
-            first = pieces[0].a + pieces[0].b * context
-            extend((client, start, last, steps, batch, steps * batch, 0, used, first))
-            return
+        write = self.steps.frombytes
         growth = batch * run.advance
         done = 0
         begin = start
@@ -158,7 +168,7 @@ class Recorder:
                 n = upto - done
                 end = start + run.seconds(upto)
                 first = piece.a + piece.b * (context + done * growth)
-                extend((client, begin, end, n, batch, n * batch, 0, used, first))
+                write(STEP_ROW(client, begin, end, n, batch, n * batch, 0, used, first))
                 done, begin = upto, end
             if done == steps:
                 break
@@ -364,10 +374,13 @@ def step_sums(steps: Table, clients: int) -> StepSums:
 def table(rows: array[float], names: tuple[str, ...]) -> Table:
     """Split interleaved rows into named columns, shape (rows,) each."""
     matrix = np.frombuffer(rows, dtype=np.float64).reshape(-1, len(names))
-    return {
-        name: matrix[:, index].astype(np.int64) if name in _INTEGERS else matrix[:, index].copy()
-        for index, name in enumerate(names)
-    }
+    made = {name: np.empty(len(matrix), np.int64 if name in _INTEGERS else np.float64)
+            for name in names}  # fmt: skip
+    for begin in range(0, len(matrix), _BLOCK):
+        block = matrix[begin : begin + _BLOCK]
+        for index, column in enumerate(made.values()):
+            column[begin : begin + _BLOCK] = block[:, index]
+    return made
 
 
 def departures(requests: Table) -> Column:

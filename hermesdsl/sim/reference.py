@@ -176,12 +176,12 @@ class ListedQueue(WaitingQueue):
 
     def push(self, sequence: Sequence, standing: int = WAITING) -> None:
         """See `WaitingQueue`."""
-        self._entries.append(self._entry(sequence, standing))
+        self.entries.append(self._entry(sequence, standing))
 
     def pop(self) -> Sequence:
         """See `WaitingQueue`."""
         least = self._least()
-        self._entries.remove(least)
+        self.entries.remove(least)
         return least[-1]
 
     def hold_head(self) -> None:
@@ -189,7 +189,7 @@ class ListedQueue(WaitingQueue):
         self.push(self.pop(), BEGUN)
 
     def _least(self) -> Entry:
-        return min(self._entries, key=lambda entry: entry[:-1])
+        return min(self.entries, key=lambda entry: entry[:-1])
 
 
 class SteppedEngine(Engine):

@@ -23,6 +23,7 @@ from hermesdsl.sim.kv import Hold, KvBlocks
 from hermesdsl.sim.order import SWAPPED, Rank, WaitingQueue
 from hermesdsl.sim.planned import DrawnDecoding, PacedDecoding
 from hermesdsl.sim.rank_memory import RankedBlocks, RankedDecoding, RankedReuse
+from hermesdsl.sim.record import RESIDENCE_ROW
 from hermesdsl.sim.reuse import ChainOf, Found, Reuse
 from hermesdsl.sim.speculating import SpeculatingDecoding, Speculation
 
@@ -131,7 +132,7 @@ class Residents:
 
     def seats(self) -> int:
         """How many more sequences the batch may take."""
-        return self.max_batch - self.seated
+        return self.max_batch - self.decoding.count - len(self._incoming)
 
     def make_room(self) -> int:
         """Preempt until one step of all decodes fits; the KV blocks that step takes."""
@@ -165,14 +166,15 @@ class Residents:
         if self.dealt is not None:
             return self._fill_ranks(self.dealt, budget, now, whole, beside, most)
         waiting = self.waiting
+        entries = waiting.entries
         slices: list[Slice] = []
-        if not waiting:
+        if not entries:
             return slices
         if beside:
             budget -= self.decoding.count * self.queries
         spare = self.kv.free - reserve
         seats = self.seats() if most is None else min(most, self.seats())
-        while waiting and seats > 0 and budget > 0:
+        while entries and seats > 0 and budget > 0:
             sequence = waiting.head
             if sequence.source is not None and sequence.source.lost:
                 self._read_again(sequence, now)
@@ -197,7 +199,8 @@ class Residents:
                 waiting.hold_head()
                 break
             waiting.pop()
-            self._prune()
+            if entries:
+                self._prune()
         return slices
 
     def _take(self, sequence: Sequence, found: Found | None, spare: int) -> int:
@@ -349,7 +352,8 @@ class Residents:
 
     def _prune(self) -> None:
         waiting = self.waiting
-        while waiting and waiting.head.place == GONE:
+        entries = waiting.entries
+        while entries and waiting.head.place == GONE:
             waiting.pop()
 
     def _read_again(self, sequence: Sequence, now: float) -> None:
@@ -488,9 +492,9 @@ class Residents:
         sequence.worked += self.decoded_s - sequence.mark
         if sequence.visible:
             recorder.visible[request] += done
-            carry = sequence.carry / self.decoding.parts
+            carry = sequence.carry and sequence.carry / self.decoding.parts
             if self.guessing is not None:
                 carry = recorder.drawn(self.guessing.gains(sequence, clock - sequence.joined))
-            recorder.residences.extend(
-                (request, self.index, sequence.joined, clock, sequence.since, done, carry)
-            )
+            recorder.residences.frombytes(RESIDENCE_ROW(
+                request, self.index, sequence.joined, clock, sequence.since, done, carry
+            ))  # fmt: skip

@@ -76,8 +76,7 @@ class Reuse:
             return _NOTHING
         upto = kv.known.match(names, have, most)
         blocks = names[have:upto]
-        users = kv.known.users
-        idle = sum(block not in users for block in blocks)
+        idle = len(blocks) - sum(map(kv.known.users.__contains__, blocks))
         read = sequence.prompt - sequence.left
         return Found(blocks, idle, max(upto * kv.size - read, 0))
 

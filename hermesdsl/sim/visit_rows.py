@@ -12,7 +12,7 @@ from hermesdsl.sim.decoding import Sequence
 from hermesdsl.sim.kernel import Kernel
 from hermesdsl.sim.load import Offered
 from hermesdsl.sim.nodes import EngineVisit, Fetch, Visit
-from hermesdsl.sim.record import Recorder
+from hermesdsl.sim.record import VISIT_ROW, Recorder
 from hermesdsl.sim.routing.load import ClientLoad
 from hermesdsl.sim.walk import Thread
 
@@ -90,7 +90,7 @@ class VisitRows:
 
     def _write(self, thread: Thread, row: tuple[float, ...]) -> None:
         if thread.rows is None:
-            self._recorder.visits.extend((*row, 1.0))
+            self._recorder.visits.frombytes(VISIT_ROW(*row, 1.0))
         else:
             thread.rows.append(row)
 

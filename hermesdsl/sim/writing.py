@@ -78,7 +78,7 @@ def records(
     experiment, offered = point.experiment, point.offered
     cut_steps = table(recorder.cut_steps, STEP_COLUMNS)
     engines = list(engines)
-    held = tables(recorder)
+    held = tables(recorder, take=True)
     if patient:
         held["visits"], held["residences"], held["shown"] = _of_last_attempts(recorder, held)
     kept = None
@@ -156,15 +156,22 @@ def kinds_of(point: Point, clients: Ordered[str]) -> tuple[str, ...]:
     return tuple(nodes[path]["client"].type_name for path in clients)
 
 
-def tables(recorder: Recorder) -> dict[str, Table]:
-    """The tables of rows as they stand, by name; copies."""
+#: Rows by table, the longest first: where they are taken, each leaves room for the next.
+_TABLES = {
+    "visits": VISIT_COLUMNS,
+    "steps": STEP_COLUMNS,
+    "residences": RESIDENCE_COLUMNS,
+    "transfers": TRANSFER_COLUMNS,
+    "services": SERVICE_COLUMNS,
+    "shown": SHOWN_COLUMNS,
+}
+
+
+def tables(recorder: Recorder, *, take: bool = False) -> dict[str, Table]:
+    """The tables of rows as they stand, by name; copies, of which `take` forgets the originals."""
     return {
-        "steps": table(recorder.steps, STEP_COLUMNS),
-        "residences": table(recorder.residences, RESIDENCE_COLUMNS),
-        "visits": table(recorder.visits, VISIT_COLUMNS),
-        "transfers": table(recorder.transfers, TRANSFER_COLUMNS),
-        "services": table(recorder.services, SERVICE_COLUMNS),
-        "shown": table(recorder.shown, SHOWN_COLUMNS),
+        name: table(recorder.take(name) if take else getattr(recorder, name), columns)
+        for name, columns in _TABLES.items()
     }
 
 
@@ -236,16 +243,16 @@ def _requests(offered: Offered, recorder: Recorder, chosen: Column | None = None
         "class": offered.klass,
         "arrival_s": _floats(recorder.arrival),
         "prompt_tokens": offered.prompt,
-        "context_tokens": np.array(recorder.context, np.int64),
-        "cached_tokens": np.array(recorder.cached, np.int64),
+        "context_tokens": np.frombuffer(recorder.context, np.int64),
+        "cached_tokens": np.frombuffer(recorder.cached, np.int64),
         "output_tokens": offered.output,
-        "generated": np.array(recorder.generated, np.int64),
-        "visible": np.array(recorder.visible, np.int64),
+        "generated": np.frombuffer(recorder.generated, np.int64),
+        "visible": np.frombuffer(recorder.visible, np.int64),
         "first_token_s": _floats(recorder.first),
         "last_token_s": _floats(recorder.last),
         "finish_s": _floats(recorder.finish),
-        "status": np.array(recorder.status, np.int8),
-        "reason": np.array(recorder.reason, np.int8),
+        "status": np.frombuffer(recorder.status, np.int8),
+        "reason": np.frombuffer(recorder.reason, np.int8),
     }
     if chosen is None:
         return whole
@@ -418,4 +425,4 @@ def engine_summaries(
 
 
 def _floats(column: array[float]) -> Column:
-    return np.array(column, np.float64)
+    return np.frombuffer(column, np.float64)

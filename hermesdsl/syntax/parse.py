@@ -1,8 +1,8 @@
-"""Text to syntax tree: the only module that knows the parser library.
+"""Text to syntax tree: the only module that knows the parser library, but for its tables.
 
 `parse` always returns a tree and never raises for a text, whatever it holds: what could not be
-parsed is in the diagnostics, and the tree holds the rest. Lark is imported, and its parser built
-(about 0.15 s), at the first text; a process keeps one parser.
+parsed is in the diagnostics, and the tree holds the rest. Lark is imported, and its parser made
+(`syntax.tables`), at the first text; a process keeps one parser.
 """
 
 from __future__ import annotations
@@ -15,16 +15,14 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from hermesdsl.diagnostics import Diagnostic, error
-from hermesdsl.resources import grammar_text
 from hermesdsl.source import Source, Span
-from hermesdsl.syntax import ast, comments
+from hermesdsl.syntax import ast, comments, tables
 from hermesdsl.syntax.build import Builder
 from hermesdsl.syntax.checks import NESTING, check, every_statement
 from hermesdsl.syntax.failure import CHARACTER, END, TOO_DEEP, Failure, Rule, Token
 from hermesdsl.syntax.recover import Attempt, recover
 
 if TYPE_CHECKING:
-    from lark import Lark
     from lark import Token as LarkToken
     from lark.exceptions import UnexpectedInput
 
@@ -132,20 +130,10 @@ class _Parser:
     """The Lark parser with its token filter and tree builder; one text at a time."""
 
     def __init__(self) -> None:
-        from lark import Lark
-
         self._separators = _Separators()
         self._builder = Builder()
         self._lock = Lock()
-        self._lark: Lark = Lark(
-            grammar_text(),
-            parser="lalr",
-            lexer="basic",
-            start=["file", "arms"],
-            maybe_placeholders=True,
-            transformer=self._builder,
-            postlex=self._separators,
-        )
+        self._lark = tables.parser(self._builder, self._separators)
 
     def attempt(self, source: Source, start: int, end: int, rule: Rule) -> Attempt:
         """Parse the characters [start, end) of a text as statements or as arms."""

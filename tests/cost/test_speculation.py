@@ -1,6 +1,5 @@
 """Speculative decoding: tokens gained, cost of guesses and of verification, by hand."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -109,7 +108,7 @@ def test_knots_are_met_at_the_pace_of_the_tokens_gained() -> None:
     # One second per step below a context of 100, two from there on; 10, 40, 70, 100, 130.
     run = DecodeRun((Piece(0.0, 1.0, 0.0), Piece(100.0, 2.0, 0.0)), 10, 10.0, 3.0)
     assert [run.seconds(n) for n in (1, 3, 4, 5)] == [1.0, 3.0, 5.0, 7.0]
-    assert replace(run, advance=1.0).seconds(9) == 9.0
+    assert run._replace(advance=1.0).seconds(9) == 9.0
 
 
 def test_good_guesses_pay_in_small_batches_and_bad_ones_never(target, small) -> None:

@@ -13,6 +13,8 @@ from hermesdsl.graph.types import Spec
 from hermesdsl.sim import lengths
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hermesdsl.graph.types import StageNode
     from hermesdsl.sim.load import Offered
 
@@ -29,8 +31,8 @@ class ClientLoad:
     the run's start, and the `seconds` of service they asked for, each by itself.
     """
 
-    __slots__ = ("_forecast", "expected", "left", "requests", "seconds", "sent", "timed", "tokens",
-                 "true")  # fmt: skip
+    __slots__ = ("_forecast", "_watches", "expected", "left", "requests", "seconds", "sent",
+                 "timed", "tokens", "true")  # fmt: skip
 
     def __init__(self, clients: int) -> None:
         self.requests = [0] * clients
@@ -42,6 +44,11 @@ class ClientLoad:
         self.left = [0.0] * clients
         self.timed = False
         self._forecast: Forecast | None = None
+        self._watches: list[Callable[[int], None]] = []
+
+    def watch(self, shrunk: Callable[[int], None]) -> None:
+        """Call `shrunk(client)` whenever a client has less requests and tokens than before."""
+        self._watches.append(shrunk)
 
     def foresee(self, forecast: Forecast) -> None:
         """Count expected and true tokens, which runs whose routers ask for neither do not."""
@@ -69,6 +76,8 @@ class ClientLoad:
         if true:
             self.expected[client] -= expected
             self.true[client] -= true
+        for shrunk in self._watches:
+            shrunk(client)
 
     def ask(self, client: int, seconds: float) -> None:
         """A visit asks for that time of service."""

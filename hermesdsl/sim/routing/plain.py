@@ -12,6 +12,10 @@ from itertools import combinations
 from hermesdsl.graph.types import Spec
 from hermesdsl.sim.draws import Chance, Draws
 from hermesdsl.sim.routing.context import RouterContext, Seen, least
+from hermesdsl.sim.routing.fewest import Fewest
+
+#: Members from which on a heap of them is faster than a look at each.
+_MANY = 8
 
 
 class RoundRobin:
@@ -45,17 +49,30 @@ class Random:
 
 
 class ShortestQueue:
-    """The member with the least in charge, requests or tokens of prompt and output."""
+    """The member with the least in charge, requests or tokens of prompt and output.
 
-    __slots__ = ("_members", "_of")
+    Among many that are seen as they are, it is found by `Fewest`; the routers that a pool has for
+    some of its members only, which may be many themselves, look at each.
+    """
+
+    __slots__ = ("_fewest", "_members", "_of")
 
     def __init__(self, spec: Spec, context: RouterContext) -> None:
         self._members = context.members
         by_tokens = spec.args.get("by") == "tokens"
         self._of: Seen[int] = context.tokens if by_tokens else context.requests
+        self._fewest: Fewest | None = None
+        first = not context.remember.setdefault("fewest", {})
+        if first and not context.staleness and len(context.members) >= _MANY:
+            load = context.scene.load
+            self._fewest = Fewest(context.members, load.tokens if by_tokens else load.requests)
+            context.remember["fewest"][context.path] = self._fewest
+            load.watch(self._fewest.shrunk)
 
     def pick(self, request: int, draw: int = 0) -> int:
         """See `Router`."""
+        if self._fewest is not None:
+            return self._fewest.pick()
         return least(self._members, self._of)
 
 

@@ -1,0 +1,123 @@
+"""Requests whose whole way is one stay at one engine: read the prompt, answer, end.
+
+Most requests of most systems are such, so what the general walk would find out for each of them is
+found out once for their pipeline: no fork, cache, check, pass or kept KV can concern them. They
+take the same steps, in the same order, as on the general way, on which they go on if anything
+befalls them (a refusal, a client that fails). Knows no engine's work.
+"""
+
+from __future__ import annotations
+
+from math import isnan
+from struct import Struct
+
+from hermesdsl.sim.decoding import Sequence
+from hermesdsl.sim.engine import Engine
+from hermesdsl.sim.failing import Failing
+from hermesdsl.sim.nodes import End, EngineVisit
+from hermesdsl.sim.record import COMPLETED, VISIT_COLUMNS, VISIT_ROW
+from hermesdsl.sim.routing.admission import NOBODY
+from hermesdsl.sim.visiting import NOT_ADMITTED, TOO_LONG
+from hermesdsl.sim.walk import Thread
+
+#: Two rows of visits.
+_TWO_VISITS = Struct(f"{2 * len(VISIT_COLUMNS)}d").pack
+
+
+class Straight(Failing):
+    """The short way there and back."""
+
+    def _ways(self) -> list[EngineVisit | None]:
+        """By workload, the one visit of its requests; None if they have another way."""
+        found: list[EngineVisit | None] = []
+        for onward in self.entries:
+            node = onward.targets[0] if len(onward.targets) == 1 else None
+            straight = isinstance(node, EngineVisit) and _is_straight(node)
+            if straight and self.patience is None:
+                assert isinstance(node, EngineVisit)
+                node.straight = True
+                found.append(node)
+            else:
+                found.append(None)
+        return found
+
+    def _enter_straight(self, node: EngineVisit, request: int, now: float) -> None:
+        """A request arrives, and enters the engine that serves it."""
+        offered = self._offered
+        context = offered.prompts[request] + offered.prefixes[request]
+        self._recorder.context[request] = context
+        thread = Thread(request, request, context)
+        self._live[request] = thread
+        thread.node, thread.enter = node, now
+        assert node.produce is not None
+        thread.produces = thread.owed = tokens = node.produce(thread, 0)
+        client = node.router.pick(request, node.lane << 32)
+        if client == NOBODY:
+            self._refuse(thread, NOT_ADMITTED, now)
+            return
+        engine = self.engines[client]
+        if not engine.fits(context + tokens - 1):
+            self._refuse(thread, TOO_LONG, now)
+            return
+        thread.sequence = sequence = Sequence(request, thread, context, tokens)
+        cached = offered.cached[request]
+        if cached:
+            self._recorder.cached[request] = cached
+            sequence.left -= min(cached, context - 1)
+        sequence.text = thread.breaks
+        thread.client = client
+        thread.charges = self._load.add(client, request, node.decode, context + tokens, tokens)
+        engine.submit(sequence, now)
+
+    def leave(self, engine: Engine, sequence: Sequence, now: float) -> None:
+        """See `EngineVisits`."""
+        thread = sequence.visit
+        assert thread is not None
+        node = thread.node
+        assert isinstance(node, EngineVisit)
+        first = sequence.first
+        if not node.straight or thread.resumed or isnan(first):
+            super().leave(engine, sequence, now)
+            return
+        request, recorder, client = thread.request, self._recorder, thread.client
+        enter, start, worked = thread.enter, sequence.start, sequence.worked
+        columns = node.columns
+        if len(columns) == 1:
+            recorder.visits.frombytes(VISIT_ROW(
+                request, columns[0], client, 0, enter, start, now, 0.0, 0, first, worked,
+                sequence.opened, 1.0,
+            ))  # fmt: skip
+        else:
+            # Its two stages part when the prompt has been read.
+            read = sequence.read
+            recorder.visits.frombytes(_TWO_VISITS(
+                request, columns[0], client, 0, enter, start, first, 0.0, 0, first, read, -1, 1.0,
+                request, columns[1], client, 0, first, first, now, 0.0, 0, first, worked - read,
+                -1, 1.0,
+            ))  # fmt: skip
+        self._load.remove(client, thread.charges, now)
+        thread.client, thread.sequence = -1, None
+        recorder.due[request] += thread.owed
+        recorder.last[request] = now
+        thread.context += thread.produces
+        self._parts += 1
+        thread.model, thread.text = node.model, thread.produces
+        if self.released is not None:
+            tokens = thread.own(thread.context - 1)
+            if tokens > sequence.below:
+                self.released(request, tokens, engine, now)
+        del self._live[request]
+        recorder.status[request] = COMPLETED
+        self._finish(thread, now)
+
+
+def _is_straight(node: EngineVisit) -> bool:
+    """Nothing but its own tokens, seen as they come, can happen to who goes through it."""
+    after = node.onward.targets
+    ends = len(after) == 1 and isinstance(after[0], End) and after[0].accepts
+    plain = node.turns is None and node.fixed is None and node.roles is None and node.hold is None
+    whole = node.produce is not None and node.visible and not (node.judges or node.opens)
+    return ends and plain and whole and not (node.keeps or node.layerwise or node.contested)
+
+
+__all__ = ["Straight"]
