@@ -54,9 +54,9 @@ def _near(kept: Any, streamed: Any, path: str) -> None:
         name = path.rpartition(".")[2]
         sketched = name in PERCENTILES or path.startswith(".requirements")
         rel = ERROR if sketched else 1e-9
-        if path.startswith(".provenance"):
-            rel = 1e-3  # attention stands where a typical step of each part does
-        assert streamed == pytest.approx(kept, rel=rel, abs=1e-9), path
+        # Attention stands on the rung of a typical step, of each part instead of the whole.
+        rough = 5e-3 if path.startswith(".provenance") else 1e-9
+        assert streamed == pytest.approx(kept, rel=rel, abs=rough), path
     else:
         assert kept == streamed, path
 
