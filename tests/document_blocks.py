@@ -61,16 +61,30 @@ def rewrite(file: Path, before: list[str], after: list[str]) -> None:
 
 
 def _place(lines: list[str], chunk: list[str], position: int) -> int | None:
-    """Where in `lines` the lines are most like those of the chunk."""
-    wanted = [_shape(line) for line in chunk]
-    shapes = [_shape(line) for line in lines]
-    best, place = _ALIKE, None
+    """Where in `lines` the lines are most like those of the chunk, by kind, then by size."""
+    best, place = (_ALIKE, 0.0), None
     for begin in range(position, len(lines) - len(chunk) + 1):
-        pairs = zip(wanted, shapes[begin : begin + len(chunk)], strict=True)
-        score = sum(SequenceMatcher(None, a, b).ratio() for a, b in pairs) / len(chunk)
-        if score > best:
-            best, place = score, begin
+        pairs = list(zip(chunk, lines[begin : begin + len(chunk)], strict=True))
+        kind = sum(_ratio(_shape(a), _shape(b)) for a, b in pairs) / len(chunk)
+        size = sum(_close(a, b) for a, b in pairs) / len(chunk)
+        if (round(kind, 2), size) > best:
+            best, place = (round(kind, 2), size), begin
     return place
+
+
+def _ratio(a: str, b: str) -> float:
+    return SequenceMatcher(None, a, b).ratio()
+
+
+def _close(a: str, b: str) -> float:
+    """1 for lines with the same numbers, near 0 for lines whose numbers have nothing in common."""
+    pairs = list(zip(_numbers(a), _numbers(b), strict=False))
+    parts = [min(x, y) / max(x, y) if max(x, y) > 0.0 else 1.0 for x, y in pairs]
+    return sum(parts) / len(parts) if parts else 1.0
+
+
+def _numbers(line: str) -> list[float]:
+    return [float(text.replace(",", "")) for text in re.findall(r"\d[\d,]*\.?\d*", line)]
 
 
 def _shape(line: str) -> str:

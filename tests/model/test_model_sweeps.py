@@ -122,8 +122,8 @@ def test_goals_may_compare_points_and_read_params() -> None:
 
 
 def test_objectives() -> None:
-    assert experiment("minimize = cost_per_token").minimize == "cost_per_token"
-    assert experiment("maximize = p99(ttft)").maximize == "p99(ttft)"
-    assert experiment("maximize = rate").maximize == "rate"
+    for text, up in (("cost_per_token", False), ("p99(ttft)", True), ("rate", True)):
+        (found,) = experiment(f"{'maximize' if up else 'minimize'} = {text}").objectives
+        assert (found.text, found.up) == (text, up)
     text = f"{LOAD}experiment e {{ workload = [w]; duration = 1 min; minimize = costs }}\n"
     assert codes(text) == ["HMS604"]
