@@ -53,7 +53,7 @@ def command(
     from hermesdsl.syntax.parse import parse
 
     output = Output(quiet=quiet)
-    label, sheets = _sheets(chip)
+    label, sheets = data_sheets(chip)
     if dtypes:
         sheets = {dtype: sheets[dtype] for dtype in dtypes if dtype in sheets}
     read = [of_system(read_table(Path(table)), system) for table in tables]
@@ -98,7 +98,7 @@ def _write(path: Path, text: str, output: Output) -> None:
     output.note(str(path), label="wrote")
 
 
-def _sheets(chip: str) -> tuple[str, dict[str, Sheet]]:
+def data_sheets(chip: str) -> tuple[str, dict[str, Sheet]]:
     """The chip's name and its data sheet by dtype; wider peaks stand in for absent ones."""
     from hermesdsl.api import compile
     from hermesdsl.cost.device import WIDER, peak_dtype
