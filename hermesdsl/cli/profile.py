@@ -64,9 +64,7 @@ def command(chip: str, target: str, minutes: float, quiet: bool) -> int:
     return 3 if found.broken else 0
 
 
-def _messages(
-    device: TorchDevice, store: Store, wide: str, minutes: float, output: Output
-) -> None:
+def _messages(device: TorchDevice, store: Store, wide: str, minutes: float, output: Output) -> None:
     """Time what several GPUs do together, in processes of their own and a part of the time."""
     from hermesdsl.measure.profile.grid import collective_cases
     from hermesdsl.measure.profile.torch_group import message_times

@@ -84,8 +84,8 @@ def cases(sheets: Mapping[str, Sheet], wide: str, narrow: Sequence[str], memory:
     """
     layouts = tuple(range(len(_LAYOUTS)))
     found = [
-        _coarse_first((_M, _N, _K), lambda m, n, k: Case("gemm", dtype, (m, n, k)))
-        for dtype in (wide, *narrow)
+        _coarse_first((_M, _N, _K), lambda m, n, k, own=own: Case("gemm", own, (m, n, k)))
+        for own in (wide, *narrow)
     ]
     found.append(_coarse_first(
         (_NEW, _PROMPTS, layouts),
@@ -105,7 +105,7 @@ def cases(sheets: Mapping[str, Sheet], wide: str, narrow: Sequence[str], memory:
 
 def collective_cases(devices: int, wide: str) -> list[Case]:
     """Messages among 2, 4, … and all devices: the largest group first, then coarse sizes first."""
-    groups = sorted({n for n in (2, 4, 8) if n <= devices} | {devices} - {1}, reverse=True)
+    groups = sorted({n for n in (2, 4, 8, devices) if 1 < n <= devices}, reverse=True)
     found = []
     for members in groups:
         own = [_coarse_first((_MESSAGES,), lambda size, o=o, n=members: Case(o, wide, (n, size)))

@@ -79,6 +79,15 @@ class Store:
         return self._folder / f"{operator}.csv"
 
 
+def measured_on(folder: Path) -> str:
+    """Device and software of a profile, for a person; empty for a folder that says neither."""
+    try:
+        found = json.loads((folder / META).read_bytes())
+        return f"{found['device']}, PyTorch {found['torch']}"
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+
+
 def _earlier(folder: Path) -> dict[str, Any] | None:
     """What a folder says it was measured on; None for a new or empty one."""
     if not folder.exists():
@@ -130,12 +139,10 @@ def _read(folder: Path, operator: str) -> Iterator[Case]:
         note = f"help: its columns are {', '.join(wanted)}"
         raise SpecError([error("HMS608", f"`{path}` is no table of a profile", notes=[note])])
     for number, row in enumerate(lines[1:], 2):
-        try:
-            if len(row) != len(wanted):
-                raise ValueError
-            yield Case(operator, row[1], tuple(int(v) for v in row[2 : 2 + len(SIZES[operator])]))
-        except ValueError:
-            raise SpecError([error("HMS608", f"line {number} of `{path}` is no row")]) from None
+        sizes = row[2 : 2 + len(SIZES[operator])]
+        if len(row) != len(wanted) or not all(size.isdigit() for size in sizes):
+            raise SpecError([error("HMS608", f"line {number} of `{path}` is no row")])
+        yield Case(operator, row[1], tuple(int(size) for size in sizes))
 
 
 def _mend(path: Path) -> None:

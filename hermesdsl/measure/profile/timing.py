@@ -14,8 +14,8 @@ from typing import Any, Protocol
 #: Calls before any is timed: kernels are loaded and chosen, clocks rise.
 WARM = 3
 #: Timed calls of one batch: as many as fill this long (seconds), within bounds.
-FILL = 0.01
-LEAST, MOST = 5, 30
+FILL = 0.02
+LEAST, MOST = 7, 50
 #: A case is timed again while the middle half of its times spans more than this part of their
 #: median, in at most so many batches.
 STEADY, BATCHES = 0.05, 3
@@ -88,7 +88,8 @@ def drawn(device: Device, call: Call, seconds: float, clock: Callable[[], float]
     if seconds < POWERED or device.power() is None:
         return None
     count = max(1, ceil(STRETCH_S / seconds))
-    start, read = clock(), []
+    start = clock()
+    read: list[float] = []
     while not read or clock() - start < POWER_S:
         for _ in range(count):
             call()

@@ -62,9 +62,8 @@ class TorchDevice:
         self._name = name
         self._gpu = name.startswith("cuda")
         self._powered = self._gpu
-        properties = torch.cuda.get_device_properties(name) if self._gpu else None
-        self._properties = properties
-        caches = _CACHES * getattr(properties, "L2_cache_size", 0)
+        self._properties: Any = torch.cuda.get_device_properties(name) if self._gpu else None
+        caches = _CACHES * getattr(self._properties, "L2_cache_size", 0)
         size = max(_FLUSHED, caches) if self._gpu else 2**20
         self._scratch = torch.empty(size, dtype=torch.int8, device=name)
 
