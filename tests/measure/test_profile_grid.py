@@ -82,5 +82,5 @@ def test_work_is_that_of_the_cost_models() -> None:
 def test_messages_are_among_groups_of_the_machine() -> None:
     assert collective_cases(1, "bf16") == []
     found = collective_cases(6, "bf16")
-    assert [n for n in dict.fromkeys(case.size("members") for case in found)] == [6, 4, 2]
+    assert list(dict.fromkeys(case.size("members") for case in found)) == [6, 4, 2]
     assert {case.operator for case in found[:4]} == set(COLLECTIVES)

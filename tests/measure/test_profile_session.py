@@ -88,6 +88,19 @@ def test_what_does_not_fit_is_told_and_left(tmp_path: Path) -> None:
     assert not (tmp_path / "prefill.csv").exists()
 
 
+def test_a_call_that_fails_while_it_is_timed_is_left_too(tmp_path: Path) -> None:
+    class Failing(FormulaDevice):
+        def wait(self) -> None:
+            if self.prepared[-1].operator == "decode":
+                raise RuntimeError("CUDA error: launch failed")
+
+    found = run(Failing(), tmp_path, some=GRID[:20])
+    assert {(case.operator, reason) for case, reason in found.failed} == {
+        ("decode", "CUDA error: launch failed")
+    }
+    assert found.timed == 20 - len(found.failed)
+
+
 def test_a_device_that_fails_on_and_on_ends_the_run(tmp_path: Path) -> None:
     found = run(FormulaDevice(unfit=lambda _: True), tmp_path)
     assert found.broken

@@ -33,9 +33,7 @@ def test_the_time_is_that_of_a_warm_call_with_cold_caches() -> None:
     assert found.low == pytest.approx(found.high)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "repeats"), [(1e-6, MOST), (FILL / 11.5, 12), (0.1, LEAST)]
-)
+@pytest.mark.parametrize(("seconds", "repeats"), [(1e-6, MOST), (FILL / 11.5, 12), (0.1, LEAST)])
 def test_short_calls_are_repeated_more(seconds: float, repeats: int) -> None:
     own = device(seconds)
     assert timed(own, own.prepare(CASE)).repeats == repeats

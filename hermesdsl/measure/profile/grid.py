@@ -31,7 +31,7 @@ COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
 
 #: A call that takes longer than this at the rates of the data sheet (seconds) is left out, and one
 #: that holds more than this part of the device's memory.
-LONGEST = 0.05
+LONGEST = 0.02
 SHARE = 0.4
 
 #: Rows, columns and depth of products, from single heads to the widest layers.

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from hermesdsl.measure.profile.grid import Case
 from hermesdsl.measure.profile.store import Store
-from hermesdsl.measure.profile.timing import Call, Device, drawn, timed
+from hermesdsl.measure.profile.timing import Call, Device, Timing, drawn, timed
 
 #: Power is read at the first cases of each operator and dtype: it takes longest.
 POWERED_CASES = 16
@@ -20,7 +20,7 @@ POWERED_CASES = 16
 PATIENCE = 20
 
 
-class Unfit(Exception):
+class Unfit(RuntimeError):
     """A call that the device does not do, or has no memory for; the text says why."""
 
 
@@ -67,11 +67,8 @@ def profile(
         kind = (case.operator, case.dtype)
         powered[kind] += 1
         try:
-            call = device.prepare(case)
-            found = timed(device, call)
-            if powered[kind] <= POWERED_CASES and not case.operator.endswith("_host"):
-                found = replace(found, power=drawn(device, call, found.seconds, clock))
-        except Unfit as reason:
+            found = _one(device, case, clock, power=powered[kind] <= POWERED_CASES)
+        except RuntimeError as reason:  # `Unfit`, or a call that ran once and fails now
             failed.append((case, str(reason)))
             in_a_row += 1
             continue
@@ -79,3 +76,12 @@ def profile(
         store.add(case, found)
     return Outcome(len(cases), len(known), ended - len(failed), tuple(failed), len(rest) - ended,
                    in_a_row >= PATIENCE)  # fmt: skip
+
+
+def _one(device: Profiled, case: Case, clock: Callable[[], float], *, power: bool) -> Timing:
+    """Times of one case, whose buffers are gone when it returns."""
+    call = device.prepare(case)
+    found = timed(device, call)
+    if power:
+        found = replace(found, power=drawn(device, call, found.seconds, clock))
+    return found

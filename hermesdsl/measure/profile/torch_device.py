@@ -23,8 +23,14 @@ _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp8": "float8_e4m3fn"}
 #: (50 us and more at 4 TB/s) outlasts the queueing of the next call by the host.
 _FLUSHED = 2**28
 _CACHES = 4
-#: First generation of NVIDIA with products of 8-bit floats (Ada; Hopper is 9.0).
-_NARROW = (8, 9)
+#: First generations of NVIDIA with units for bf16 (Ampere) and for floats of 8 bits (Ada; Hopper
+#: is 9.0), as CUDA numbers them.
+_WIDE, _NARROW = (8, 0), (8, 9)
+#: What is asked of the driver, and what it is called among the facts.
+_ASKED = {
+    "driver_version": "driver", "clocks.max.sm": "clock_mhz", "clocks.max.mem": "memory_clock_mhz",
+    "power.limit": "power_limit_w",
+}  # fmt: skip
 
 
 def torch_module() -> Any:
@@ -80,11 +86,13 @@ class TorchDevice:
     def dtypes(self) -> tuple[str, ...]:
         """Of products that it has units for, 16 bits first."""
         torch = self._torch
-        wide = "bf16" if not self._gpu or torch.cuda.is_bf16_supported() else "fp16"
-        narrow = (self._gpu and torch.version.cuda and hasattr(torch, _DTYPES["fp8"])
-                  and hasattr(torch, "_scaled_mm")
-                  and torch.cuda.get_device_capability(self._name) >= _NARROW)  # fmt: skip
-        return (wide, "fp8") if narrow else (wide,)
+        if not self._gpu or not torch.version.cuda:
+            return ("bf16",)
+        generation = torch.cuda.get_device_capability(self._name)
+        if generation < _WIDE:
+            return ("fp16",)
+        known = hasattr(torch, _DTYPES["fp8"]) and hasattr(torch, "_scaled_mm")
+        return ("bf16", "fp8") if known and generation >= _NARROW else ("bf16",)
 
     def about(self) -> dict[str, Any]:
         """What a reader of the times has to know of the machine; its name is no part of that."""
@@ -97,10 +105,8 @@ class TorchDevice:
             "device": own.name, "devices": self.count, "memory_bytes": own.total_memory,
             "multiprocessors": own.multi_processor_count, "cuda": torch.version.cuda,
         }  # fmt: skip
-        asked = ("driver_version", "clocks.max.sm", "clocks.max.mem", "power.limit")
-        told = _nvidia_smi(getattr(own, "uuid", None), asked)
-        names = ("driver", "clock_mhz", "memory_clock_mhz", "power_limit_w")
-        return found | dict(zip(names, told, strict=False))
+        told = _nvidia_smi(getattr(own, "uuid", None), tuple(_ASKED))
+        return found | {_ASKED[name]: value for name, value in told.items()}
 
     def flush(self) -> None:
         """Overwrite more than the caches hold."""
@@ -132,8 +138,9 @@ class TorchDevice:
         with suppress(Exception):  # NVML is an extra of PyTorch, and may say no in its own words
             return float(self._torch.cuda.power_draw(self._name)) * 1e-3
         told = _nvidia_smi(getattr(self._properties, "uuid", None), ("power.draw",))
-        self._powered = bool(told)
-        return float(told[0]) if told else None
+        watts = told.get("power.draw")
+        self._powered = isinstance(watts, float)
+        return watts if isinstance(watts, float) else None
 
     def prepare(self, case: Case) -> Call:
         """Buffers of a case, and its call, which has run once. Raises `Unfit`."""
@@ -218,21 +225,21 @@ class TorchDevice:
         return getattr(self._torch, _DTYPES[case.dtype])
 
 
-def _nvidia_smi(uuid: object, fields: tuple[str, ...]) -> list[Any]:
-    """Values of one GPU as the driver's command prints them, numbers as such; [] without it."""
+def _nvidia_smi(uuid: object, fields: tuple[str, ...]) -> dict[str, str | float]:
+    """What the driver's command says of one GPU, numbers as such; fields it does not know are left
+    out, and all of them without it."""
     words = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
     if uuid is not None:
         words.append(f"--id=GPU-{str(uuid).removeprefix('GPU-')}")
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
-        return []
-    lines = done.stdout.splitlines()
-    found: list[Any] = []
-    for text in (lines[0] if lines else "").split(","):
-        value = text.strip()
-        if value.startswith("["):  # [N/A]
-            return []
-        number = value.replace(".", "", 1).isdigit()
-        found.append(float(value) if number else value)
-    return found if len(found) == len(fields) else []
+        return {}
+    values = [value.strip() for value in done.stdout.partition("\n")[0].split(",")]
+    if len(values) != len(fields):
+        return {}
+    return {
+        name: float(value) if value.replace(".", "", 1).isdigit() else value
+        for name, value in zip(fields, values, strict=True)
+        if value and not value.startswith("[")  # [N/A]
+    }
