@@ -6,6 +6,7 @@ It checks what PyTorch checks of shapes, dtypes and devices, as its documentatio
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +20,9 @@ class Tensor:
     device: str
     pinned: bool = False
     turned: bool = False
+
+    def numel(self) -> int:
+        return prod(self.shape)
 
     def t(self) -> Tensor:
         return Tensor(self.shape[::-1], self.dtype, self.device, turned=True)
@@ -59,12 +63,14 @@ class Torch:
                 name="NVIDIA H200", total_memory=141 * GIB, multi_processor_count=132,
                 L2_cache_size=50 * 2**20,
             ),
-            Event=self._event, power_draw=self._power,
+            Event=self._event, power_draw=self._power, set_device=lambda _: None,
         )  # fmt: skip
 
     def import_module(self, name: str) -> Any:
         if name == "torch":
             return self
+        if name == "torch.distributed":
+            return Group(self)
         assert name == "torch.nn.attention"
         names = SimpleNamespace(FLASH_ATTENTION="flash", EFFICIENT_ATTENTION="efficient")
         return SimpleNamespace(SDPBackend=names, sdpa_kernel=self._chosen)
@@ -80,7 +86,13 @@ class Torch:
     def ones(self, shape: tuple[int, ...], *, dtype: str, device: str) -> Tensor:
         return Tensor(shape, dtype, device)
 
-    def zeros(self, size: int, *, dtype: str, device: str, pin_memory: bool) -> Tensor:
+    def tensor(self, values: list[Any], *, device: str) -> SimpleNamespace:
+        return SimpleNamespace(item=lambda: values[0], tolist=lambda: values, device=device)
+
+    def empty_like(self, other: Tensor) -> Tensor:
+        return Tensor(other.shape, other.dtype, other.device)
+
+    def zeros(self, size: int, *, dtype: str, device: str, pin_memory: bool = False) -> Tensor:
         return Tensor((size,), dtype, device, pinned=pin_memory)
 
     def mm(self, a: Tensor, b: Tensor, *, out: Tensor) -> Tensor:
@@ -151,3 +163,46 @@ class Torch:
         if self.milliwatts is None:
             raise ModuleNotFoundError("pynvml does not seem to be installed")
         return self.milliwatts
+
+
+@dataclass
+class Group:
+    """Processes that exchange messages; the others of the group are not there."""
+
+    torch: Torch
+    members: int = 0
+    ReduceOp = SimpleNamespace(MIN="min")
+
+    def init_process_group(
+        self, backend: str, *, init_method: str, rank: int, world_size: int
+    ) -> None:
+        assert backend == "nccl"
+        assert init_method.startswith("file:///")
+        assert 0 <= rank < world_size
+        self.members = world_size
+
+    def destroy_process_group(self) -> None:
+        self.members = 0
+
+    def broadcast(self, _: object, source: int) -> None:
+        assert source == 0
+
+    def all_reduce(self, data: Any, op: str = "sum") -> None:
+        if op == "sum":
+            self._noted("all_reduce", data)
+
+    def all_gather_into_tensor(self, whole: Tensor, part: Tensor) -> None:
+        assert whole.numel() == self.members * part.numel()
+        self._noted("all_gather", whole)
+
+    def reduce_scatter_tensor(self, part: Tensor, whole: Tensor) -> None:
+        assert whole.numel() == self.members * part.numel()
+        self._noted("reduce_scatter", whole)
+
+    def all_to_all_single(self, other: Tensor, whole: Tensor) -> None:
+        assert other.shape == whole.shape
+        self._noted("all_to_all", whole)
+
+    def _noted(self, name: str, whole: Tensor) -> None:
+        assert self.members
+        self.torch.calls.append(f"{name} {2 * whole.numel()}")
