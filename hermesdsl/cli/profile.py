@@ -36,6 +36,7 @@ def command(chip: str, target: str, minutes: float, quiet: bool) -> int:
     Writes a table per operator, which `hermes calibrate DIR` takes. Ctrl-C and a crash lose the
     shape at hand; the same command goes on with the rest.
     """
+    from hermesdsl.cli.app import FAILED, FINE
     from hermesdsl.cli.calibrate import data_sheets
     from hermesdsl.cli.progress import Shapes
     from hermesdsl.measure.profile.grid import cases
@@ -60,8 +61,9 @@ def command(chip: str, target: str, minutes: float, quiet: bool) -> int:
         found = profile(device, todo, store, until=until, clock=time.monotonic,
                         tell=progress)  # fmt: skip
     _told(found, output)
-    output.note(f"hermes calibrate {target} --chip {chip}", label="next")
-    return 3 if found.broken else 0
+    if found.before + found.timed:
+        output.note(f"hermes calibrate {target} --chip {chip}", label="next")
+    return FAILED if found.broken else FINE
 
 
 def _messages(device: TorchDevice, store: Store, wide: str, minutes: float, output: Output) -> None:
@@ -87,7 +89,7 @@ def _told(found: Outcome, output: Output) -> None:
         output.note(f"{case.told}: {reason}", label="left out")
     if len(found.failed) > _TOLD:
         output.note(f"{len(found.failed) - _TOLD} more shapes", label="left out")
-    if found.broken:
-        output.note("the GPU failed on every shape in a row: the run was ended", label="warning")
-    elif found.left:
+    for kind, count in found.given_up.items():
+        output.note(f"{kind}: {count} more shapes, since none had worked", label="left out")
+    if found.left:
         output.note(f"{found.left} shapes are left: the same command goes on with them")

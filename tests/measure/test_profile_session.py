@@ -81,11 +81,21 @@ def test_power_is_read_for_the_first_shapes(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_told_and_left(tmp_path: Path) -> None:
     device = FormulaDevice(unfit=lambda case: case.operator == "prefill")
     found = run(device, tmp_path, some=GRID[:100])
+    of = sum(case.operator == "prefill" for case in GRID[:100])
     assert not found.broken
     assert {case.operator for case, _ in found.failed} == {"prefill"}
     assert {reason for _, reason in found.failed} == {"out of memory"}
-    assert found.timed + len(found.failed) == 100
+    # The other shapes of an operator that does not work are not tried.
+    assert len(found.failed) == PATIENCE
+    assert found.given_up == {"prefill.bf16": of - PATIENCE}
+    assert (found.timed, found.left) == (100 - of, 0)
     assert not (tmp_path / "prefill.csv").exists()
+
+
+def test_an_operator_that_has_worked_is_not_given_up(tmp_path: Path) -> None:
+    found = run(FormulaDevice(unfit=lambda case: case.sizes[0] >= 8192), tmp_path, some=GRID[:300])
+    assert len([case for case, _ in found.failed if case.operator == "gemm"]) > PATIENCE
+    assert found.given_up == {}
 
 
 def test_a_call_that_fails_while_it_is_timed_is_left_too(tmp_path: Path) -> None:
@@ -103,5 +113,6 @@ def test_a_call_that_fails_while_it_is_timed_is_left_too(tmp_path: Path) -> None
 
 def test_a_device_that_fails_on_and_on_ends_the_run(tmp_path: Path) -> None:
     found = run(FormulaDevice(unfit=lambda _: True), tmp_path)
+    kinds = {case.kind for case in GRID}
     assert found.broken
-    assert (found.timed, len(found.failed)) == (0, PATIENCE)
+    assert (found.timed, found.left, len(found.failed)) == (0, 0, PATIENCE * len(kinds))

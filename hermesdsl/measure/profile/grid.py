@@ -68,11 +68,16 @@ class Case:
         return self.sizes[SIZES[self.operator].index(name)]
 
     @property
+    def kind(self) -> str:
+        """Operator and dtype: ``gemm.bf16``."""
+        return f"{self.operator}.{self.dtype}"
+
+    @property
     def told(self) -> str:
         """For a person: ``gemm.bf16 m=1 n=256 k=256``."""
         names = SIZES[self.operator]
         sizes = " ".join(f"{n}={v}" for n, v in zip(names, self.sizes, strict=True))
-        return f"{self.operator}.{self.dtype} {sizes}"
+        return f"{self.kind} {sizes}"
 
 
 def cases(sheets: Mapping[str, Sheet], wide: str, narrow: Sequence[str], memory: float

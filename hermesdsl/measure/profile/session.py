@@ -6,7 +6,7 @@ Knows grids, timing and tables through their interfaces; no PyTorch.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -16,8 +16,8 @@ from hermesdsl.measure.profile.timing import Call, Device, Timing, drawn, timed
 
 #: Power is read at the first cases of each operator and dtype: it takes longest.
 POWERED_CASES = 16
-#: A device that fails so often in a row does not recover.
-PATIENCE = 20
+#: An operator and dtype that fails so often, and has not worked once, is given up.
+PATIENCE = 8
 
 
 class Unfit(RuntimeError):
@@ -35,15 +35,17 @@ class Profiled(Device, Protocol):
 class Outcome:
     """Cases by number: in all, known `before`, `timed` now; those that failed, with reasons.
 
-    `left`: not begun, for time was up. `broken`: the device failed too often in a row.
+    `given_up`: operators and dtypes of which nothing works, and how many cases of each were not
+    tried. `left`: not begun, for time was up. `broken`: at the end nothing worked any more.
     """
 
     total: int
     before: int
     timed: int
     failed: tuple[tuple[Case, str], ...]
+    given_up: Mapping[str, int]
     left: int
-    broken: bool = False
+    broken: bool
 
 
 def profile(
@@ -56,26 +58,35 @@ def profile(
     """
     known = [case for case in cases if case in store.done]
     rest = [case for case in cases if case not in store.done]
-    powered = Counter((case.operator, case.dtype) for case in known)
+    powered = Counter(case.kind for case in known)
+    works = {case.kind for case in known}
+    in_a_row: Counter[str] = Counter()
+    given_up: Counter[str] = Counter()
     failed: list[tuple[Case, str]] = []
-    ended, in_a_row = 0, 0
+    gone = count = 0
     for case in rest:
-        if clock() >= until or in_a_row >= PATIENCE:
+        if clock() >= until:
             break
-        tell(len(known) + ended, len(cases), case.told)
-        ended += 1
-        kind = (case.operator, case.dtype)
-        powered[kind] += 1
+        gone += 1
+        if in_a_row[case.kind] >= PATIENCE and case.kind not in works:
+            given_up[case.kind] += 1
+            continue
+        tell(len(known) + gone - 1, len(cases), case.told)
+        powered[case.kind] += 1
         try:
-            found = _one(device, case, clock, power=powered[kind] <= POWERED_CASES)
+            found = _one(device, case, clock, power=powered[case.kind] <= POWERED_CASES)
         except RuntimeError as reason:  # `Unfit`, or a call that ran once and fails now
             failed.append((case, str(reason)))
-            in_a_row += 1
+            in_a_row[case.kind] += 1
             continue
-        in_a_row = 0
+        works.add(case.kind)
+        in_a_row[case.kind] = 0
         store.add(case, found)
-    return Outcome(len(cases), len(known), ended - len(failed), tuple(failed), len(rest) - ended,
-                   in_a_row >= PATIENCE)  # fmt: skip
+        count += 1
+    kinds = {case.kind for case in rest}
+    broken = bool(kinds) and all(in_a_row[kind] >= PATIENCE for kind in kinds)
+    return Outcome(len(cases), len(known), count, tuple(failed), dict(given_up),
+                   len(rest) - gone, broken)  # fmt: skip
 
 
 def _one(device: Profiled, case: Case, clock: Callable[[], float], *, power: bool) -> Timing:
