@@ -70,6 +70,19 @@ def test_what_has_no_memory_is_unfit(torch: Torch) -> None:
         device.prepare(Case("prefill", "bf16", (65536, 65536, 2, 8, 8, 128)))
 
 
+def test_what_an_older_pytorch_does_not_have_is_unfit(
+    torch: Torch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = torch_device.gpu()
+
+    def older(name: str) -> object:
+        raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+
+    monkeypatch.setattr(torch_device, "import_module", older)
+    with pytest.raises(Unfit, match=r"No module named 'torch\.nn\.attention'"):
+        device.prepare(Case("decode", "bf16", (8, 2, 4, 2, 16)))
+
+
 @pytest.mark.parametrize(
     ("capability", "dtypes"),
     [

@@ -151,7 +151,7 @@ class TorchDevice:
             call = made.get(case.operator, self._copy)(case)
             call()
             self.wait()
-        except (RuntimeError, TypeError) as problem:  # no memory, no kernel, an older signature
+        except (RuntimeError, TypeError, ImportError) as problem:  # no memory or kernel; too old
             if self._gpu:
                 self._torch.cuda.empty_cache()
             raise Unfit(" ".join(str(problem).split())[:200]) from None
