@@ -43,20 +43,24 @@ def command(
 ) -> int:
     """Fit what kernels reach of a chip's data sheet, by operator and dtype, to tables of times.
 
-    Prints (or writes) a calibration, with its errors on shapes held out of the fit.
+    A folder that `hermes profile` has written stands for its tables. Prints (or writes) a
+    calibration, with its errors on shapes held out of the fit.
     """
     from hermesdsl.measure.calibrate import calibrate
-    from hermesdsl.measure.tables import of_system, read_table
+    from hermesdsl.measure.profile.store import measured_on
+    from hermesdsl.measure.tables import of_system, read_table, tables_in
     from hermesdsl.measure.writing import calibration_text, scatter
     from hermesdsl.source import Source
     from hermesdsl.syntax.format import format_file
     from hermesdsl.syntax.parse import parse
 
     output = Output(quiet=quiet)
-    label, sheets = _sheets(chip)
+    label, sheets = data_sheets(chip)
     if dtypes:
         sheets = {dtype: sheets[dtype] for dtype in dtypes if dtype in sheets}
-    read = [of_system(read_table(Path(table)), system) for table in tables]
+    paths = [path for table in map(Path, tables)
+             for path in (tables_in(table) if table.is_dir() else [table])]  # fmt: skip
+    read = [of_system(read_table(path), system) for path in paths]
     fits = calibrate(read, sheets)
     if not fits:
         peaks = ", ".join(sheets) or "none of those asked for"
@@ -65,7 +69,8 @@ def command(
     words = ["calibrate", *(Path(table).name for table in tables), "--chip", chip]
     words += ["--system", system] if system else []
     called = shlex.join(["hermes", *words])
-    files = ", ".join(Path(table).name for table in tables)
+    files = ", ".join(path.name for path in paths)
+    files += "".join(f" of {about}" for table in tables if (about := measured_on(Path(table))))
     text = calibration_text(name or f"{label}_kernels", label, fits, source or files, called)
     text = format_file(parse(Source("calibration.hms", text)).file)
     if target is None:
@@ -98,7 +103,7 @@ def _write(path: Path, text: str, output: Output) -> None:
     output.note(str(path), label="wrote")
 
 
-def _sheets(chip: str) -> tuple[str, dict[str, Sheet]]:
+def data_sheets(chip: str) -> tuple[str, dict[str, Sheet]]:
     """The chip's name and its data sheet by dtype; wider peaks stand in for absent ones."""
     from hermesdsl.api import compile
     from hermesdsl.cost.device import WIDER, peak_dtype

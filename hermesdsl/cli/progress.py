@@ -78,3 +78,13 @@ class Count(_Shown):
     def __call__(self, done: int, total: int) -> None:
         """Show how far the sweep is."""
         self.show(done, total, "")
+
+
+class Shapes(_Shown):
+    """Of a profile: called with (shapes done, in all, the one at hand)."""
+
+    things = "shapes,"
+
+    def __call__(self, done: int, total: int, text: str) -> None:
+        """Show how far the profile is."""
+        self.show(done, total, text)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,20 @@ FORMATS = (
 )  # fmt: skip
 
 
+#: Tables of `hermes profile` that a fit takes: what is left of a folder are copies and messages.
+PROFILED = ("gemm", "prefill", "decode")
+
+
+def tables_in(folder: Path) -> list[Path]:
+    """The tables of a folder that `hermes profile` has written. Raises SpecError HMS607 without."""
+    found = [path for name in PROFILED if (path := folder / f"{name}.csv").is_file()]
+    if not found:
+        names = ", ".join(f"{name}.csv" for name in PROFILED)
+        note = f"help: `hermes profile` writes {names}; other tables are named one by one"
+        raise SpecError([error("HMS607", f"`{folder}` holds no table to fit", notes=[note])])
+    return found
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows of one operator from one file.
@@ -89,7 +104,7 @@ def read_table(path: Path) -> Table:
     import pandas as pd
 
     try:
-        frame = pd.read_csv(path, comment="#")
+        frame = pd.read_csv(_finished(path), comment="#")
     except FileNotFoundError:
         raise SpecError([error("HMS607", f"there is no file `{path}`")]) from None
     except (OSError, UnicodeDecodeError, ValueError, EOFError) as problem:
@@ -117,6 +132,16 @@ def read_table(path: Path) -> Table:
         raise SpecError(problems)
     rows["seconds"] = rows["seconds"].astype(float) * TIMES[time]
     return Table(chosen.operator, rows, str(path))
+
+
+def _finished(path: Path) -> Path | BytesIO:
+    """A table without its last line, where that was cut off: no end, and columns are missing."""
+    if path.suffix != ".csv":
+        return path
+    data = path.read_bytes()
+    header, last = data[: data.find(b"\n") + 1], data[data.rfind(b"\n") + 1 :]
+    cut = last and last.count(b",") < header.count(b",")
+    return BytesIO(data[: -len(last)]) if cut else path
 
 
 def _column(form: Format, name: str, frame: pd.DataFrame) -> str:

@@ -1,0 +1,245 @@
+"""A GPU through PyTorch: buffers and calls of a case, its clock, its power, what it calls itself.
+
+The only module that imports PyTorch, and that when a device is opened. Knows cases; no tables and
+no order.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+
+from hermesdsl.diagnostics import SpecError, error
+from hermesdsl.measure.profile.grid import Case
+from hermesdsl.measure.profile.session import Unfit
+from hermesdsl.measure.profile.timing import Call
+
+_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp8": "float8_e4m3fn"}
+#: Bytes that are written between two calls: several times the caches, and enough that the write
+#: (50 us and more at 4 TB/s) outlasts the queueing of the next call by the host.
+_FLUSHED = 2**28
+_CACHES = 4
+#: First generations of NVIDIA with units for bf16 (Ampere) and for floats of 8 bits (Ada; Hopper
+#: is 9.0), as CUDA numbers them.
+_WIDE, _NARROW = (8, 0), (8, 9)
+#: What is asked of the driver, and what it is called among the facts.
+_ASKED = {
+    "driver_version": "driver", "clocks.max.sm": "clock_mhz", "clocks.max.mem": "memory_clock_mhz",
+    "power.limit": "power_limit_w",
+}  # fmt: skip
+
+
+def torch_module() -> Any:
+    """PyTorch. Raises SpecError HMS607 where it is not installed or cannot be loaded."""
+    try:
+        return import_module("torch")
+    except ImportError as problem:
+        missing = problem.name == "torch"
+        reason = "is not installed" if missing else f"cannot be loaded: {problem}"
+        note = "help: install it for this GPU as https://pytorch.org/get-started/locally says"
+        message = f"`hermes profile` times kernels with PyTorch, which {reason}"
+        raise SpecError([error("HMS607", message, notes=[note])]) from None
+
+
+def gpu() -> TorchDevice:
+    """The first GPU of this machine.
+
+    Raises SpecError HMS607 without PyTorch or without a GPU that it can use.
+    """
+    torch = torch_module()
+    if not torch.cuda.is_available():
+        built = torch.version.cuda or getattr(torch.version, "hip", None)
+        why = "it finds none" if built else "it was built without CUDA or ROCm"
+        message = f"PyTorch {torch.__version__} has no GPU to time: {why}"
+        note = "help: run this on the machine whose GPU is meant; `nvidia-smi` lists its GPUs"
+        raise SpecError([error("HMS607", message, notes=[note])])
+    return TorchDevice(torch, "cuda:0")
+
+
+class TorchDevice:
+    """A device of PyTorch; ``cpu`` too, whose calls end before they return."""
+
+    def __init__(self, torch: Any, name: str) -> None:
+        self._torch = torch
+        self._name = name
+        self._gpu = name.startswith("cuda")
+        self._powered = self._gpu
+        self._properties: Any = torch.cuda.get_device_properties(name) if self._gpu else None
+        caches = _CACHES * getattr(self._properties, "L2_cache_size", 0)
+        size = max(_FLUSHED, caches) if self._gpu else 2**20
+        self._scratch = torch.empty(size, dtype=torch.int8, device=name)
+
+    @property
+    def memory(self) -> float:
+        """Bytes."""
+        return float(self._properties.total_memory) if self._gpu else 2.0**30
+
+    @property
+    def count(self) -> int:
+        """Devices of this sort on the machine."""
+        return int(self._torch.cuda.device_count()) if self._gpu else 1
+
+    def dtypes(self) -> tuple[str, ...]:
+        """Of products that it has units for, 16 bits first."""
+        torch = self._torch
+        if not self._gpu or not torch.version.cuda:
+            return ("bf16",)
+        generation = torch.cuda.get_device_capability(self._name)
+        if generation < _WIDE:
+            return ("fp16",)
+        known = hasattr(torch, _DTYPES["fp8"]) and hasattr(torch, "_scaled_mm")
+        return ("bf16", "fp8") if known and generation >= _NARROW else ("bf16",)
+
+    def about(self) -> dict[str, Any]:
+        """What a reader of the times has to know of the machine; its name is no part of that."""
+        torch = self._torch
+        found: dict[str, Any] = {"torch": str(torch.__version__)}
+        if not self._gpu:
+            return {"device": "cpu", **found}
+        own = self._properties
+        found |= {
+            "device": own.name, "devices": self.count, "memory_bytes": own.total_memory,
+            "multiprocessors": own.multi_processor_count, "cuda": torch.version.cuda,
+        }  # fmt: skip
+        told = _nvidia_smi(getattr(own, "uuid", None), tuple(_ASKED))
+        return found | {_ASKED[name]: value for name, value in told.items()}
+
+    def flush(self) -> None:
+        """Overwrite more than the caches hold."""
+        self._scratch.zero_()
+
+    def mark(self) -> Any:
+        """An event of the stream; the clock itself where calls end before they return."""
+        if not self._gpu:
+            return time.perf_counter()
+        event = self._torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def wait(self) -> None:
+        """Until the stream is empty."""
+        if self._gpu:
+            self._torch.cuda.synchronize(self._name)
+
+    def seconds(self, start: Any, end: Any) -> float:
+        """Between two marks."""
+        if self._gpu:
+            return float(start.elapsed_time(end)) * 1e-3
+        return float(end - start)
+
+    def power(self) -> float | None:
+        """Watts as the driver reports them, through NVML or else its command; None without."""
+        if not self._powered:
+            return None
+        with suppress(Exception):  # NVML is an extra of PyTorch, and may say no in its own words
+            return float(self._torch.cuda.power_draw(self._name)) * 1e-3
+        told = _nvidia_smi(getattr(self._properties, "uuid", None), ("power.draw",))
+        watts = told.get("power.draw")
+        self._powered = isinstance(watts, float)
+        return watts if isinstance(watts, float) else None
+
+    def prepare(self, case: Case) -> Call:
+        """Buffers of a case, and its call, which has run once. Raises `Unfit`."""
+        made: dict[str, Callable[[Case], Call]] = {
+            "gemm": self._gemm, "prefill": self._prefill, "decode": self._decode,
+        }  # fmt: skip
+        try:
+            call = made.get(case.operator, self._copy)(case)
+            call()
+            self.wait()
+        except (RuntimeError, TypeError, ImportError) as problem:  # no memory or kernel; too old
+            if self._gpu:
+                self._torch.cuda.empty_cache()
+            raise Unfit(" ".join(str(problem).split())[:200]) from None
+        return call
+
+    def _gemm(self, case: Case) -> Call:
+        """C[m, n] = A[m, k] · B[k, n], with B as layers hold their weights: n rows of k."""
+        torch = self._torch
+        m, n, k = case.sizes
+        if case.dtype == "fp8":
+            one = torch.ones((), device=self._name, dtype=torch.float32)
+            narrow = getattr(torch, _DTYPES["fp8"])
+            left = self._random(torch.bfloat16, m, k).to(narrow)
+            right = self._random(torch.bfloat16, n, k).to(narrow)
+            wide = torch.bfloat16
+            return lambda: torch._scaled_mm(left, right.t(), scale_a=one, scale_b=one,
+                                            out_dtype=wide)  # fmt: skip
+        own = self._dtype(case)
+        a, b = self._random(own, m, k), self._random(own, n, k)
+        out = torch.empty((m, n), dtype=own, device=self._name)
+        return lambda: torch.mm(a, b.t(), out=out)
+
+    def _prefill(self, case: Case) -> Call:
+        new, _, count, heads, kv_heads, width = case.sizes
+        return self._attention(case, (count, heads, kv_heads, width), new, new, causal=True)
+
+    def _decode(self, case: Case) -> Call:
+        context, count, heads, kv_heads, width = case.sizes
+        return self._attention(case, (count, heads, kv_heads, width), 1, context, causal=False)
+
+    def _attention(
+        self, case: Case, shape: tuple[int, ...], new: int, held: int, *, causal: bool
+    ) -> Call:
+        """`new` queries of every sequence over `held` keys, by PyTorch's fused kernels."""
+        attend = self._torch.nn.functional.scaled_dot_product_attention
+        count, heads, kv_heads, width = shape
+        own = self._dtype(case)
+        query = self._random(own, count, heads, new, width)
+        keys, values = (self._random(own, count, kv_heads, held, width) for _ in range(2))
+        more = {"enable_gqa": True} if heads != kv_heads else {}
+        if not self._gpu:
+            return lambda: attend(query, keys, values, is_causal=causal, **more)
+        choice = import_module("torch.nn.attention")
+        fused = [choice.SDPBackend.FLASH_ATTENTION, choice.SDPBackend.EFFICIENT_ATTENTION]
+
+        def call() -> object:
+            with choice.sdpa_kernel(fused):
+                return attend(query, keys, values, is_causal=causal, **more)
+
+        return call
+
+    def _copy(self, case: Case) -> Call:
+        """Bytes from one buffer to another: of the device, or pinned memory of the host."""
+        torch = self._torch
+        size = case.size("bytes")
+        where = [self._name, self._name]
+        if case.operator != "device_copy":
+            where[0 if case.operator == "host_to_device" else 1] = "cpu"
+        source, target = (
+            torch.zeros(size, dtype=torch.int8, device=each,
+                        pin_memory=self._gpu and each == "cpu")
+            for each in where
+        )  # fmt: skip
+        return lambda: target.copy_(source, non_blocking=True)
+
+    def _random(self, dtype: Any, *shape: int) -> Any:
+        """Values around zero: power depends on how many bits change."""
+        return self._torch.randn(shape, dtype=dtype, device=self._name)
+
+    def _dtype(self, case: Case) -> Any:
+        return getattr(self._torch, _DTYPES[case.dtype])
+
+
+def _nvidia_smi(uuid: object, fields: tuple[str, ...]) -> dict[str, str | float]:
+    """What the driver's command says of one GPU, numbers as such; fields it does not know are left
+    out, and all of them without it."""
+    words = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
+    if uuid is not None:
+        words.append(f"--id=GPU-{str(uuid).removeprefix('GPU-')}")
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    values = [value.strip() for value in done.stdout.partition("\n")[0].split(",")]
+    if len(values) != len(fields):
+        return {}
+    return {
+        name: float(value) if value.replace(".", "", 1).isdigit() else value
+        for name, value in zip(fields, values, strict=True)
+        if value and not value.startswith("[")  # [N/A]
+    }

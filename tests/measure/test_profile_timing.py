@@ -1,0 +1,65 @@
+"""How a call is timed, on a device whose times are known."""
+
+from __future__ import annotations
+
+import pytest
+from formula_device import FormulaDevice
+
+from hermesdsl.measure.profile.grid import Case
+from hermesdsl.measure.profile.timing import (
+    BATCHES,
+    FILL,
+    LEAST,
+    MOST,
+    POWERED,
+    WARM,
+    drawn,
+    summary,
+    timed,
+)
+
+CASE = Case("device_copy", "bf16", (1024,))
+
+
+def device(seconds: float, **more: object) -> FormulaDevice:
+    return FormulaDevice(formula=lambda _: seconds, **more)  # type: ignore[arg-type]
+
+
+def test_the_time_is_that_of_a_warm_call_with_cold_caches() -> None:
+    # Unflushed calls would read 1 ms, the first three 20 ms, and the flush itself adds 0.1 ms.
+    own = device(2e-3, cold=WARM)
+    found = timed(own, own.prepare(CASE))
+    assert found.seconds == pytest.approx(2e-3)
+    assert found.low == pytest.approx(found.high)
+
+
+@pytest.mark.parametrize(("seconds", "repeats"), [(1e-6, MOST), (FILL / 11.5, 12), (0.1, LEAST)])
+def test_short_calls_are_repeated_more(seconds: float, repeats: int) -> None:
+    own = device(seconds)
+    assert timed(own, own.prepare(CASE)).repeats == repeats
+
+
+def test_an_unsteady_call_is_timed_again_but_not_for_ever() -> None:
+    # A tenth apart: the quartiles are 10 % of the median from each other, over 5 %.
+    own = device(0.1, noise=(1.0, 1.1))
+    found = timed(own, own.prepare(CASE))
+    assert found.repeats == BATCHES * LEAST
+    assert found.low == pytest.approx(0.1)
+    assert found.high == pytest.approx(0.11)
+
+
+def test_an_outlier_moves_neither_median_nor_quartiles() -> None:
+    found = summary([1.0] * 9 + [50.0])
+    assert (found.seconds, found.low, found.high, found.repeats) == (1.0, 1.0, 1.0, 10)
+
+
+def test_power_is_the_mean_of_what_is_read() -> None:
+    own = device(1e-3, watts=300.0)
+    assert drawn(own, own.prepare(CASE), 1e-3, own.clock) == pytest.approx(300.0)
+
+
+@pytest.mark.parametrize(("seconds", "watts"), [(POWERED / 2, 300.0), (1e-3, None)])
+def test_no_power_of_short_calls_or_silent_devices(seconds: float, watts: float | None) -> None:
+    own = device(seconds, watts=watts)
+    assert drawn(own, own.prepare(CASE), seconds, own.clock) is None
+    assert own.calls == 0

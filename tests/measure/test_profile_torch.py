@@ -1,0 +1,166 @@
+"""A device of PyTorch: on a stand-in that knows shapes alone, and on a CPU if it is installed."""
+
+from __future__ import annotations
+
+import subprocess
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+from standin_torch import GIB, Torch
+
+from hermesdsl.measure.operators import Sheet
+from hermesdsl.measure.profile import torch_device
+from hermesdsl.measure.profile.grid import SIZES, Case, cases, collective_cases
+from hermesdsl.measure.profile.session import Unfit
+from hermesdsl.measure.profile.timing import Timing, timed
+from hermesdsl.measure.profile.torch_device import TorchDevice
+from hermesdsl.measure.profile.torch_group import message_times
+
+real = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
+SHEETS = {"bf16": Sheet(990e12, 4.8e12, 132), "fp8": Sheet(1979e12, 4.8e12, 132)}
+SMALL = [
+    Case("gemm", "bf16", (16, 64, 32)), Case("prefill", "bf16", (8, 8, 2, 4, 2, 16)),
+    Case("decode", "bf16", (8, 2, 4, 2, 16)), Case("device_copy", "bf16", (4096,)),
+    Case("host_to_device", "bf16", (4096,)),
+]  # fmt: skip
+
+
+@pytest.fixture
+def torch(monkeypatch: pytest.MonkeyPatch) -> Torch:
+    own = Torch()
+    monkeypatch.setattr(torch_device, "import_module", own.import_module)
+    return own
+
+
+def says(monkeypatch: pytest.MonkeyPatch, text: str | None) -> None:
+    """The driver's command prints `text`, or is not there."""
+
+    def run(words: list[str], **_: Any) -> Any:
+        if text is None:
+            raise FileNotFoundError(words[0])
+        return subprocess.CompletedProcess(words, 0, stdout=text)
+
+    monkeypatch.setattr(subprocess, "run", run)
+
+
+def test_every_case_of_the_grid_is_a_call_of_the_right_shapes(torch: Torch) -> None:
+    device = torch_device.gpu()
+    some = cases(SHEETS, "bf16", ["fp8"], device.memory)
+    for case in some:
+        device.prepare(case)
+    count = {name: torch.calls.count(name) for name in set(torch.calls)}
+    of = {(o, d): sum(1 for c in some if (c.operator, c.dtype) == (o, d))
+          for o in SIZES for d in SHEETS}  # fmt: skip
+    assert count == {
+        "mm": of["gemm", "bf16"], "scaled_mm": of["gemm", "fp8"],
+        "causal": of["prefill", "bf16"], "whole": of["decode", "bf16"],
+    }  # fmt: skip
+
+
+def test_time_is_between_two_events(torch: Torch) -> None:
+    device = torch_device.gpu()
+    # An event of the stand-in takes a quarter of a millisecond, and nothing else takes time.
+    assert timed(device, device.prepare(SMALL[0])).seconds == pytest.approx(0.25e-3)
+
+
+def test_what_has_no_memory_is_unfit(torch: Torch) -> None:
+    device = torch_device.gpu()
+    with pytest.raises(Unfit, match=r"CUDA out of memory\. Tried to allocate"):
+        device.prepare(Case("prefill", "bf16", (65536, 65536, 2, 8, 8, 128)))
+
+
+def test_what_an_older_pytorch_does_not_have_is_unfit(
+    torch: Torch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = torch_device.gpu()
+
+    def older(name: str) -> object:
+        raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+
+    monkeypatch.setattr(torch_device, "import_module", older)
+    with pytest.raises(Unfit, match=r"No module named 'torch\.nn\.attention'"):
+        device.prepare(Case("decode", "bf16", (8, 2, 4, 2, 16)))
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtypes"),
+    [
+        ((7, 0), ("fp16",)),
+        ((8, 0), ("bf16",)),
+        ((8, 9), ("bf16", "fp8")),
+        ((9, 0), ("bf16", "fp8")),
+    ],
+)
+def test_dtypes_follow_the_generation(
+    torch: Torch, capability: tuple[int, int], dtypes: tuple[str, ...]
+) -> None:
+    torch.capability = capability
+    assert torch_device.gpu().dtypes() == dtypes
+
+
+def test_facts_of_the_machine(torch: Torch, monkeypatch: pytest.MonkeyPatch) -> None:
+    says(monkeypatch, "570.12.3, 1980, 3201, 700.00\n")
+    assert torch_device.gpu().about() == {
+        "torch": "2.9.0", "device": "NVIDIA H200", "devices": 1, "memory_bytes": 141 * GIB,
+        "multiprocessors": 132, "cuda": "13.0", "driver": "570.12.3", "clock_mhz": 1980.0,
+        "memory_clock_mhz": 3201.0, "power_limit_w": 700.0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("nvml", "command", "watts"),
+    [(400e3, None, 400.0), (None, "312.50\n", 312.5), (None, "[N/A]\n", None), (None, "", None),
+     (None, None, None)],
+)  # fmt: skip
+def test_power_where_it_can_be_read(
+    torch: Torch, monkeypatch: pytest.MonkeyPatch, nvml: float | None, command: str | None,
+    watts: float | None,
+) -> None:  # fmt: skip
+    torch.milliwatts = nvml
+    says(monkeypatch, command)
+    device = torch_device.gpu()
+    assert device.power() == watts
+    assert device.power() == watts
+
+
+def test_what_the_driver_does_not_say_is_left_out(
+    torch: Torch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says(monkeypatch, "570.12.3, 1980, [N/A], [N/A]\n")
+    found = torch_device.gpu().about()
+    assert (found["driver"], found["clock_mhz"]) == ("570.12.3", 1980.0)
+    assert not {"memory_clock_mhz", "power_limit_w"} & {*found}
+
+
+def test_without_the_drivers_command_facts_are_fewer(
+    torch: Torch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says(monkeypatch, None)
+    assert "driver" not in torch_device.gpu().about()
+
+
+@real
+@pytest.mark.parametrize("case", SMALL, ids=lambda case: case.operator)
+def test_a_cpu_is_timed(case: Case) -> None:
+    device = TorchDevice(torch_device.torch_module(), "cpu")
+    found = timed(device, device.prepare(case))
+    assert 0.0 < found.low <= found.seconds <= found.high
+    assert device.power() is None
+
+
+@real
+def test_what_a_cpu_cannot_do_is_unfit() -> None:
+    device = TorchDevice(torch_device.torch_module(), "cpu")
+    with pytest.raises(Unfit):
+        device.prepare(Case("prefill", "bf16", (8, 8, 2, 3, 2, 16)))  # 3 heads over 2 KV heads
+
+
+@real
+def test_two_processes_exchange_messages() -> None:
+    todo = [case for case in collective_cases(2, "bf16")
+            if case.operator == "all_reduce" and case.size("bytes") <= 2**16]  # fmt: skip
+    found: dict[Case, Timing] = {}
+    assert message_times(todo, 60.0, found.__setitem__, backend="gloo") is None
+    assert list(found) == todo
+    assert all(timing.seconds > 0.0 for timing in found.values())
