@@ -13,11 +13,13 @@ from hermesdsl.cli.output import Output
 from hermesdsl.diagnostics import SpecError, error
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from hermesdsl.graph.types import Part
+    from hermesdsl.graph.types import Fabric, Part
     from hermesdsl.measure.calibrate import Fitted
+    from hermesdsl.measure.collective import Fitted as FittedMessages
     from hermesdsl.measure.operators import Sheet
+    from hermesdsl.measure.tables import Table
 
 
 @click.command("calibrate", short_help="Fit a chip's utilisation to measured kernel times.")
@@ -47,18 +49,19 @@ def command(
     """
     from hermesdsl.measure.calibrate import calibrate
     from hermesdsl.measure.tables import of_system, read_table
-    from hermesdsl.measure.writing import calibration_text, scatter
+    from hermesdsl.measure.writing import calibration_text
     from hermesdsl.source import Source
     from hermesdsl.syntax.format import format_file
     from hermesdsl.syntax.parse import parse
 
     output = Output(quiet=quiet)
-    label, sheets = _sheets(chip)
+    label, sheets = data_sheets(chip)
     if dtypes:
         sheets = {dtype: sheets[dtype] for dtype in dtypes if dtype in sheets}
     read = [of_system(read_table(Path(table)), system) for table in tables]
-    fits = calibrate(read, sheets)
-    if not fits:
+    fits = calibrate([each for each in read if each.operator != "collective"], sheets)
+    messages = _messages([each for each in read if each.operator == "collective"], chip)
+    if not fits and not messages:
         peaks = ", ".join(sheets) or "none of those asked for"
         message = "nothing to fit: no dtype of the tables has 20 shapes and a peak on the chip"
         raise SpecError([error("HMS607", message, notes=[f"note: {label} has {peaks}"])])
@@ -66,16 +69,61 @@ def command(
     words += ["--system", system] if system else []
     called = shlex.join(["hermes", *words])
     files = ", ".join(Path(table).name for table in tables)
-    text = calibration_text(name or f"{label}_kernels", label, fits, source or files, called)
+    text = calibration_text(
+        name or f"{label}_kernels", label, fits, source or files, called, messages
+    )
     text = format_file(parse(Source("calibration.hms", text)).file)
     if target is None:
         output.write(text)
     else:
         _write(Path(target), text, output)
     if plot is not None:
-        _write(Path(plot), scatter(fits, f"{label}: seconds per call"), output)
+        _write(Path(plot), _picture(label, fits, messages), output)
     _told(fits, output)
+    for kind, sent in messages.items():
+        output.note(
+            f"held out {sent.held:.1%}, fitted {sent.error:.1%}, class defaults {sent.plain:.1%} "
+            f"(median, messages above 4 MB, of {sent.rows} rows)",
+            label=f"collective.{kind}",
+        )
     return 0
+
+
+def _messages(tables: Sequence[Table], chip: str) -> dict[str, FittedMessages]:
+    """Fits of messages over the links of a node of the library that the chip is built into."""
+    if not tables:
+        return {}
+    from hermesdsl.measure.messages import fit_messages
+
+    return fit_messages([table.frame for table in tables], near_link(chip))
+
+
+def near_link(chip: str) -> Fabric:
+    """How two chips meet in a node of the library. Raises SpecError HMS607 for one of no node."""
+    from hermesdsl.api import compile
+    from hermesdsl.graph.query import fabrics
+    from hermesdsl.library.find import imported, node_of
+
+    _, label, _ = imported(chip, ("chip", "cpu"))
+    node = node_of(label)
+    if node is None:
+        message = f"no node of the library has `{label}`: its links are not known"
+        raise SpecError([error("HMS607", message, notes=["help: leave out tables of messages"])])
+    line, name, _ = imported(node, ("node", "rack"))
+    graph = compile(f"{line}\nbox: {name}\n").hardware
+    return fabrics(graph, [["box.gpu[0]", "box.gpu[1]"]])
+
+
+def _picture(
+    label: str, fits: Sequence[Fitted], messages: Mapping[str, FittedMessages]
+) -> str:  # fmt: skip
+    from hermesdsl.measure.plot import Dots, scatter
+
+    groups = [Dots(f"{each.operator}.{each.dtype} {each.holdout.median:.1%}", each.measured,
+                   each.predicted) for each in fits]  # fmt: skip
+    groups += [Dots(f"{kind} {each.held:.1%}", each.measured, each.predicted)
+               for kind, each in messages.items()]  # fmt: skip
+    return scatter(f"{label}: kernels, shapes held out", groups, "s")
 
 
 def _told(fits: Sequence[Fitted], output: Output) -> None:
@@ -98,7 +146,7 @@ def _write(path: Path, text: str, output: Output) -> None:
     output.note(str(path), label="wrote")
 
 
-def _sheets(chip: str) -> tuple[str, dict[str, Sheet]]:
+def data_sheets(chip: str) -> tuple[str, dict[str, Sheet]]:
     """The chip's name and its data sheet by dtype; wider peaks stand in for absent ones."""
     from hermesdsl.api import compile
     from hermesdsl.cost.device import WIDER, peak_dtype

@@ -2,7 +2,8 @@
 
 Knows columns and units of the files; no formula and no device. Recognised are the tables of
 AIConfigurator (``gemm_dtype, m, n, k, latency_ms`` and its like), of Vidur (``op, num_tokens,
-median_ms`` with the model's widths), and the project's own (``operator, dtype, …, seconds``).
+median_ms`` with the model's widths), the project's own (``operator, dtype, …, seconds``), and
+those of messages that `measure.messages` names.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from hermesdsl.diagnostics import Diagnostic, SpecError, error
 from hermesdsl.graph.types import DTYPE_BYTES
+from hermesdsl.measure.messages import as_messages
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,6 +66,10 @@ FORMATS = (
     Format("prefill", {"new": "new", "kv": "kv", **{n: n for n in _HEADS}}, "kv_cache_dtype", {}),
     Format("decode", {"context": "context", **{n: n for n in _HEADS}}, "kv_cache_dtype", {}),
     Format("gemm", {"m": "m", "n": "n", "k": "k"}, "gemm_dtype", {}),
+    Format(
+        "collective", {"members": "members", "bytes": "bytes"}, "dtype",
+        {"kind": "kind", "engine": "engine"},
+    ),
 )  # fmt: skip
 
 
@@ -95,10 +101,19 @@ def read_table(path: Path) -> Table:
     except (OSError, UnicodeDecodeError, ValueError, EOFError) as problem:
         reason = " ".join(str(problem).split())
         raise SpecError([error("HMS607", f"`{path}` is no table: {reason}")]) from None
+    return as_table(frame, path)
+
+
+def as_table(frame: pd.DataFrame, path: Path) -> Table:
+    """The same of rows that were read already; `path` is for messages."""
+    import pandas as pd
+
     if {"op", "num_tokens", "n_embd"} <= set(frame.columns):
         frame = _vidur(frame)
     elif {"isl", "step", *_HEADS.values()} <= set(frame.columns):
         frame = _attention(frame)
+    elif (messages := as_messages(frame)) is not None:
+        frame = messages
     time = next((name for name in TIMES if name in frame.columns), None)
     chosen = next((f for f in FORMATS if all(_column(f, name, frame) for name in f.columns)), None)
     if time is None or chosen is None:
