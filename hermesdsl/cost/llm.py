@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING
 
 from hermesdsl.cost.attention import (
@@ -68,6 +68,8 @@ class DataSheetCost:
         self.options = options
         self.efficiencies = efficiencies
         self._overheads = profile.overheads
+        #: Whether attention of prompts and of decodes takes another time together than alone.
+        self._joins = False
         value = max(DTYPE_BYTES[model.activation_dtype], 2.0)
         form = latent if model.kv_lora_rank else grouped
         self.shape = form(model, group.tp, DTYPE_BYTES[model.kv_dtype], value)
@@ -108,7 +110,6 @@ class DataSheetCost:
         # The look-ups stand here, not in the methods that fill them: there is one for every step.
         seconds = self._linear_cache.get((rank, tokens)) or self._linear(rank, tokens)
         seconds += self._head_cache.get((sampled, cuts, drawn)) or self._head(sampled, order, drawn)
-        seconds += self._overheads.sequence * sequences
         if decodes:
             pieces = self._decode_cache.get((decodes, cuts, queries, most))
             pieces = pieces or self.decode_pieces(decodes, order, queries, most)
@@ -116,7 +117,14 @@ class DataSheetCost:
             seconds += piece.a + piece.b * context
         if prefills:
             seconds += self._prefill_seconds(work, order)
-        return seconds
+            if decodes and self._joins:
+                seconds += self._beside(work)
+        least, alone = self.host(rank, tokens, sequences, work.prefill_tokens)
+        return (seconds if seconds > least else least) + alone
+
+    def _beside(self, work: StepWork) -> float:
+        """Seconds more that prompts and decodes take together than each alone."""
+        raise NotImplementedError
 
     def decode_run(self, decodes: int, context: float, most: int = 0) -> DecodeRun:
         """Step times of pure decoding by `decodes` sequences from summed `context` tokens on.
@@ -174,8 +182,20 @@ class DataSheetCost:
         return plan(self.model, self.group, self.profile, self.options)
 
     def breakdown(self, work: StepWork) -> list[Operator]:
-        """The operators of one step; their times add up to `step(work)` (1e-12 relative)."""
-        o, order = self._overheads, self.schedule(work.tokens)
+        """The operators of one step; their times add up to `step(work)` (1e-12 relative).
+
+        ``host``: what it adds to the devices' time, work beside them left out.
+        """
+        found = self.device_operators(work)
+        least, alone = self.host(
+            self._rank(work), work.tokens, self._scheduled(work), work.prefill_tokens
+        )
+        host = max(least - total_seconds(found), 0.0) + alone
+        return [*found, Operator("host", 1, host, 0.0, 0.0, LAUNCH)]
+
+    def device_operators(self, work: StepWork) -> list[Operator]:
+        """Those of the devices."""
+        order = self.schedule(work.tokens)
         most, drawn = (work.rank.decodes, work.rank.sampled) if work.rank is not None else (0, 0)
         found = self.linear_operators(self._rank(work), work.tokens)
         found += self.head_operators(work.sampled, order, drawn)
@@ -183,8 +203,6 @@ class DataSheetCost:
             found.append(self._prefill(work, order))
         if work.decodes:
             found.append(self._decode_operator(work.decodes, work.decode_context, order, most))
-        host = o.step + o.sequence * self._scheduled(work)
-        found.append(Operator("host", 1, host, 0.0, 0.0, LAUNCH))
         return found
 
     def schedule(self, tokens: int) -> Schedule:
@@ -210,11 +228,11 @@ class DataSheetCost:
     # --- cached parts of a step ------------------------------------------------------------
 
     def _linear(self, rank: int, tokens: int) -> float:
-        """Everything that depends on numbers of tokens alone, with the cost of a step."""
+        """Everything that depends on numbers of tokens alone."""
         seconds = self._linear_cache.get((rank, tokens))
         if seconds is None:
             order = self.schedule(tokens)
-            seconds = self._overheads.step + self._linear_seconds(rank, tokens, order)
+            seconds = self._linear_seconds(rank, tokens, order)
             self._linear_cache[rank, tokens] = seconds
         return seconds
 
@@ -270,11 +288,30 @@ class DataSheetCost:
             order = self.schedule(tokens)
             rank = most * queries or self._expected_rank(tokens, decodes, 0, queries)
             fixed = self._linear(rank, tokens) + self._head(tokens, order, most * queries)
-            fixed += self._overheads.sequence * (most or self._expected(decodes))
+            least, alone = self.host(rank, tokens, most or self._expected(decodes))
             found = self.decode_pieces(decodes, order, queries, most)
-            pieces = tuple(Piece(p.start, fixed + p.a, p.b) for p in found)
+            device = tuple(Piece(p.start, fixed + p.a, p.b) for p in found)
+            pieces = tuple(Piece(p.start, p.a + alone, p.b) for p in at_least(device, least))
             self._run_cache[decodes, queries, most] = pieces
         return pieces
+
+    # --- the host ----------------------------------------------------------------------------
+
+    def host(
+        self, rank: int, tokens: int, sequences: float, prompts: int = 0
+    ) -> tuple[float, float]:
+        """Of one step: seconds that it lasts at least, and those that come on top.
+
+        The host works `overlap` of its time beside the devices, and starts the kernels of every
+        layer one by one where no captured graph has so many tokens (of the fullest rank).
+        """
+        o = self._overheads
+        host = o.step + o.sequence * sequences + o.token * prompts
+        least = o.overlap * host
+        if rank > o.graph_limit:
+            order = self.schedule(tokens)
+            least = max(least, o.eager * self.model.layers * order.passes)
+        return least, (1.0 - o.overlap) * host + o.gap
 
     # --- the fullest data-parallel rank ------------------------------------------------------
 
@@ -409,6 +446,20 @@ def piece_at(pieces: tuple[Piece, ...], context: float) -> Piece:
     while index > 0 and pieces[index].start > context:
         index -= 1
     return pieces[index]
+
+
+def at_least(pieces: tuple[Piece, ...], least: float) -> tuple[Piece, ...]:
+    """The larger of rising pieces and a constant, as pieces."""
+    if pieces[0].a + pieces[0].b * pieces[0].start >= least:
+        return pieces
+    found = [Piece(pieces[0].start, least, 0.0)]
+    ends = [piece.start for piece in pieces[1:]]
+    for piece, end in zip(pieces, [*ends, inf], strict=True):
+        if piece.a + piece.b * piece.start >= least:
+            found.append(piece)
+        elif piece.b > 0.0 and (cross := (least - piece.a) / piece.b) < end:
+            found.append(Piece(cross, piece.a, piece.b))
+    return tuple(found)
 
 
 def pieces_from(pieces: tuple[Piece, ...], context: float) -> tuple[Piece, ...]:

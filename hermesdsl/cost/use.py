@@ -137,14 +137,18 @@ def by_schedule(cost: DataSheetCost, tokens: Ints) -> list[tuple[Schedule, Ints]
 def fixed_work(
     cost: DataSheetCost, order: Schedule, tokens: Ints, rows: StepRows, queries: int
 ) -> tuple[Floats, Floats]:
-    """Of steps cut alike: seconds of the host, (rows,), and work of layers and head, (rows, 7)."""
+    """Of steps cut alike: seconds of the host alone, (rows,), and of layers and head, (rows, 7).
+
+    Where devices wait for the host beside them, that time counts as theirs.
+    """
     layers = _distinct(tokens, lambda n: cost.linear_operators(-(-n // cost.group.dp), n), cost)
     prompts = rows.prefill_tokens > 0
     sampled = rows.batch * queries + prompts
     heads = _distinct(sampled, lambda n: cost.head_operators(n, order), cost)
     scheduled = -(-rows.batch // cost.group.dp) + prompts
-    host = cost.profile.overheads.step + cost.profile.overheads.sequence * scheduled
-    return np.asarray(host), layers + heads
+    o = cost.profile.overheads
+    host = o.step + o.sequence * scheduled + o.token * rows.prefill_tokens
+    return np.asarray(o.gap + (1.0 - o.overlap) * host), layers + heads
 
 
 def _shares(

@@ -253,6 +253,31 @@ class Group:
 
 
 @dataclass(frozen=True)
+class EngineProfile:
+    """What the host of a serving engine takes and keeps, in seconds and bytes; see schema.profile.
+
+    `graph_limit`: tokens of a step, inf: graphs for all. `step_tokens`, `reserved`: whole numbers.
+    """
+
+    name: str
+    step: float = 0.0
+    sequence: float = 0.0
+    token: float = 0.0
+    overlap: float = 0.0
+    gap: float = 0.0
+    request: float = 0.0
+    graph_limit: float = float("inf")
+    eager: float = 0.0
+    reserved: int = 0
+    runtime: float = 0.0
+    communicator: float = 0.0
+    logits: float = 0.0
+    step_tokens: int = 8192
+    source: str = ""
+    doc: str = ""
+
+
+@dataclass(frozen=True)
 class Client:
     """A server: scheduler and hardware group (vertex attribute ``client`` of the placement graph).
 
@@ -261,7 +286,8 @@ class Client:
     are the schema's properties in SI units, defaults filled in, e.g. for an engine: batching:
     Spec, max_batch: int, max_tokens: int | None, block_size: int, memory_rule: Spec,
     kv_dtype: str, order: str, preemption: str, profile: str. `draft`: the model that guesses tokens
-    for `model` on the same devices (``speculate = draft(…)``).
+    for `model` on the same devices (``speculate = draft(…)``). `profile`: one of the user's own,
+    None where `options` name one of the library.
     """
 
     path: str
@@ -273,6 +299,7 @@ class Client:
     options: Mapping[str, Value] = field(default_factory=dict)
     labels: tuple[tuple[str, str], ...] = ()
     draft: LlmModel | None = None
+    profile: EngineProfile | None = None
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,11 @@ import networkx as nx
 from hermesdsl.diagnostics import Diagnostic, Label, error
 from hermesdsl.graph import placement
 from hermesdsl.graph.lowering.plain import options, plain
+from hermesdsl.graph.lowering.profile import profile
 from hermesdsl.graph.lowering.requests import Requests, client_type
 from hermesdsl.graph.types import (
     Client,
+    EngineProfile,
     HardwareGraph,
     LlmModel,
     PlacementGraph,
@@ -134,8 +136,14 @@ def _client(builder: Builder, instance: Instance, request: placement.ClientReque
             shown.append((name, text(value)))
     return Client(
         instance.path, client_type(instance), None, model, instance.vector, instance.doc, values,
-        tuple(shown), draft,
+        tuple(shown), draft, _own_profile(builder, instance),
     )  # fmt: skip
+
+
+def _own_profile(builder: Builder, instance: Instance) -> EngineProfile | None:
+    """The user's own profile; None where a word names one of the library."""
+    named = builder.get(instance, "profile") if "profile" in instance.properties else None
+    return profile(builder, named) if isinstance(named, Instance) else None
 
 
 def _draft(builder: Builder, value: Any) -> LlmModel | None:
