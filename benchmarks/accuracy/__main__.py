@@ -13,6 +13,8 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from benchmarks.accuracy import kernels, messages, served
@@ -25,42 +27,44 @@ COMMAND = "python -m benchmarks.accuracy"
 #: Points of one group in a picture.
 DOTS = 700
 
-Part = Callable[[Path, Callable[[str], None]], Section]
-
-
-def _kernel(name: str) -> Part:
-    return lambda data, say: kernels.section(name, data, say)
-
-
-def _served(name: str) -> Part:
-    return lambda data, say: served.section(name, data, say)
-
+Say = Callable[[str], None]
+Part = Callable[[Path, Say], Section]
 
 PARTS: dict[str, Part] = {
-    **{name: _kernel(name) for name in kernels.SUBJECTS},
+    **{name: partial(kernels.section, name) for name in kernels.SUBJECTS},
     "messages": messages.section,
-    **{name: _served(name) for name in served.SUBJECTS},
+    **{name: partial(served.section, name) for name in served.SUBJECTS},
 }
 
 
-def sections(names: Sequence[str], data: Path, say: Callable[[str], None]) -> list[Section]:
-    """The parts asked for; one that fails has `missing` say how."""
-    found = []
-    for name in names:
-        start = time.perf_counter()
-        try:
-            made = PARTS[name](data, say)
-        except SpecError as problem:
-            made = Section(name, name, "", missing=problem.diagnostics[0].message)
-        except FileNotFoundError as problem:
-            file = Path(str(problem.filename)).name
-            made = Section(name, name, "", missing=f"`{file}` is not in the folder")
-        except Exception as problem:
-            traceback.print_exc()
-            made = Section(name, name, "", missing=f"failed: {type(problem).__name__}: {problem}")
-        say(f"{name}: {time.perf_counter() - start:.0f} s")
-        found.append(made)
-    return found
+def part(name: str, data: Path, quiet: bool) -> Section:
+    """One part; where it fails, `missing` says how."""
+
+    def say(text: str) -> None:
+        if not quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    start = time.perf_counter()
+    try:
+        made = PARTS[name](data, say)
+    except SpecError as problem:
+        made = Section(name, name, "", missing=problem.diagnostics[0].message)
+    except FileNotFoundError as problem:
+        file = Path(str(problem.filename)).name
+        made = Section(name, name, "", missing=f"`{file}` is not in the folder")
+    except Exception as problem:
+        traceback.print_exc()
+        made = Section(name, name, "", missing=f"failed: {type(problem).__name__}: {problem}")
+    say(f"{name}: done in {time.perf_counter() - start:.0f} s")
+    return made
+
+
+def sections(names: Sequence[str], data: Path, quiet: bool, jobs: int) -> list[Section]:
+    """The parts asked for, in their order, on as many processes."""
+    if jobs == 1 or len(names) == 1:
+        return [part(name, data, quiet) for name in names]
+    with ProcessPoolExecutor(max_workers=jobs) as pool:
+        return list(pool.map(partial(part, data=data, quiet=quiet), names))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.md", help="instead of printing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the figures as JSON")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes; default: 2")
     parser.add_argument("--quiet", action="store_true", help="say nothing meanwhile")
     given = parser.parse_args(arguments)
     unknown = [name for name in given.names if name not in PARTS]
@@ -80,11 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"there is no folder `{given.data}`; name one with --data", file=sys.stderr)
         return 2
 
-    def say(text: str) -> None:
-        if not given.quiet:
-            print(text, file=sys.stderr, flush=True)
-
-    found = sections(given.names or list(PARTS), given.data, say)
+    found = sections(given.names or list(PARTS), given.data, given.quiet, given.jobs)
     pictures = _pictures(found, given.output) if given.output else {}
     text = page(found, f"{COMMAND} -o docs/accuracy.md", pictures)
     if given.output:

@@ -20,7 +20,8 @@ CHIPS: Mapping[str, str] = {
     "a100": "A100_80GB", "a100_sxm": "A100_80GB", "a100_pcie": "A100_80GB_PCIe", "a30": "A30",
     "h100": "H100", "h100_sxm": "H100", "h100_pcie": "H100_PCIe", "h100_nvl": "H100_NVL",
     "h200": "H200", "h200_sxm": "H200", "b200": "B200", "b200_sxm": "B200", "gb200": "GB200",
-    "a100_dgx": "A100_80GB", "h100_dgx": "H100", "l4": "L4", "l40s": "L40S", "rtx_pro_6000_server": "RTX_PRO_6000",
+    "a100_dgx": "A100_80GB", "h100_dgx": "H100", "l4": "L4", "l40s": "L40S",
+    "rtx_pro_6000_server": "RTX_PRO_6000",
 }  # fmt: skip
 #: Columns of a table of data sheets (SI units) by dtype.
 _PEAKS = {"bf16": "bfloat16", "fp16": "bfloat16", "int8": "int8", "fp8": "fp8", "fp4": "fp4"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
 
@@ -37,11 +38,13 @@ LEAST, TOLD = 5, 8
 class Subject:
     """One part: the function of `serving` with its rows, and what they must reach.
 
+    `file` under the folder of data says whether there is anything to predict.
     `targets` by group (a word of its name, empty: any) and metric. `ranked`: whether the order of
     points within a group is told. `each`: figures are of single groups, not pooled over rows.
     """
 
     title: str
+    file: str
     about: str
     held: str
     targets: Mapping[str, Targets]
@@ -52,6 +55,7 @@ class Subject:
 SUBJECTS: Mapping[str, Subject] = {
     "splitwise": Subject(
         "Steps of whole models",
+        "splitwise/perf_model.csv.gz",
         "`splitwise/perf_model.csv.gz`: Llama-2-70B on 2, 4 and 8 devices, BLOOM-176B on 8, A100 "
         "and H100, vLLM of 2023. Rows of a capped H100 are the same times × 1.30 and left out.",
         "kernels from operator tables alone; of the host, the engine profile of 2023",
@@ -59,6 +63,7 @@ SUBJECTS: Mapping[str, Subject] = {
     ),
     "rtx": Subject(
         "One run on RTX PRO 6000",
+        "llmservingsim/RTXPRO6000_Llama-3.1-8B/requests.csv",
         "`llmservingsim/RTXPRO6000_Llama-3.1-8B`: 300 requests at 10 per second, vLLM 0.19.0.",
         "this run and this device are in no fit",
         {
@@ -71,6 +76,7 @@ SUBJECTS: Mapping[str, Subject] = {
     ),
     "open_loop": Subject(
         "Open-loop runs",
+        "serving",
         "`serving/vllm_runs_h100_dev.csv`: vLLM 0.15.1 on H100 at constant rates, several turns "
         "per user over shared system prompts.",
         "by model: host and API constants fitted to the runs of the others",
@@ -78,6 +84,7 @@ SUBJECTS: Mapping[str, Subject] = {
     ),
     "closed_loop": Subject(
         "Closed-loop points",
+        "serving",
         "`serving/closed_loop_dev.csv.gz`: points at fixed concurrency, three engines.",
         "by model: host and API constants fitted to the points of the others",
         {"": {"tpot": (0.15, 0.08), "ttft": (0.30, 0.20)}},
@@ -90,9 +97,15 @@ def section(name: str, data: Path, say: Callable[[str], None] = lambda _: None) 
     """One part of the page from the rows that `serving` predicts."""
     subject = SUBJECTS[name]
     made = Section(name, subject.title, subject.about)
+    if not (data / subject.file).exists():
+        made.missing = f"`{subject.file}` is not in the folder"
+        return made
+    if find_spec(f"{__package__}.serving") is None:
+        made.missing = "nothing here replays it yet"
+        return made
     say(f"{name}: replaying")
     function: Callable[[Path], Iterable[Row]] = getattr(
-        import_module("benchmarks.accuracy.serving"), name
+        import_module(f"{__package__}.serving"), name
     )
     rows = list(function(data))
     good = [row for row in rows if not row.skipped and row.figures]

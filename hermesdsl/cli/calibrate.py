@@ -67,6 +67,7 @@ def command(
         raise SpecError([error("HMS607", message, notes=[f"note: {label} has {peaks}"])])
     words = ["calibrate", *(Path(table).name for table in tables), "--chip", chip]
     words += ["--system", system] if system else []
+    words += ["--name", name] if name else []
     called = shlex.join(["hermes", *words])
     files = ", ".join(Path(table).name for table in tables)
     text = calibration_text(
