@@ -13,7 +13,7 @@ from hermesdsl.cost.device import Device
 from hermesdsl.cost.operator import Operator, bound_of
 from hermesdsl.cost.provenance import DATASHEET
 from hermesdsl.cost.types import Piece, StepWork
-from hermesdsl.cost.utilisation import Utilisation, grids_of
+from hermesdsl.cost.utilisation import Utilisation, grids_of, utilisation
 from hermesdsl.graph.types import DTYPE_BYTES, LlmModel
 
 #: Query rows of one tile of a fused attention kernel (FlashAttention 2 and 3: 128 at width 128).
@@ -142,8 +142,9 @@ def prefill(
     Tiles of 128 query rows are dealt out to the multiprocessors: each takes a fixed time and that
     of streaming its queries and outputs beside its arithmetic; the time is that of an even share,
     or of the longest tile (half as high while tiles are few: kernels with smaller tiles, or that
-    split keys, fill the device sooner), and part of a tile more as the last ones end apart. Writing new KV to
-    the cache and reading it back comes on top. A window of w leaves at most w pairs per new token.
+    split keys, fill the device sooner), and part of a tile more as the last ones end apart.
+    Writing new KV to the cache and reading it back comes on top. A window of w leaves at most w
+    pairs per new token.
     `reach`: what a calibration says of the device (`prefill_reach`).
     """
     e = device.efficiencies
@@ -210,7 +211,7 @@ def prefill_reach(device: Device, kv_dtype: str) -> Utilisation:
         tokens, kv = int(count * new), count * (new + seen)
         return prefill(device, shape, 1, StepWork(tokens, 1, int(count), tokens, pairs, kv)).seconds
 
-    return Utilisation(grids_of(device.calibration, "prefill", kv_dtype), "prefill", seconds)
+    return utilisation(grids_of(device.calibration, "prefill", kv_dtype), "prefill", seconds)
 
 
 def plain_shape(heads: float, kv_heads: float, width: float, value: float) -> AttentionShape:
@@ -326,6 +327,10 @@ def calibrate(
     points: list[tuple[float, float]] = []
     found, rung = 1.0, DATASHEET
     free = replace(layer, limit=float("inf"))
+    reach = reach.fixed(
+        sequences=sequences, heads=shape.heads, kv_heads=shape.kv_heads, width=width,
+        pairs=pairs, group=shape.group,
+    )  # fmt: skip
     for context in CONTEXTS:
         found, rung = reach.at(
             context, sequences, shape.heads, shape.kv_heads, width, pairs, shape.group
@@ -347,7 +352,7 @@ def decode_reach(device: Device, kv_dtype: str) -> Utilisation:
         layer = decode(device, plain_shape(heads, kv_heads, width, value), sequences)
         return layer.seconds(context * sequences)
 
-    return Utilisation(grids_of(device.calibration, "decode", kv_dtype), "decode", seconds)
+    return utilisation(grids_of(device.calibration, "decode", kv_dtype), "decode", seconds)
 
 
 def decode(

@@ -13,7 +13,7 @@ from math import sqrt
 
 from hermesdsl.cost.constants import Efficiencies, Overheads
 from hermesdsl.cost.operator import LAUNCH, NETWORK, Operator
-from hermesdsl.cost.utilisation import Utilisation
+from hermesdsl.cost.utilisation import Utilisation, utilisation
 from hermesdsl.graph.types import Calibration, Fabric
 
 #: Members reach each other's memory directly (one-shot, two-shot) in groups up to this size and
@@ -83,7 +83,7 @@ class Collectives:
         self._reach: dict[str, Utilisation] = {}
         if near and calibration is not None:
             self._reach = {
-                kind: Utilisation(grids, "collective", self._form(kind))
+                kind: utilisation(grids, "collective", self._form(kind))
                 for kind, grids in calibration.operators.get("collective", {}).items()
             }
 

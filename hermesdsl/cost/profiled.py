@@ -125,6 +125,9 @@ class _Decodes:
     def __init__(self, cost: ProfiledCost) -> None:
         self._cost = cost
 
+    def fixed(self, **_: float) -> _Decodes:
+        return self
+
     def at(self, context: float, sequences: float, *_: float) -> tuple[float, str]:
         return self._cost.attention_reach((0.0, 0.0, sequences, context))
 

@@ -1,6 +1,7 @@
 """Calibrations of attention and collectives: factors where they belong, pieces, recovery."""
 
 from dataclasses import replace
+from itertools import pairwise
 from math import inf
 from types import SimpleNamespace
 
@@ -76,7 +77,7 @@ def test_calibrated_decoding_is_affine_between_half_octaves(build: SimpleNamespa
         factor = 0.25 * 4.0 ** (np.log2(context) / 16.0)
         expected = plain.seconds(16 * context) / factor
         assert piece.a + piece.b * 16 * context == pytest.approx(expected, rel=1e-6)
-    for before, after in zip(pieces, pieces[1:], strict=False):
+    for before, after in pairwise(pieces):
         at = after.start
         assert before.a + before.b * at == pytest.approx(after.a + after.b * at, rel=1e-9)
 

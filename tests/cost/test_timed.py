@@ -6,12 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from hermesdsl.cost.bind import diagnose, engine_cost
 from hermesdsl.cost.constants import ACCELERATOR, NONE
 from hermesdsl.cost.llm import DataSheetCost
 from hermesdsl.cost.profiled import ProfiledCost
 from hermesdsl.cost.provenance import shares
 from hermesdsl.cost.timed import Curve, LayerTimes, read_times
 from hermesdsl.cost.types import StepWork
+from hermesdsl.graph.types import Spec
 
 DENSE = "layer,tokens,time_us\nqkv_proj,1,40\nqkv_proj,64,60\nlayernorm,1,2\nlayernorm,64,4\n"
 HEAD = "layer,sequences,time_us\nlm_head,1,700\nlm_head,8,720\n"
@@ -176,3 +178,25 @@ def test_several_stages_or_ranks_are_refused(build: SimpleNamespace, folder: Pat
         on = build.group(build.sheets["h100"], **ways)
         with pytest.raises(ValueError, match="one stage and one rank"):
             ProfiledCost(build.llama, on, {}, ACCELERATOR, NONE, times)
+
+
+def test_an_engine_that_names_tables_gets_them(build: SimpleNamespace, folder: Path) -> None:
+    model = build.dense("small", (4096, 32, 14336, 128256, 32, 8))
+    on = build.group(build.sheets["h100"])
+    client = build.client(model, on, measured=Spec("layers", {"file": str(folder)}))
+    assert diagnose(client) == []
+    assert isinstance(engine_cost(client), ProfiledCost)
+
+
+def test_tables_that_cannot_serve_an_engine_are_told(build: SimpleNamespace, folder: Path) -> None:
+    named = {"measured": Spec("layers", {"file": str(folder)})}
+    sheet = build.sheets["h100"]
+    missing = build.client(build.llama, build.group(sheet, tp=4), **named)
+    assert [d.code for d in diagnose(missing) if d.is_error] == ["HMS603"]
+    for model, on in (
+        (build.llama, build.group(sheet, tp=4, pp=2)),
+        (build.llama, build.group(sheet, tp=4, dp=2)),
+        (build.mixtral, build.group(sheet, tp=4)),
+    ):
+        found = [d.code for d in diagnose(build.client(model, on, **named)) if d.is_error]
+        assert found == ["HMS506"]
