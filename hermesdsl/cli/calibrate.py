@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from hermesdsl.graph.types import Part
     from hermesdsl.measure.calibrate import Fitted
     from hermesdsl.measure.operators import Sheet
+    from hermesdsl.measure.power import FittedPower
 
 
-@click.command("calibrate", short_help="Fit a chip's utilisation to measured kernel times.")
+@click.command("calibrate", short_help="Fit a chip's utilisation and power to measured kernels.")
 @click.argument("tables", nargs=-1, required=True, metavar="TABLE...")
 @click.option("--chip", required=True, help="A chip of the library, or FILE.hms:NAME.")
 @click.option("--system", metavar="NAME", help="Rows to take, where tables hold several systems.")
@@ -43,9 +44,11 @@ def command(
 ) -> int:
     """Fit what kernels reach of a chip's data sheet, by operator and dtype, to tables of times.
 
-    Prints (or writes) a calibration, with its errors on shapes held out of the fit.
+    Tables that also tell the power drawn are fitted for that alone. Prints (or writes) a
+    calibration, with its errors on shapes held out of the fit.
     """
     from hermesdsl.measure.calibrate import calibrate
+    from hermesdsl.measure.power import calibrate_power
     from hermesdsl.measure.tables import of_system, read_table
     from hermesdsl.measure.writing import calibration_text, scatter
     from hermesdsl.source import Source
@@ -53,12 +56,13 @@ def command(
     from hermesdsl.syntax.parse import parse
 
     output = Output(quiet=quiet)
-    label, sheets = _sheets(chip)
+    label, sheets, idle = _sheets(chip)
     if dtypes:
         sheets = {dtype: sheets[dtype] for dtype in dtypes if dtype in sheets}
     read = [of_system(read_table(Path(table)), system) for table in tables]
-    fits = calibrate(read, sheets)
-    if not fits:
+    fits = calibrate((table for table in read if not table.power), sheets)
+    drawn = calibrate_power((table for table in read if table.power), sheets, idle)
+    if not fits and not drawn:
         peaks = ", ".join(sheets) or "none of those asked for"
         message = "nothing to fit: no dtype of the tables has 20 shapes and a peak on the chip"
         raise SpecError([error("HMS607", message, notes=[f"note: {label} has {peaks}"])])
@@ -66,16 +70,30 @@ def command(
     words += ["--system", system] if system else []
     called = shlex.join(["hermes", *words])
     files = ", ".join(Path(table).name for table in tables)
-    text = calibration_text(name or f"{label}_kernels", label, fits, source or files, called)
+    text = calibration_text(name or f"{label}_kernels", label, fits, source or files, called, drawn)
     text = format_file(parse(Source("calibration.hms", text)).file)
     if target is None:
         output.write(text)
     else:
         _write(Path(target), text, output)
     if plot is not None:
-        _write(Path(plot), scatter(fits, f"{label}: seconds per call"), output)
+        picture = scatter(fits, f"{label}: seconds per call") if fits else scatter(
+            drawn, f"{label}: watts", "W"
+        )  # fmt: skip
+        _write(Path(plot), picture, output)
     _told(fits, output)
+    _told_power(drawn, output)
     return 0
+
+
+def _told_power(fits: Sequence[FittedPower], output: Output) -> None:
+    for fit in fits:
+        output.note(
+            f"held out {fit.holdout.median:.1%} (mean {fit.holdout.mean:.1%}), fitted "
+            f"{fit.sample.median:.1%}, linear weights {fit.plain.median:.1%} (median of "
+            f"{fit.rows} rows)",
+            label=f"power of {fit.operator}.{fit.dtype}",
+        )
 
 
 def _told(fits: Sequence[Fitted], output: Output) -> None:
@@ -98,8 +116,8 @@ def _write(path: Path, text: str, output: Output) -> None:
     output.note(str(path), label="wrote")
 
 
-def _sheets(chip: str) -> tuple[str, dict[str, Sheet]]:
-    """The chip's name and its data sheet by dtype; wider peaks stand in for absent ones."""
+def _sheets(chip: str) -> tuple[str, dict[str, Sheet], float]:
+    """The chip's name, its data sheet by dtype, and its idle power in watts."""
     from hermesdsl.api import compile
     from hermesdsl.cost.device import WIDER, peak_dtype
     from hermesdsl.library.find import imported
@@ -121,4 +139,4 @@ def _sheets(chip: str) -> tuple[str, dict[str, Sheet]]:
         found["fp8_block"] = found["fp8"]
     if not found or not bandwidth:
         raise SpecError([error("HMS607", f"`{name}` has no peak or no memory to hold times to")])
-    return name, found
+    return name, found, part.idle_power

@@ -1,9 +1,10 @@
 """From what a device is used for to the power it draws.
 
 P = idle + (limit − idle) · share. Of a kernel on an accelerator, at shares c and m of peak FLOP/s
-and of memory bandwidth that it reaches in t seconds:
+and of memory bandwidth that it reaches in t seconds, with work for w of the multiprocessors:
 
-    u = (busy + compute · c^p + memory · m^q) · t / (t + settle),  share = u / (1 + u⁶)^(1/6)
+    u = (busy · w^spread + compute · c^p + memory · m^q) · t / (t + settle)
+    share = u / (1 + u⁶)^(1/6)
 
 which never exceeds the limit. Searches, cores and links have the linear `PowerWeights`. Watts
 times seconds are joules; shares run from 0 to 1, never in per cent. Knows no clock or record.
@@ -49,33 +50,41 @@ _BEND = 6.0
 
 #: What an accelerator draws that was not measured, by kernel, all dtypes alike.
 #: Source: board power of kernels in vLLM 0.22.0 on H200 and B200, NVIDIA AIConfigurator,
-#: ai-dynamo/aiconfigurator @ 095f58a51c4c, both devices and all dtypes fitted together with equal
-#: weight by `measure.power.class_draws`. docs/energy_and_cost.md has the errors on a device that
+#: ai-dynamo/aiconfigurator @ 095f58a51c4c, all dtypes together, both devices with equal weight, by
+#: `measure.power.class_draw`. docs/energy_and_cost.md has the errors on a device that
 #: was left out.
 DRAWS: Mapping[str, Draw] = MappingProxyType({
-    "gemm": Draw(0.37, 1.3, 0.56, 0.86, 1.1, 7.0e-6),
-    "moe": Draw(0.45, 2.6, 1.3, 0.78, 1.7, 10e-6),
-    "prefill": Draw(0.25, 0.6, 0.3, 0.4, 0.4, 1e-6),
-    "decode": Draw(0.42, 1.4, 0.25, 1.5, 3.0, 3e-6),
+    "gemm": Draw(0.914, 0.614, 0.167, 0.768, 1.83, 9.85e-6, 0.155),
+    "moe": Draw(0.436, 3.26, 1.30, 0.813, 1.72, 9.91e-6),
+    "prefill": Draw(0.180, 0.615, 0.201, 0.256, 0.145, 1.06e-6),
+    "decode": Draw(0.416, 1.26, 0.167, 2.89, 3.00, 2.71e-6),
 })  # fmt: skip
+
+#: Share of the multiprocessors that what only sends or waits keeps busy. [assumption]
+FEW = 0.1
 
 #: What a processor draws for any kernel: nothing was measured, so the linear weights. [assumption]
 _PROCESSOR = Draw(WEIGHTS.busy, WEIGHTS.compute, WEIGHTS.memory, 1.0, 1.0, 0.0)
 
 
 @overload
-def share(draw: Draw, compute: float, memory: float, seconds: float) -> float: ...
-@overload
-def share(draw: Draw, compute: Floats, memory: Floats, seconds: Floats) -> Floats: ...
 def share(
-    draw: Draw, compute: float | Floats, memory: float | Floats, seconds: float | Floats
-) -> float | Floats:
+    draw: Draw, compute: float, memory: float, seconds: float, spread: float = 1.0
+) -> float: ...
+@overload
+def share(
+    draw: Draw, compute: Floats, memory: Floats, seconds: Floats, spread: float | Floats = 1.0
+) -> Floats: ...
+def share(
+    draw: Draw, compute: float | Floats, memory: float | Floats, seconds: float | Floats,
+    spread: float | Floats = 1.0,
+) -> float | Floats:  # fmt: skip
     """Part of the range from idle to limit that kernels draw, 0..1, of their shape.
 
     `compute` and `memory`: shares of peak and bandwidth, 0..1, reached over the `seconds` of one
-    kernel, above 0.
+    kernel, above 0. `spread`: share of the multiprocessors that have work.
     """
-    drawn = draw.busy + draw.compute * compute**draw.compute_exponent
+    drawn = draw.busy * spread**draw.spread + draw.compute * compute**draw.compute_exponent
     drawn = drawn + draw.memory * memory**draw.memory_exponent
     drawn = drawn * (seconds / (seconds + draw.settle))
     return drawn / (1.0 + drawn**_BEND) ** (1.0 / _BEND)
@@ -124,13 +133,3 @@ def kernel_of(op: Operator) -> str:
     if op.name == "attention decode":
         return "decode"
     return "moe" if op.name.startswith("experts") else "gemm"
-
-
-def joules_per_flop(draw: Draw, part_range: float, peak: float) -> float:
-    """J/FLOP that arithmetic adds at full rate: `part_range` W from idle to limit, FLOP/s."""
-    return draw.compute * part_range / peak
-
-
-def joules_per_byte(draw: Draw, part_range: float, bandwidth: float) -> float:
-    """J/byte that reading memory adds at full bandwidth: watts from idle to limit, byte/s."""
-    return draw.memory * part_range / bandwidth

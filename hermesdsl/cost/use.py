@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from hermesdsl.cost.operator import Operator
-from hermesdsl.cost.power import draw_of, kernel_of, share
 from hermesdsl.cost.pipelining import Schedule
+from hermesdsl.cost.power import FEW, draw_of, kernel_of, share
 from hermesdsl.cost.provenance import CALIBRATED, MEASURED
 from hermesdsl.cost.types import Piece, StepRows, Use
 
@@ -48,7 +48,7 @@ class Work(NamedTuple):
 
 
 def work_of(cost: DataSheetCost, operators: Iterable[Operator]) -> Work:
-    """The sums over operators of one device; what only sends draws what anything at all does.
+    """The sums over operators of one device; what only sends keeps few of its units busy.
 
     compute: Σ FLOPs / peak; memory: Σ bytes / bandwidth of the device; wire: Σ `Operator.wire`.
     """
@@ -72,7 +72,8 @@ def work_of(cost: DataSheetCost, operators: Iterable[Operator]) -> Work:
             memory += op.count * streaming
         if op.seconds > 0.0:
             reached = min(arithmetic / op.seconds, 1.0), min(streaming / op.seconds, 1.0)
-            part = share(_draw(cost, kernel_of(op)), *reached, op.seconds)
+            spread = op.spread if arithmetic or streaming else FEW
+            part = share(_draw(cost, kernel_of(op)), *reached, op.seconds, spread)
             drawn += op.count * op.seconds * part
     return Work(taken, host, compute, memory, wire, rungs[MEASURED], rungs[CALIBRATED], drawn)
 
@@ -213,7 +214,7 @@ def _prompting_bytes(cost: DataSheetCost, tokens: Floats) -> Floats:
     """Bytes that attention of new tokens moves in a layer: queries, outputs and their KV."""
     shape = cost.shape
     row = shape.heads * (shape.key_width + shape.value_width) * shape.activation
-    return np.asarray(tokens * (row + 2.0 * shape.kv_bytes))
+    return np.asarray(tokens * (row + shape.kv_bytes))
 
 
 _TAKEN, _COMPUTE, _MEMORY, _WIRE, _DRAWN = (

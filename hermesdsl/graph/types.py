@@ -78,7 +78,8 @@ class Draw:
 
     `busy`: while it runs anything; `compute` and `memory`: more at the full peak and bandwidth,
     each growing with its exponent on the share reached. `settle`: seconds; a kernel as short as
-    that draws half. `cost.power` has the formula.
+    that draws half. `spread`: exponent with which `busy` falls where a kernel has work for a share
+    of the multiprocessors alone. `cost.power` has the formula.
     """
 
     busy: float
@@ -87,6 +88,7 @@ class Draw:
     compute_exponent: float = 1.0
     memory_exponent: float = 1.0
     settle: float = 0.0
+    spread: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from textwrap import fill
 
 from hermesdsl.graph.types import Grid
 from hermesdsl.measure.calibrate import Fitted
+from hermesdsl.measure.power import FittedPower
 
 #: Points of a picture at most, for each fit.
 DOTS = 600
@@ -19,20 +20,33 @@ _COLOURS = ("#3366aa", "#cc6633", "#339966", "#884499", "#aa8822", "#555555")
 
 
 def calibration_text(
-    name: str, chip: str, fits: Sequence[Fitted], source: str, command: str
-) -> str:
-    """The definition of a calibration, its errors in its documentation."""
+    name: str, chip: str, fits: Sequence[Fitted], source: str, command: str,
+    drawn: Sequence[FittedPower] = (),
+) -> str:  # fmt: skip
+    """The definition of a calibration, its errors in its documentation; `drawn`: of power."""
     about = (
         f"Kernels of {chip}: factors on the speed of its data sheet. Errors are absolute and "
         f"relative, of times above 50 us, median and 90th percentile: of the rows fitted, and held "
         f"out: of shapes that a fit has not seen, in five parts by shape."
     )
-    lines = [*_comment(about)]
+    lines = [*_comment(about if fits else f"Power of {chip}.")]
     for each in fits:
         lines += _comment(
             f"{each.operator}.{each.dtype}: {each.sample.median:.1%} and {each.sample.p90:.1%}, "
             f"held out {each.holdout.median:.1%} and {each.holdout.p90:.1%}; naive roofline "
             f"{each.roofline.median:.0%}; {each.rows} rows, {each.long} above 50 us."
+        )
+    if drawn:
+        lines += _comment(
+            "Power that kernels draw, as a part of the range from idle to limit. Errors of watts "
+            "are absolute and relative, median and mean, of all rows."
+        )
+    for own in drawn:
+        lines += _comment(
+            f"power.{own.operator}, {own.dtype}: {own.sample.median:.1%} and "
+            f"{own.sample.mean:.1%}, held out {own.holdout.median:.1%} and "
+            f"{own.holdout.mean:.1%}, above 50 us {own.long.median:.1%} and {own.long.mean:.1%}; "
+            f"linear weights {own.plain.median:.1%} and {own.plain.mean:.1%}; {own.rows} rows."
         )
     lines += _comment(f"Source: {source}. By: {command}")
     lines.append(f"calibration {name} {{")
@@ -41,7 +55,22 @@ def calibration_text(
         for grid in each.grids:
             lines += _grid(grid)
         lines.append("    ]")
+    for operator in dict.fromkeys(own.operator for own in drawn):
+        lines.append(f"    power.{operator} = [")
+        lines += [_draw(own) for own in drawn if own.operator == operator]
+        lines.append("    ]")
     return "\n".join([*lines, "}", ""])
+
+
+def _draw(own: FittedPower) -> str:
+    draw = own.draw
+    spread = f", spread = {draw.spread:.3g}" if draw.spread else ""
+    return (
+        f"        draw(dtype = {own.dtype}, busy = {draw.busy:.3g}, compute = {draw.compute:.3g}, "
+        f"memory = {draw.memory:.3g}, compute_exponent = {draw.compute_exponent:.3g}, "
+        f"memory_exponent = {draw.memory_exponent:.3g}, settle = {draw.settle * 1e6:.3g} us"
+        f"{spread}),"
+    )
 
 
 def _comment(text: str) -> list[str]:
@@ -59,8 +88,8 @@ def _grid(grid: Grid) -> list[str]:
     return ["        grid(", *axes, "            factor = [", *body, "            ]),"]
 
 
-def scatter(fits: Iterable[Fitted], title: str) -> str:
-    """An svg of predicted (hold-out) over measured seconds, both logarithmic, a colour per fit."""
+def scatter(fits: Iterable[Fitted | FittedPower], title: str, unit: str = "s") -> str:
+    """An svg of predicted (hold-out) over measured values, both logarithmic, a colour per fit."""
     from xml.sax.saxutils import escape
 
     chosen = list(fits)
@@ -87,8 +116,9 @@ def scatter(fits: Iterable[Fitted], title: str) -> str:
     for power in range(low, high + 1):
         at = 10.0**power
         found.append(
-            f'<text x="{x(at):g}" y="{_EDGE + _SIDE + 18:g}" text-anchor="middle">1e{power} s'
-            f'</text><text x="{_EDGE - 6:g}" y="{y(at):g}" text-anchor="end">1e{power} s</text>'
+            f'<text x="{x(at):g}" y="{_EDGE + _SIDE + 18:g}" text-anchor="middle">1e{power} '
+            f'{unit}</text><text x="{_EDGE - 6:g}" y="{y(at):g}" text-anchor="end">1e{power} '
+            f"{unit}</text>"
         )
     for index, each in enumerate(chosen):
         colour = _COLOURS[index % len(_COLOURS)]

@@ -99,8 +99,8 @@ COMPUTED = (
     Computed(
         "draw", "draw",
         "Share u of the range from idle to limit while a kernel runs that reaches c of peak and m "
-        "of bandwidth in t: (`busy` + `compute` c^p + `memory` m^q) t / (t + `settle`), bent into "
-        "the limit.",
+        "of bandwidth in t, on a share w of the multiprocessors: (`busy` w^`spread` + `compute` "
+        "c^p + `memory` m^q) t / (t + `settle`), bent into the limit.",
         parameters=(
             Property("dtype", SymbolType((*DTYPES, "fp8_block")), "Of which operands.",
                      required=True),
@@ -111,6 +111,8 @@ COMPUTED = (
             Property("memory_exponent", NumberType(above=0), "q.", 1.0),
             Property("settle", NumberType(d.SECOND, minimum=0),
                      "A kernel as short as this draws half.", 0.0),
+            Property("spread", NumberType(minimum=0),
+                     "Exponent on the share of multiprocessors at work, of `busy`.", 0.0),
         ),
     ),
 )  # fmt: skip
