@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from hermesdsl.measure.calibrate import Fitted
     from hermesdsl.measure.collective import Fitted as FittedMessages
     from hermesdsl.measure.operators import Sheet
+    from hermesdsl.measure.power import FittedPower
     from hermesdsl.measure.tables import Table
 
 
-@click.command("calibrate", short_help="Fit a chip's utilisation to measured kernel times.")
+@click.command("calibrate", short_help="Fit a chip's utilisation and power to measured kernels.")
 @click.argument("tables", nargs=-1, required=True, metavar="TABLE...")
 @click.option("--chip", required=True, help="A chip of the library, or FILE.hms:NAME.")
 @click.option("--system", metavar="NAME", help="Rows to take, where tables hold several systems.")
@@ -45,9 +46,11 @@ def command(
 ) -> int:
     """Fit what kernels reach of a chip's data sheet, by operator and dtype, to tables of times.
 
-    Prints (or writes) a calibration, with its errors on shapes held out of the fit.
+    Tables that also tell the power drawn are fitted for that alone. Prints (or writes) a
+    calibration, with its errors on shapes held out of the fit.
     """
     from hermesdsl.measure.calibrate import calibrate
+    from hermesdsl.measure.power import calibrate_power
     from hermesdsl.measure.tables import of_system, read_table
     from hermesdsl.measure.writing import calibration_text
     from hermesdsl.source import Source
@@ -59,9 +62,11 @@ def command(
     if dtypes:
         sheets = {dtype: sheets[dtype] for dtype in dtypes if dtype in sheets}
     read = [of_system(read_table(Path(table)), system) for table in tables]
-    fits = calibrate([each for each in read if each.operator != "collective"], sheets)
-    messages = _messages([each for each in read if each.operator == "collective"], chip)
-    if not fits and not messages:
+    kernels = [table for table in read if table.operator != "collective"]
+    fits = calibrate((table for table in kernels if not table.power), sheets)
+    drawn = calibrate_power((table for table in kernels if table.power), sheets, idle_power(chip))
+    messages = _messages([table for table in read if table.operator == "collective"], chip)
+    if not fits and not drawn and not messages:
         peaks = ", ".join(sheets) or "none of those asked for"
         message = "nothing to fit: no dtype of the tables has 20 shapes and a peak on the chip"
         raise SpecError([error("HMS607", message, notes=[f"note: {label} has {peaks}"])])
@@ -71,7 +76,7 @@ def command(
     called = shlex.join(["hermes", *words])
     files = ", ".join(Path(table).name for table in tables)
     text = calibration_text(
-        name or f"{label}_kernels", label, fits, source or files, called, messages
+        name or f"{label}_kernels", label, fits, source or files, called, drawn, messages
     )
     text = format_file(parse(Source("calibration.hms", text)).file)
     if target is None:
@@ -79,8 +84,9 @@ def command(
     else:
         _write(Path(target), text, output)
     if plot is not None:
-        _write(Path(plot), _picture(label, fits, messages), output)
+        _write(Path(plot), _picture(label, fits, drawn, messages), output)
     _told(fits, output)
+    _told_power(drawn, output)
     for kind, sent in messages.items():
         output.note(
             f"held out {sent.held:.1%}, fitted {sent.error:.1%}, class defaults {sent.plain:.1%} "
@@ -116,15 +122,29 @@ def near_link(chip: str) -> Fabric:
 
 
 def _picture(
-    label: str, fits: Sequence[Fitted], messages: Mapping[str, FittedMessages]
+    label: str, fits: Sequence[Fitted], drawn: Sequence[FittedPower],
+    messages: Mapping[str, FittedMessages],
 ) -> str:  # fmt: skip
+    """Of times; of watts where only power was fitted."""
     from hermesdsl.measure.plot import Dots, scatter
 
+    told: list[Fitted | FittedPower] = [*fits] if fits or messages else [*drawn]
     groups = [Dots(f"{each.operator}.{each.dtype} {each.holdout.median:.1%}", each.measured,
-                   each.predicted) for each in fits]  # fmt: skip
+                   each.predicted) for each in told]  # fmt: skip
     groups += [Dots(f"{kind} {each.held:.1%}", each.measured, each.predicted)
                for kind, each in messages.items()]  # fmt: skip
-    return scatter(f"{label}: kernels, shapes held out", groups, "s")
+    unit = "s" if fits or messages else "W"
+    return scatter(f"{label}: kernels, shapes held out", groups, unit)
+
+
+def _told_power(fits: Sequence[FittedPower], output: Output) -> None:
+    for fit in fits:
+        output.note(
+            f"held out {fit.holdout.median:.1%} (mean {fit.holdout.mean:.1%}), fitted "
+            f"{fit.sample.median:.1%}, linear weights {fit.plain.median:.1%} (median of "
+            f"{fit.rows} rows)",
+            label=f"power of {fit.operator}.{fit.dtype}",
+        )
 
 
 def _told(fits: Sequence[Fitted], output: Output) -> None:
@@ -145,6 +165,17 @@ def _write(path: Path, text: str, output: Output) -> None:
         message = f"cannot write `{path}`: {failure.strerror or failure}"
         raise SpecError([error("HMS607", message)]) from None
     output.note(str(path), label="wrote")
+
+
+def idle_power(chip: str) -> float:
+    """Watts of a chip without work."""
+    from hermesdsl.api import compile
+    from hermesdsl.library.find import imported
+
+    line, name, folder = imported(chip, ("chip", "cpu"))
+    graph = compile(f"{line}\npart: {name}\n", path=[str(folder)]).hardware
+    part: Part = graph.nodes["part"]["part"]
+    return part.idle_power
 
 
 def data_sheets(chip: str) -> tuple[str, dict[str, Sheet]]:

@@ -119,12 +119,19 @@ class Gemm:
                 flops = 2.0 * m * n * k
                 seconds = self._reference(m, n, k) / reached
                 bound = bound_of(self._kernel, flops / self._peak, traffic / self._rate)
-                return Operator(name, count, seconds, flops, traffic, bound, rung)
+                spread = self._spread(m, n, 1.0)
+                return Operator(name, count, seconds, flops, traffic, bound, rung, spread=spread)
         memory = traffic / self._bandwidth
         compute = self.compute_seconds(m, n, k, groups)
         seconds = (compute if compute > memory else memory) + self._launch
         bound = bound_of(self._launch, compute, memory)
-        return Operator(name, count, seconds, 2.0 * groups * m * n * k, traffic, bound)
+        flops, spread = 2.0 * groups * m * n * k, self._spread(m, n, groups)
+        return Operator(name, count, seconds, flops, traffic, bound, spread=spread)
+
+    def _spread(self, m: float, n: float, groups: float) -> float:
+        """Share of the multiprocessors that get a tile; all where their number is unknown."""
+        tiles = groups * -(-m // TILE) * -(-n // TILE)
+        return tiles / self._sms if tiles < self._sms else 1.0
 
     def _reference(self, m: float, n: float, k: float, *_: float) -> float:
         """Seconds at data-sheet rates: what a calibration's factors are relative to."""

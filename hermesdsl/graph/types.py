@@ -24,6 +24,7 @@ __all__ = [
     "CompiledSystem",
     "Container",
     "DTYPE_BYTES",
+    "Draw",
     "Experiment",
     "Fabric",
     "Goal",
@@ -72,16 +73,37 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """What kernels on a chip reach of its data sheet: grids by operator and dtype.
+class Draw:
+    """How much of its range from idle to limit a device draws in one sort of kernel.
 
-    Grids of factors multiply; a measured one comes first where a shape lies inside it.
+    `busy`: while it runs anything; `compute` and `memory`: more at the full peak and bandwidth,
+    each growing with its exponent on the share reached. `settle`: seconds; a kernel as short as
+    that draws half. `spread`: exponent with which `busy` falls where a kernel has work for a share
+    of the multiprocessors alone. `cost.power` has the formula.
+    """
+
+    busy: float
+    compute: float
+    memory: float
+    compute_exponent: float = 1.0
+    memory_exponent: float = 1.0
+    settle: float = 0.0
+    spread: float = 0.0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What kernels on a chip reach of its data sheet, and draw: by operator and dtype.
+
+    Grids of factors multiply; a measured one comes first where a shape lies inside it. `power`:
+    what was measured of the power that kernels draw.
     """
 
     name: str
     operators: Mapping[str, Mapping[str, tuple[Grid, ...]]]
     source: str = ""
     doc: str = ""
+    power: Mapping[str, Mapping[str, Draw]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -74,9 +74,9 @@ def _prefill(rows: pd.DataFrame, sheet: Sheet, dtype: str) -> Points:
     }
     compute = 4.0 * heads * width * pairs / device.peak
     memory = (2.0 * kv_heads * value * kv + 4.0 * heads * new) * width * sequences
-    roofline = np.maximum(compute, memory / sheet.bandwidth)
     reference = _each(seconds, heads, kv_heads, width, value)
-    return Points(axes, reference, roofline, _keys(new, kv, sequences, heads, kv_heads, width))
+    keys = _keys(new, kv, sequences, heads, kv_heads, width)
+    return Points(axes, reference, compute, memory / sheet.bandwidth, keys)
 
 
 def _decode(rows: pd.DataFrame, sheet: Sheet, dtype: str) -> Points:
@@ -98,7 +98,7 @@ def _decode(rows: pd.DataFrame, sheet: Sheet, dtype: str) -> Points:
     compute = 4.0 * heads * width * sequences * context / device.peak
     reference = _each(seconds, heads, kv_heads, width, value)
     keys = _keys(context, sequences, heads, kv_heads, width)
-    return Points(axes, reference, np.maximum(compute, memory), keys)
+    return Points(axes, reference, compute, memory, keys)
 
 
 def _device(sheet: Sheet) -> Device:

@@ -37,14 +37,22 @@ class Sheet:
 class Points:
     """Rows of a table as a fit sees them, (rows,) each.
 
-    `axes`: coordinates by name. `reference`: seconds of the data-sheet model; `roofline`: the
-    larger of FLOPs over peak and bytes over bandwidth. `keys`: one per shape.
+    `axes`: coordinates by name. `reference`: seconds of the data-sheet model; `compute` and
+    `memory`: of FLOPs at the peak and of bytes at full bandwidth alone. `keys`: one per shape.
     """
 
     axes: Mapping[str, Floats]
     reference: Floats
-    roofline: Floats
+    compute: Floats
+    memory: Floats
     keys: Sequence[tuple[object, ...]]
+
+    @property
+    def roofline(self) -> Floats:
+        """Seconds of the naive model: the larger of the two, (rows,)."""
+        import numpy as np
+
+        return np.maximum(self.compute, self.memory)
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ def _gemm(rows: pd.DataFrame, sheet: Sheet, dtype: str) -> Points:
                     strict=True))  # fmt: skip
     reference = VLLM.overheads.kernel + smooth_maximum(compute, memory)
     keys = list(zip(m.tolist(), n.tolist(), k.tolist(), strict=True))
-    return Points(axes, reference, np.maximum(compute, memory), keys)
+    return Points(axes, reference, compute, memory, keys)
 
 
 def _moe(rows: pd.DataFrame, sheet: Sheet, dtype: str) -> Points:
@@ -107,7 +115,7 @@ def _moe(rows: pd.DataFrame, sheet: Sheet, dtype: str) -> Points:
     reference = o.moe + o.kernel + smooth_maximum(compute, memory)
     given = [rows[name].to_numpy(np.float64).tolist() for name in names]
     keys: list[tuple[object, ...]] = list(zip(*given, spread, strict=True))
-    return Points(axes, reference, np.maximum(compute, memory), keys)
+    return Points(axes, reference, compute, memory, keys)
 
 
 GEMM = Fittable(

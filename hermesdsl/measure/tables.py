@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 TIMES: Mapping[str, float] = {
     "seconds": 1.0, "latency_ms": 1e-3, "median_ms": 1e-3, "time_us": 1e-6, "time_ms": 1e-3,
 }  # fmt: skip
+#: Columns of power, and what they are called here.
+_WATTS: Mapping[str, str] = {"power_w": "watts", "power_limit_w": "limit"}
+#: How far a reading may lie above the limit: boards regulate with a delay.
+OVERSHOOT = 1.2
 #: Names that tables use for the dtypes of the language.
 DTYPES: Mapping[str, str] = {
     "bfloat16": "bf16", "float16": "fp16", "half": "fp16", "nvfp4": "fp4", "float8": "fp8",
@@ -78,12 +82,14 @@ class Table:
     """Rows of one operator from one file.
 
     `frame` has the columns of the operator's format by their names here, and ``seconds``,
-    ``dtype`` and ``system`` (empty where the file says none).
+    ``dtype`` and ``system`` (empty where the file says none). `power`: it is about the power drawn,
+    with ``watts`` and ``limit`` of the board beside.
     """
 
     operator: str
     frame: pd.DataFrame
     path: str
+    power: bool = False
 
 
 def read_table(path: Path) -> Table:
@@ -127,11 +133,33 @@ def as_table(frame: pd.DataFrame, path: Path) -> Table:
     rows["dtype"] = frame[dtype].astype(str).replace(dict(DTYPES)) if dtype in frame else "bf16"
     rows["system"] = frame["system"].astype(str) if "system" in frame else ""
     rows["seconds"] = frame[time]
-    problems = _faults(path, rows, chosen, {time: "seconds"}, frame)
+    drawn = [there for there in _WATTS if there in frame.columns]
+    for there in drawn:
+        rows[_WATTS[there]] = frame[there]
+    named = {time: "seconds", **{there: _WATTS[there] for there in drawn}}
+    problems = _faults(path, rows, chosen, named, frame)
+    problems += _odd_power(path, rows, drawn) if not problems else []
     if problems:
         raise SpecError(problems)
     rows["seconds"] = rows["seconds"].astype(float) * TIMES[time]
-    return Table(chosen.operator, rows, str(path))
+    return Table(chosen.operator, rows, str(path), power=bool(drawn))
+
+
+def _odd_power(path: Path, rows: pd.DataFrame, drawn: list[str]) -> list[Diagnostic]:
+    """What is wrong with columns of power: one of two alone, or more than the limit allows."""
+    if not drawn:
+        return []
+    if len(drawn) < len(_WATTS):
+        (missing,) = set(_WATTS) - set(drawn)
+        return [error("HMS607", f"`{path}` has `{drawn[0]}` and no `{missing}`",
+                      notes=["help: a table of power has both, in watts"])]  # fmt: skip
+    above = (rows["watts"] > OVERSHOOT * rows["limit"]).to_numpy()
+    if not above.any():
+        return []
+    at = int(above.argmax())
+    watts, limit = rows["watts"].iloc[at], rows["limit"].iloc[at]
+    message = f"`{path}` line {at + 2}: `power_w` is {watts:g}, far above the limit of {limit:g} W"
+    return [error("HMS607", message)]
 
 
 def _column(form: Format, name: str, frame: pd.DataFrame) -> str:
@@ -225,7 +253,7 @@ def of_system(table: Table, system: str | None) -> Table:
         return table
     if system in known:
         kept = table.frame[table.frame["system"] == system].reset_index(drop=True)
-        return Table(table.operator, kept, table.path)
+        return Table(table.operator, kept, table.path, table.power)
     names = ", ".join(known)
     if system is None:
         message = f"`{table.path}` holds several systems: {names}"

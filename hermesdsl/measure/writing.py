@@ -11,15 +11,16 @@ from textwrap import fill
 from hermesdsl.graph.types import Grid
 from hermesdsl.measure.calibrate import Fitted
 from hermesdsl.measure.collective import Fitted as FittedMessages
+from hermesdsl.measure.power import FittedPower
 
 
 def calibration_text(
     name: str, chip: str, fits: Sequence[Fitted], source: str, command: str,
-    messages: Mapping[str, FittedMessages] | None = None,
+    drawn: Sequence[FittedPower] = (), messages: Mapping[str, FittedMessages] | None = None,
 ) -> str:  # fmt: skip
     """The definition of a calibration, its errors in its documentation.
 
-    `messages` by kind, where collectives were fitted too.
+    `drawn` is of power, `messages` of collectives by kind.
     """
     sent = messages or {}
     about = (
@@ -27,7 +28,7 @@ def calibration_text(
         f"relative, of times above 50 us, median and 90th percentile: of the rows fitted, and held "
         f"out: of shapes that a fit has not seen, in five parts by shape."
     )
-    lines = [*_comment(about)]
+    lines = [*_comment(about if fits or sent else f"Power of {chip}.")]
     for each in fits:
         lines += _comment(
             f"{each.operator}.{each.dtype}: {each.sample.median:.1%} and {each.sample.p90:.1%}, "
@@ -39,6 +40,18 @@ def calibration_text(
             f"collective.{kind}: messages above 4 MB {each_sent.error:.1%}, held out "
             f"{each_sent.held:.1%}; class defaults {each_sent.plain:.1%}; {each_sent.rows} rows."
         )
+    if drawn:
+        lines += _comment(
+            "Power that kernels draw, as a part of the range from idle to limit. Errors of watts "
+            "are absolute and relative, median and mean, of all rows."
+        )
+    for own in drawn:
+        lines += _comment(
+            f"power.{own.operator}, {own.dtype}: {own.sample.median:.1%} and "
+            f"{own.sample.mean:.1%}, held out {own.holdout.median:.1%} and "
+            f"{own.holdout.mean:.1%}, above 50 us {own.long.median:.1%} and {own.long.mean:.1%}; "
+            f"linear weights {own.plain.median:.1%} and {own.plain.mean:.1%}; {own.rows} rows."
+        )
     lines += _comment(f"Source: {source}. By: {command}")
     lines.append(f"calibration {name} {{")
     entries = [(f"{each.operator}.{each.dtype}", each.grids) for each in fits]
@@ -48,7 +61,22 @@ def calibration_text(
         for grid in grids:
             lines += _grid(grid)
         lines.append("    ]")
+    for operator in dict.fromkeys(own.operator for own in drawn):
+        lines.append(f"    power.{operator} = [")
+        lines += [_draw(own) for own in drawn if own.operator == operator]
+        lines.append("    ]")
     return "\n".join([*lines, "}", ""])
+
+
+def _draw(own: FittedPower) -> str:
+    draw = own.draw
+    spread = f", spread = {draw.spread:.3g}" if draw.spread else ""
+    return (
+        f"        draw(dtype = {own.dtype}, busy = {draw.busy:.3g}, compute = {draw.compute:.3g}, "
+        f"memory = {draw.memory:.3g}, compute_exponent = {draw.compute_exponent:.3g}, "
+        f"memory_exponent = {draw.memory_exponent:.3g}, settle = {draw.settle * 1e6:.3g} us"
+        f"{spread}),"
+    )
 
 
 def _comment(text: str) -> list[str]:

@@ -12,6 +12,7 @@ from hermesdsl.schema.types import (
     MapType,
     NumberType,
     Property,
+    SymbolType,
     TextType,
     props,
 )
@@ -31,6 +32,9 @@ COORDINATES = {
 
 #: What members of a group do together, and one member with its neighbour.
 COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "p2p")
+
+#: Operators whose power can be given; all others draw as `gemm`.
+POWER = ("gemm", "moe", "prefill", "decode")
 
 _UTILISATION = ListType(ComputedType("utilisation"))
 _knots = ListType(NumberType(above=0))
@@ -61,6 +65,12 @@ CALIBRATION = Kind(
             "switch, by what they do.",
             COLLECTIVES,
         ),
+        Property(
+            "power",
+            MapType(ListType(ComputedType("draw")), POWER),
+            "What kernels draw of the range from idle to limit, by operator; one for each dtype "
+            "that was measured.",
+        ),
         Property("source", TextType(), "What was measured, and with what software.", ""),
     ),
 )
@@ -85,6 +95,25 @@ COMPUTED = (
                      "One for each combination of knots, the last axis fastest.", required=True),
         ),
         keywords=_knots,
+    ),
+    Computed(
+        "draw", "draw",
+        "Share u of the range from idle to limit while a kernel runs that reaches c of peak and m "
+        "of bandwidth in t, on a share w of the multiprocessors: (`busy` w^`spread` + `compute` "
+        "c^p + `memory` m^q) t / (t + `settle`), bent into the limit.",
+        parameters=(
+            Property("dtype", SymbolType((*DTYPES, "fp8_block")), "Of which operands.",
+                     required=True),
+            Property("busy", NumberType(minimum=0), "While anything runs.", required=True),
+            Property("compute", NumberType(minimum=0), "More at full peak.", required=True),
+            Property("memory", NumberType(minimum=0), "More at full bandwidth.", required=True),
+            Property("compute_exponent", NumberType(above=0), "p.", 1.0),
+            Property("memory_exponent", NumberType(above=0), "q.", 1.0),
+            Property("settle", NumberType(d.SECOND, minimum=0),
+                     "A kernel as short as this draws half.", 0.0),
+            Property("spread", NumberType(minimum=0),
+                     "Exponent on the share of multiprocessors at work, of `busy`.", 0.0),
+        ),
     ),
 )  # fmt: skip
 
