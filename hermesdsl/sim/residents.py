@@ -51,8 +51,8 @@ class Residents:
 
     __slots__ = (
         "_begun", "_cancelled", "_decoded_at", "_incoming", "_kernel", "_known", "_passed",
-        "_ready", "_recorder", "_slices", "accepted", "advance", "ahead", "dealt", "decoded_s", "decoding", "guessing", "host",
-        "index", "kv", "max_batch", "parts",
+        "_ready", "_recorder", "_slices", "accepted", "advance", "ahead", "dealt", "decoded_s",
+        "decoding", "guessing", "host", "index", "kv", "max_batch", "parts",
         "preemptions", "queries", "recomputed", "reuse", "waiting",
     )  # fmt: skip
 
