@@ -318,7 +318,7 @@ experiment e {{ workload = [w] }}
 
 def _peer(rows: list[dict[str, str]]) -> list[dict[str, float]]:
     found = []
-    for row in sorted(rows, key=lambda row: int(row["instance_id"])):
+    for row in sorted(rows, key=lambda row: float(row["arrival_ms"])):
         found.append({
             "arrival": float(row["arrival_ms"]) * 1e-3, "ttft": float(row["ttft_ms"]) * 1e-3,
             "tpot": float(row["tpot_ms"]) * 1e-3, "latency": float(row["latency_ms"]) * 1e-3,
@@ -371,7 +371,7 @@ def _header(model: str, system: str) -> tuple[list[str], str] | None:
 def _engine(model: str, tp: str, *settings: str) -> str:
     ways = int(float(tp))
     where = "box.gpu[0]" if ways == 1 else f"box.gpu[0:{ways}]"
-    inside = "\n".join(f"    {setting}" for setting in (f"model = {model}", f"tp = {ways}", *settings))
+    inside = "\n".join(f"    {each}" for each in (f"model = {model}", f"tp = {ways}", *settings))
     return f"llm: LlmEngine on {where} {{\n{inside}\n}}\nchat: Chat {{ llm = llm }}"
 
 

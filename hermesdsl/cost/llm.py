@@ -177,6 +177,11 @@ class DataSheetCost:
         return self._overheads.request
 
     @property
+    def reserved(self) -> int:
+        """Places of a batch that no request can take."""
+        return self.profile.reserved
+
+    @property
     def ahead(self) -> bool:
         """Whether the host puts steps together while the devices run the one before."""
         return self._overheads.overlap > 0.0

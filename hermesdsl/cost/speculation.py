@@ -102,6 +102,11 @@ class SpeculativeCost:
         return self.target.request_seconds
 
     @property
+    def reserved(self) -> int:
+        """See `DataSheetCost`."""
+        return self.target.reserved
+
+    @property
     def ahead(self) -> bool:
         """See `DataSheetCost`."""
         return self.target.ahead

@@ -99,7 +99,8 @@ class Engine(Losing):
         held = holding(client.model, size, whole=caches)
         shares = tuple(KvBlocks(room // ranks, size, dropped, held) for _ in range(ranks))
         kv = shares[0] if ranks == 1 else RankedBlocks(shares)
-        most = _count(client, "max_batch", DEFAULT_MAX_BATCH) * ranks
+        places = _count(client, "max_batch", DEFAULT_MAX_BATCH)
+        most = max(places - int(getattr(cost, "reserved", 0)), 1) * ranks
         chain = texts.chain if texts is not None and caches else None
         super().__init__(
             index, kv, most, rank, host, kernel, recorder, chain, speculation(client), guessing
