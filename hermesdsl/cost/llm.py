@@ -176,6 +176,16 @@ class DataSheetCost:
         """Host seconds before a new request can be scheduled: API and tokenisation."""
         return self._overheads.request
 
+    @property
+    def reserved(self) -> int:
+        """Places of a batch that no request can take."""
+        return self.profile.reserved
+
+    @property
+    def ahead(self) -> bool:
+        """Whether the host puts steps together while the devices run the one before."""
+        return self._overheads.overlap > 0.0
+
     @cached_property
     def memory(self) -> MemoryPlan:
         """Bytes of weights, reserve and KV on each device."""

@@ -97,6 +97,21 @@ class SpeculativeCost:
         return work._replace(tokens=work.tokens + more, sampled=work.sampled + more)
 
     @property
+    def request_seconds(self) -> float:
+        """See `DataSheetCost`."""
+        return self.target.request_seconds
+
+    @property
+    def reserved(self) -> int:
+        """See `DataSheetCost`."""
+        return self.target.reserved
+
+    @property
+    def ahead(self) -> bool:
+        """See `DataSheetCost`."""
+        return self.target.ahead
+
+    @property
     def kv_tokens(self) -> int:
         """Tokens of KV that fit beside the weights of both, each token in both models' KV."""
         own = self.target.memory
