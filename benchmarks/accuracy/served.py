@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.accuracy import serving
 from benchmarks.accuracy.report import (
     Dotted,
     Figure,
@@ -39,7 +38,7 @@ class Subject:
     """One part: the function of `serving` with its rows, and what they must reach.
 
     `file` under the folder of data says whether there is anything to predict.
-    `targets` by group (a word of its name, empty: any) and metric. `ranked`: whether the order of
+    `targets` by row (a word of its name, empty: any) and metric. `ranked`: whether the order of
     points within a group is told. `each`: figures are of single groups, not pooled over rows.
     """
 
@@ -100,13 +99,8 @@ def section(name: str, data: Path, say: Callable[[str], None] = lambda _: None) 
     if not (data / subject.file).exists():
         made.missing = f"`{subject.file}` is not in the folder"
         return made
-    if find_spec(f"{__package__}.serving") is None:
-        made.missing = "nothing here replays it yet"
-        return made
     say(f"{name}: replaying")
-    function: Callable[[Path], Iterable[Row]] = getattr(
-        import_module(f"{__package__}.serving"), name
-    )
+    function: Callable[[Path], Iterable[Row]] = getattr(serving, name)
     rows = list(function(data))
     good = [row for row in rows if not row.skipped and row.figures]
     made.skipped += [f"{row.name}: {row.skipped}" for row in rows if row.skipped][:TOLD]
@@ -118,7 +112,7 @@ def section(name: str, data: Path, say: Callable[[str], None] = lambda _: None) 
         made.missing = "no row that can be predicted"
         return made
     made.figures += _figures(subject, good)
-    made.tables.append(_by_group(good))
+    made.tables.append(_by_group(good, subject.each))
     made.tables.append(_worst(good))
     if subject.ranked:
         figures, table = _ranks(subject, good)
@@ -142,32 +136,43 @@ def _columns(rows: Sequence[Row], metric: str) -> tuple[Floats, Floats]:
     return both[:, 0], both[:, 1]
 
 
+def _errors(rows: Sequence[Row], metric: str) -> Floats:
+    """Signed errors, (n,); what is measured as 0 is predicted as an error already."""
+    given = [row.figures[metric] for row in rows if metric in row.figures]
+    told = np.array([guess for own, guess in given if own == 0.0 and isfinite(guess)])
+    return np.concatenate([errors(*_columns(rows, metric)), told])
+
+
 def _figures(subject: Subject, rows: Sequence[Row]) -> list[Figure]:
     found = []
     for word, targets in subject.targets.items():
-        own = [row for row in rows if word in row.group.lower()]
-        prefix = f"{subject.title}: {own[0].group}, " if word and own else f"{subject.title}: "
+        own = [row for row in rows if word in row.name.lower()]
+        prefix = f"{subject.title}: {own[0].name}, " if word and own else f"{subject.title}: "
         for metric, (must, aim) in targets.items():
-            measured, predicted = _columns(own, metric)
-            if not len(measured):
+            errs = _errors(own, metric)
+            if not len(errs):
                 continue
-            how = "error" if subject.each else "median APE"
-            value = median(errors(measured, predicted))
-            found.append(Figure(f"{prefix}{metric}, {how}", value, len(measured), subject.held,
-                                must, aim))  # fmt: skip
+            if metric.endswith("_mape"):
+                name = f"{prefix}{metric.removesuffix('_mape')} per request, mean APE"
+            else:
+                name = f"{prefix}{metric}, {'error' if subject.each else 'median APE'}"
+            found.append(Figure(name, median(errs), len(errs), subject.held, must, aim))
     return found
 
 
-def _by_group(rows: Sequence[Row]) -> Table:
+def _by_group(rows: Sequence[Row], each: bool) -> Table:
     metrics = _metrics(rows)
     found = []
-    for group in sorted({row.group for row in rows}):
-        own = [row for row in rows if row.group == group]
+    by = [row.name if each else row.group for row in rows]
+    for group in sorted(set(by)):
+        own = [row for row, there in zip(rows, by, strict=True) if there == group]
         cells = [group, f"{len(own):,}"]
         for metric in metrics:
-            errs = errors(*_columns(own, metric))
-            shown = f"{percent(median(errs))} ({signed(float(np.median(errs)))})"
-            cells.append(shown if len(errs) else "–")
+            errs = _errors(own, metric)
+            if len(errs) > 1:
+                cells.append(f"{percent(median(errs))} ({signed(float(np.median(errs)))})")
+            else:
+                cells.append(signed(float(errs[0])) if len(errs) else "–")
         found.append(cells)
     return Table("Median APE (signed median) by group", ["group", "n", *metrics], found)
 
