@@ -2,7 +2,8 @@
 
 Without names: every part. ``--data DIR`` is a folder with the layout of ``DATA.md``; ``-o FILE.md``
 writes the page (with pictures beside it), ``--json FILE`` the figures; without ``-o`` the page is
-printed. A part that fails says so on the page and makes the exit status 1.
+printed. ``--earlier FILE`` takes the parts that are not named from the figures of an earlier run. A
+part that fails says so on the page and makes the exit status 1.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from benchmarks.accuracy import kernels, messages, served
+from benchmarks.accuracy import kernels, messages, power, served
 from benchmarks.accuracy.page import page
 from benchmarks.accuracy.report import Dotted, Section
 from hermesdsl.diagnostics import SpecError
@@ -33,6 +34,7 @@ Part = Callable[[Path, Say], Section]
 PARTS: dict[str, Part] = {
     **{name: partial(kernels.section, name) for name in kernels.SUBJECTS},
     "messages": messages.section,
+    "power": power.section,
     **{name: partial(served.section, name) for name in served.SUBJECTS},
 }
 
@@ -74,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.md", help="instead of printing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the figures as JSON")
+    parser.add_argument("--earlier", type=Path, metavar="FILE", help="figures of an earlier "
+                        "run for the parts that are not named")  # fmt: skip
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes; default: 2")
     parser.add_argument("--quiet", action="store_true", help="say nothing meanwhile")
     given = parser.parse_args(arguments)
@@ -85,7 +89,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"there is no folder `{given.data}`; name one with --data", file=sys.stderr)
         return 2
 
-    found = sections(given.names or list(PARTS), given.data, given.quiet, given.jobs)
+    named = given.names or list(PARTS)
+    found = sections(named, given.data, given.quiet, given.jobs)
+    if given.earlier:
+        told = json.loads(given.earlier.read_text(encoding="utf-8"))
+        made = {each.name: each for each in found}
+        made |= {name: Section.restored(name, told[name]) for name in PARTS
+                 if name in told and name not in made}  # fmt: skip
+        found = [made[name] for name in PARTS if name in made]
     pictures = _pictures(found, given.output) if given.output else {}
     text = page(found, f"{COMMAND} -o docs/accuracy.md", pictures)
     if given.output:
@@ -93,8 +104,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         print(text)
     if given.json:
-        told = {each.name: each.summary() for each in found}
-        given.json.write_text(json.dumps(told, indent=1, allow_nan=True) + "\n", encoding="utf-8")
+        summary = {each.name: each.summary() for each in found}
+        given.json.write_text(
+            json.dumps(summary, indent=1, allow_nan=True) + "\n", encoding="utf-8"
+        )
     return 1 if any(each.missing.startswith("failed") for each in found) else 0
 
 
@@ -107,17 +120,18 @@ def _pictures(found: Sequence[Section], target: Path) -> dict[str, str]:
     points = [
         dots for each in found if each.name == "closed_loop" for dots in map(_thin, each.dots)
     ]
-    last = [each.name for each in found if each.name in kernels.SUBJECTS and each.dots]
     for name, title, groups in (
         ("kernels", "Kernels above 50 µs, shapes held out", own),
         ("closed_loop", "Closed-loop points, models held out", points),
     ):
+        path = target.parent / "images" / f"accuracy_{name}.svg"
         if groups:
-            path = target.parent / "images" / f"accuracy_{name}.svg"
             path.parent.mkdir(parents=True, exist_ok=True)
             shown = [Dots(each.name, each.measured, each.predicted) for each in groups]
             path.write_text(scatter(title, shown, "s"), encoding="utf-8")
-            made[last[-1] if name == "kernels" else name] = f"images/{path.name}"
+            made["gemm" if name == "kernels" else name] = f"images/{path.name}"
+        elif path.is_file():
+            made["gemm" if name == "kernels" else name] = f"images/{path.name}"
     return made
 
 

@@ -9,7 +9,7 @@ from math import isfinite
 from pathlib import Path
 
 from hermesdsl.api import compile
-from hermesdsl.cli.calibrate import data_sheets, near_link
+from hermesdsl.cli.calibrate import data_sheets, idle_power, near_link
 from hermesdsl.diagnostics import SpecError
 from hermesdsl.graph.types import Calibration, Fabric
 from hermesdsl.library.find import definitions, imported
@@ -32,13 +32,15 @@ class Chip:
     """A chip with its data sheet by dtype.
 
     `calibration`: what the library ships for it; `link`: how two of them meet in a node.
-    `known`: it is in the library; others are known by a table of data sheets.
+    `idle`: watts without work. `known`: it is in the library; others are known by a table of data
+    sheets.
     """
 
     name: str
     sheets: Mapping[str, Sheet]
     calibration: Calibration | None = None
     link: Fabric | None = None
+    idle: float | None = None
     known: bool = True
 
 
@@ -62,7 +64,7 @@ def _of_library(name: str) -> Chip | None:
         link = near_link(name)
     except SpecError:
         link = None
-    return Chip(name, sheets, graph.nodes["part"]["part"].calibration, link)
+    return Chip(name, sheets, graph.nodes["part"]["part"].calibration, link, idle_power(name))
 
 
 @cache

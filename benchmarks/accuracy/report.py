@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -50,6 +50,7 @@ class Figure:
         """The figure as JSON."""
         return {
             "name": self.name, "value": self.value, "n": self.n, "held_out": self.held,
+            "more_is_better": self.more, "unit": self.unit,
             "must": self.must, "must_verdict": self.verdict(self.must) or None,
             "aim": self.aim, "aim_verdict": self.verdict(self.aim) or None,
         }  # fmt: skip
@@ -95,12 +96,22 @@ class Section:
     def summary(self) -> dict[str, Any]:
         """The part as JSON."""
         return {
-            "title": self.title, "missing": self.missing or None, "skipped": self.skipped,
+            "title": self.title, "about": self.about, "missing": self.missing or None,
+            "skipped": self.skipped,
             "figures": [figure.summary() for figure in self.figures],
             "tables": [{"title": t.title, "header": list(t.header), "rows": [*map(list, t.rows)]}
                        for t in self.tables],
             "notes": self.notes,
         }  # fmt: skip
+
+    @classmethod
+    def restored(cls, name: str, told: Mapping[str, Any]) -> Section:
+        """A part from what `summary` gave; its points are gone."""
+        figures = [Figure(f["name"], f["value"], f["n"], f["held_out"], f["must"], f["aim"],
+                          f["more_is_better"], f["unit"]) for f in told["figures"]]  # fmt: skip
+        tables = [Table(t["title"], t["header"], t["rows"]) for t in told["tables"]]
+        return cls(name, told["title"], told["about"], figures, tables, told["notes"],
+                   told["skipped"], told["missing"] or "")  # fmt: skip
 
 
 def errors(measured: Floats, predicted: Floats) -> Floats:

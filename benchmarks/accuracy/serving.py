@@ -327,9 +327,7 @@ def _peer(rows: list[dict[str, str]]) -> list[dict[str, float]]:
     return found
 
 
-def _compared(
-    name: str, measured: list[dict[str, str]], predicted: list[dict[str, float]]
-) -> Row:
+def _compared(name: str, measured: list[dict[str, str]], predicted: list[dict[str, float]]) -> Row:
     """Means and the whole run; per request, the mean absolute relative error against none."""
     figures: dict[str, tuple[float, float]] = {}
     for metric in ("ttft", "tpot", "latency"):
