@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from benchmarks.accuracy.causes import CAUSES
 from benchmarks.accuracy.report import MET, MISSED, Figure, Section, Table
 
 _HEAD = """# Accuracy
@@ -15,7 +16,7 @@ page is written by
 {command}
 ```
 
-from a folder of public measurements with the layout of its `DATA.md`; nothing on it is typed by
+from a folder of public measurements with the layout of its `DATA.md`; no figure on it is typed by
 hand. `python -m benchmarks.accuracy NAME…` does parts of it, `--json FILE` keeps the figures, and
 `--data DIR` takes other measurements of the same layout: rows of systems, models and dtypes that
 are not known here are left out, counted and named.
@@ -87,7 +88,14 @@ def _section(each: Section, command: str, picture: str | None) -> str:
         lines += [_titled(table), ""]
     if picture:
         lines += [f"![{each.title}: predicted against measured]({picture})", ""]
-    lines += [*(f"- {note}" for note in each.notes), *([""] if each.notes else [])]
+    notes = [*each.notes, *CAUSES.get(each.name, ())]
+    if notes and not each.missing:
+        lines += [
+            "Where it fails, and why, as far as is known:",
+            "",
+            *(f"- {n}" for n in notes),
+            "",
+        ]
     if each.skipped:
         lines += ["Left out:", "", *(f"- {text}" for text in each.skipped), ""]
     return "\n".join(lines)
