@@ -32,12 +32,14 @@ def test_what_kernels_draw_is_read_from_a_calibration(tmp_path: Path) -> None:
     power = (
         "power.gemm = [draw(dtype = bf16, busy = 0.3, compute = 1.2, memory = 0.6, "
         "compute_exponent = 0.9, settle = 5 us, spread = 0.2), "
-        "draw(dtype = fp8, busy = 0.4, compute = 1, memory = 1)]"
+        "draw(dtype = fp8, busy = 0.4, compute = 1, memory = 1)]; "
+        "power.moe = draw(dtype = fp8, blocks = true, busy = 0.5, compute = 1, memory = 1)"
     )
     part = part_of(PROGRAM.format(power=power), tmp_path)
     own = Draw(0.3, 1.2, 0.6, 0.9, 1.0, 5e-6, 0.2)
     assert draw_of(part, "gemm", "bf16") == own
     assert draw_of(part, "gemm", "fp8") == Draw(0.4, 1.0, 1.0)
+    assert draw_of(part, "moe", "fp8_block").busy == 0.5
     # Not measured: the first that was; of an operator without any, the class.
     assert draw_of(part, "gemm", "fp4") == own
     assert draw_of(part, "decode", "bf16") == DRAWS["decode"]
@@ -57,6 +59,8 @@ def test_without_power_in_the_calibration_the_class_holds(tmp_path: Path) -> Non
          "draw(dtype = bf16, busy = 0.3, compute = 1, memory = 1)]", "HMS306"),
         ("power.gemm = [draw(dtype = bf16, busy = -0.3, compute = 1, memory = 1)]", "HMS306"),
         ("power.gemm = [draw(dtype = bf16, busy = 0.3, compute = 1)]", None),
+        ("power.moe = [draw(dtype = bf16, blocks = true, busy = 1, compute = 1, memory = 1)]",
+         "HMS306"),
         ("power.norms = [draw(dtype = bf16, busy = 0.3, compute = 1, memory = 1)]", None),
         ("power.gemm = [draw(dtype = bf17, busy = 0.3, compute = 1, memory = 1)]", None),
     ],
