@@ -42,7 +42,7 @@ def calibration(builder: Builder, instance: Instance) -> Calibration:
 
 
 def _power(builder: Builder, instance: Instance) -> dict[str, dict[str, Draw]]:
-    """What kernels draw, by operator and dtype; HMS306 for a dtype given twice, or blocks that are none."""
+    """What kernels draw, by operator and dtype; HMS306 for one given twice, or odd `blocks`."""
     found: dict[str, dict[str, Draw]] = {}
     for operator, settings in (builder.get(instance, "power") or {}).items():
         own = found.setdefault(operator, {})
