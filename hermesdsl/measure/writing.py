@@ -70,9 +70,11 @@ def calibration_text(
 
 def _draw(own: FittedPower) -> str:
     draw = own.draw
+    dtype, _, blocks = own.dtype.partition("_")
+    named = f"{dtype}, blocks = true" if blocks else dtype
     spread = f", spread = {draw.spread:.3g}" if draw.spread else ""
     return (
-        f"        draw(dtype = {own.dtype}, busy = {draw.busy:.3g}, compute = {draw.compute:.3g}, "
+        f"        draw(dtype = {named}, busy = {draw.busy:.3g}, compute = {draw.compute:.3g}, "
         f"memory = {draw.memory:.3g}, compute_exponent = {draw.compute_exponent:.3g}, "
         f"memory_exponent = {draw.memory_exponent:.3g}, settle = {draw.settle * 1e6:.3g} us"
         f"{spread}),"

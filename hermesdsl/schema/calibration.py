@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hermesdsl.schema.hardware import DTYPES
 from hermesdsl.schema.types import (
+    BoolType,
     Computed,
     ComputedType,
     Fragment,
@@ -102,8 +103,8 @@ COMPUTED = (
         "of bandwidth in t, on a share w of the multiprocessors: (`busy` w^`spread` + `compute` "
         "c^p + `memory` m^q) t / (t + `settle`), bent into the limit.",
         parameters=(
-            Property("dtype", SymbolType((*DTYPES, "fp8_block")), "Of which operands.",
-                     required=True),
+            Property("dtype", SymbolType(DTYPES), "Of which operands.", required=True),
+            Property("blocks", BoolType(), "Of experts with `scaling = block`.", False),
             Property("busy", NumberType(minimum=0), "While anything runs.", required=True),
             Property("compute", NumberType(minimum=0), "More at full peak.", required=True),
             Property("memory", NumberType(minimum=0), "More at full bandwidth.", required=True),

@@ -69,7 +69,7 @@ def test_devices_weigh_the_same_however_many_rows_they_have() -> None:
     # Two devices with 60 rows each against one with 600.
     few, many = rows(Draw(0.2, 0.0, 0.0), count=60), rows(Draw(0.4, 0.0, 0.0), count=600)
     draw = class_draw([few, few, many])
-    assert power_error(watts(draw, few), few.watts).median < 0.02
+    assert power_error(watts(draw, few), few.watts).median < 0.04
     assert power_error(watts(draw, many), many.watts).median > 0.2
 
 

@@ -42,13 +42,17 @@ def calibration(builder: Builder, instance: Instance) -> Calibration:
 
 
 def _power(builder: Builder, instance: Instance) -> dict[str, dict[str, Draw]]:
-    """What kernels draw, by operator and dtype; HMS306 for a dtype that is given twice."""
+    """What kernels draw, by operator and dtype; HMS306 for one given twice, or odd `blocks`."""
     found: dict[str, dict[str, Draw]] = {}
     for operator, settings in (builder.get(instance, "power") or {}).items():
         own = found.setdefault(operator, {})
         for setting in settings:
             values = dict(setting.args)
-            dtype = str(values.pop("dtype"))
+            blocks = bool(values.pop("blocks"))
+            dtype = str(values.pop("dtype")) + "_block" * blocks
+            if blocks and (operator, dtype) != ("moe", "fp8_block"):
+                message = "`blocks` is for experts with weights of fp8"
+                raise Fail(error("HMS306", message, setting.span))
             if dtype in own:
                 message = f"`power.{operator}` has `{dtype}` twice"
                 raise Fail(error("HMS306", message, setting.span))
