@@ -24,7 +24,7 @@ from benchmarks.accuracy.report import (
     signed,
 )
 from hermesdsl.cost.power import DRAWS
-from hermesdsl.measure.calibrate import FEWEST
+from hermesdsl.measure.calibrate import FEWEST, LONG
 from hermesdsl.measure.power import Powers, class_draw, fitted_power, powers, watts
 
 #: Must and aim for shapes held out.
@@ -112,8 +112,17 @@ def _told(made: Section, found: Sequence[_Drawn]) -> None:
     how = "by hash of the shape, five parts, fits as `hermes calibrate` makes them"
     made.figures.append(Figure("Power: shape held out, median APE", median(held), len(held), how,
                                *HELD))  # fmt: skip
+    worst = max(found, key=lambda each: median(each.error(each.held)))
+    made.figures.append(Figure(
+        f"… of the worst, {worst.chip.name} {worst.operator}.{worst.dtype}",
+        median(worst.error(worst.held)), len(worst.held), how, *HELD,
+    ))  # fmt: skip
     mean = float(np.abs(held).mean())
-    made.figures.append(Figure("Power: shape held out, mean APE", mean, len(held), how, *HELD))
+    made.figures.append(Figure("Power: shape held out, mean APE", mean, len(held), how))
+    long = np.concatenate([each.error(each.held)[each.rows.seconds > LONG] for each in found])
+    if len(long):
+        made.figures.append(Figure("Power: shape held out, rows above 50 µs, median APE",
+                                   median(long), len(long), how))  # fmt: skip
     left = [each.error(each.left) for each in found if each.left is not None]
     if left:
         errs = np.concatenate(left)

@@ -57,7 +57,7 @@ SUBJECTS: Mapping[str, Subject] = {
         "splitwise/perf_model.csv.gz",
         "`splitwise/perf_model.csv.gz`: Llama-2-70B on 2, 4 and 8 devices, BLOOM-176B on 8, A100 "
         "and H100, vLLM of 2023. Rows of a capped H100 are the same times × 1.30 and left out.",
-        "kernels from operator tables alone; of the host, the engine profile of 2023",
+        "by model and ways: constants of the engine of 2023 fitted to the other ones",
         {"": {"prefill": (0.12, 0.06), "decode": (0.10, 0.05)}},
     ),
     "rtx": Subject(
@@ -78,14 +78,15 @@ SUBJECTS: Mapping[str, Subject] = {
         "serving",
         "`serving/vllm_runs_h100_dev.csv`: vLLM 0.15.1 on H100 at constant rates, several turns "
         "per user over shared system prompts.",
-        "by model: host and API constants fitted to the runs of the others",
+        "by model: the API's time is taken from the other models' runs; the rest of the engine "
+        "profile is the library's",
         {"": {"tpot": (0.10, 0.05), "ttft": (0.20, 0.12), "e2e": (0.10, 0.05)}},
     ),
     "closed_loop": Subject(
         "Closed-loop points",
         "serving",
         "`serving/closed_loop_dev.csv.gz`: points at fixed concurrency, three engines.",
-        "by model: host and API constants fitted to the points of the others",
+        "the engine profiles of the library, one for all models",
         {"": {"tpot": (0.15, 0.08), "ttft": (0.30, 0.20)}},
         ranked=True,
     ),
