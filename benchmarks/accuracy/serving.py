@@ -82,11 +82,11 @@ class _Protocol:
 _CHUNKED = "chunked(8192 tok)"
 _PROTOCOLS = {
     ("vllm", ""): _Protocol("vllm_sync", _CHUNKED, 10, 0.2),
-    ("vllm", "0.12.0"): _Protocol("vllm_sync", _CHUNKED, 4, 0.2),
+    ("vllm", "0.12.0"): _Protocol("vllm_sync", _CHUNKED, 3, 0.2),
     ("trtllm", ""): _Protocol("trtllm", "mixed; max_tokens = 8192 tok", 10, 0.2),
-    ("trtllm", "1.0.0rc3"): _Protocol("trtllm", "mixed; max_tokens = 8192 tok", 4, 0.2, full=True),
+    ("trtllm", "1.0.0rc3"): _Protocol("trtllm", "mixed; max_tokens = 8192 tok", 10, 0.1, full=True),
     ("sglang", "0.5.1.post1"): _Protocol("sglang", "continuous; max_tokens = 8192 tok", 1, 0.0),
-    ("sglang", "0.5.6.post2"): _Protocol("sglang", "continuous; max_tokens = 8192 tok", 4, 0.2),
+    ("sglang", "0.5.6.post2"): _Protocol("sglang", _CHUNKED, 10, 0.2),
 }
 
 
@@ -194,7 +194,7 @@ def _point(point: Mapping[str, str]) -> Row:
     clients, output = int(float(point["concurrency"])), float(point["osl"])
     places = clients if protocol.full else max(512, clients)
     lines.append(_engine(model, point["tp_size"], f"batching = {protocol.batching}",
-                         f"max_batch = {places}", f"dtype = {dtype}",
+                         f"max_batch = {places}", f"dtype = {dtype}", *_kv(dtype),
                          f"profile = {protocol.profile}"))  # fmt: skip
     low, high = (round(output * (1.0 + side * protocol.spread)) for side in (-1, 1))
     length = f"{low} tok" if low == high else f"uniform({low} tok, {high} tok)"
@@ -388,3 +388,8 @@ def _request_seconds() -> float:
     from hermesdsl.cost.profiles import library
 
     return library()["vllm"].overheads.request
+
+
+def _kv(dtype: str) -> tuple[str, ...]:
+    """KV of points in 8 bits: some of them would not fit in 16."""
+    return ("kv_dtype = fp8",) if dtype == "fp8" else ()

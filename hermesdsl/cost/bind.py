@@ -16,13 +16,18 @@ from hermesdsl.cost.profiles import library, profile_of
 from hermesdsl.cost.speculation import SpeculativeCost, drafted, mtp
 from hermesdsl.cost.timed import read_times
 from hermesdsl.diagnostics import Diagnostic, Sink, error, warning
-from hermesdsl.graph.types import DTYPE_BYTES, Client, Group, LlmModel, PlacementGraph, Spec
+from hermesdsl.graph.types import (
+    ACTIVATION_DTYPES,
+    DTYPE_BYTES,
+    Client,
+    Group,
+    LlmModel,
+    PlacementGraph,
+    Spec,
+)
 
 #: What each form of `speculate` calls its guesses per step.
 _GUESSES = {"mtp": "depth", "draft": "gamma"}
-
-#: Types that activations keep when the weights have them; below other weights they are bf16.
-ACTIVATION_DTYPES = ("fp32", "fp16", "fp8")
 
 
 def served_model(client: Client) -> LlmModel:

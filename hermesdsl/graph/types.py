@@ -54,6 +54,9 @@ __all__ = [
     "Workload",
 ]
 
+#: Types that activations keep when the weights have them; below other weights they are bf16.
+ACTIVATION_DTYPES = ("fp32", "fp16", "fp8")
+
 
 # --- hardware ------------------------------------------------------------------------------
 
