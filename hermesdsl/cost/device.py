@@ -72,5 +72,5 @@ class Device:
 
     @property
     def feed(self) -> float:
-        """GB/s of memory bandwidth for each multiprocessor; 20 of a device that has unknown ones."""
+        """GB/s of memory bandwidth for each multiprocessor; 20 where those are unknown."""
         return self.bandwidth / self.sms / 1e9 if self.sms else 20.0

@@ -90,10 +90,10 @@ class Experts:
         self._weight = weight
         grids = grids_of(device.calibration, "moe", kernel)
         s = shape
-        same = dict(
-            hidden=s.hidden, width=-(-s.width // s.split), experts=s.experts, active=s.active,
-            local=s.experts / s.ep, skew=1.0, feed=device.feed,
-        )  # fmt: skip
+        same: dict[str, float] = {
+            "hidden": s.hidden, "width": -(-s.width // s.split), "experts": s.experts,
+            "active": s.active, "local": s.experts / s.ep, "skew": 1.0, "feed": device.feed,
+        }  # fmt: skip
         self._utilisation = utilisation(grids, "moe", self._reference).fixed(**same)
         self._class = class_reach(device, "moe", kernel).fixed(**same)
 

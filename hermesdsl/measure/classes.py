@@ -89,7 +89,12 @@ _SHARE = 3000.0
 
 #: What the common class is fitted to. Other entries do better, each device left out, by the
 #: efficiencies alone.
-_COMMON: Mapping[str, tuple[Term, ...]] = {"moe.bf16": _MOE_COMMON, "moe.fp8_block": _MOE_COMMON}
+_COMMON: Mapping[str, tuple[Term, ...]] = {
+    "moe.bf16": (term(local=(1, 8, 64, 512)),), "moe.fp8_block": _MOE_COMMON,
+}  # fmt: skip
+#: Entries of the common class that keep the level of the efficiencies: only how kernels differ from
+#: shape to shape carries over.
+_LEVELLED = ("moe.bf16",)
 #: KV of fewer than 16 bits streams as that of 16 does (0.9 of bandwidth, not 0.8) where kernels
 #: do not convert it on the way: derived, not fitted.
 _STREAMED = Grid(("span",), ((0.3, 3.0),), (1.0, 0.9 / 0.8))
@@ -157,11 +162,18 @@ def left_out(
             fitted = left.get(name or "", left.get(COMMON, ()))
             told = one.seconds > LONG
             if told.any():
-                times = (one.points.roofline, one.sheet, one.model, one.model / _at(fitted, one))
-                errors = [_error(each[told], one.seconds[told]) for each in times]
+                roofline, alone, model, classed = (
+                    _error(each[told], one.seconds[told])
+                    for each in (
+                        one.points.roofline, one.sheet, one.model, one.model / _at(fitted, one)
+                    )
+                )  # fmt: skip
                 found.append(
-                    LeftOut(one.system, operator, dtype, int(told.sum()), *errors, name in left)
-                )
+                    LeftOut(
+                        one.system, operator, dtype, int(told.sum()), roofline, alone, model,
+                        classed, name in left,
+                    )
+                )  # fmt: skip
     return found
 
 
@@ -200,7 +212,8 @@ def class_entries(
     operator = entry.split(".", maxsplit=1)[0]
     found: dict[str, tuple[Grid, ...]] = {}
     if entry in _COMMON and devices:
-        found[COMMON] = _fit(devices, _COMMON[entry], None)
+        common = _fit(devices, _COMMON[entry], None)
+        found[COMMON] = _levelled(common, devices) if entry in _LEVELLED else common
     if entry == "decode.fp8":
         found[COMMON] = (_STREAMED,)
     members: dict[str, list[Measured]] = {}
@@ -224,6 +237,13 @@ def _fit(devices: Sequence[Measured], terms: tuple[Term, ...], given: Grid | Non
     weight = np.concatenate([each * (_SHARE / each.sum()) for each in weights])
     kept = [trimmed(each, points) for each in terms]
     return (*first, *grids(kept, fit(kept, points, target, weight, _PENALTY)))
+
+
+def _levelled(fitted: Sequence[Grid], devices: Sequence[Measured]) -> tuple[Grid, ...]:
+    """The same with factors that are 1 in the middle: the geometric mean of devices' medians."""
+    level = np.exp(np.mean([np.log(np.median(_at(fitted, each))) for each in devices]))
+    first = fitted[0]
+    return (replace(first, values=tuple(v / level for v in first.values)), *fitted[1:])
 
 
 def _at(fitted: Sequence[Grid], device: Measured) -> Floats:
@@ -251,9 +271,10 @@ def measured_of(
     found: dict[str, list[Measured]] = {}
     if not frames:
         return found
-    for (dtype, system), rows in pd.concat(frames, ignore_index=True).groupby(
+    for (dtype, name), rows in pd.concat(frames, ignore_index=True).groupby(
         ["dtype", "system"], sort=True
     ):
+        system = str(name)
         if system in systems:
             part, bandwidth = systems[system]
             found.setdefault(str(dtype), []).append(

@@ -28,7 +28,8 @@ COORDINATES = {
         "new", "seen", "sequences", "heads", "kv_heads", "width", "keys", "waves", "group",
     ),
     "decode": (
-        "context", "sequences", "heads", "kv_heads", "width", "pairs", "group", "load", "span", "feed",
+        "context", "sequences", "heads", "kv_heads", "width", "pairs", "group", "load",
+        "span", "feed",
     ),
     "collective": ("members", "bytes"),
 }  # fmt: skip
