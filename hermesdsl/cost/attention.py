@@ -7,6 +7,7 @@ model only the shape of its attention on one tensor-parallel rank.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from math import ceil, pow
 
 from hermesdsl.cost.classes import class_reach
@@ -331,7 +332,10 @@ def calibrate(
     layer: DecodeAttention, shape: AttentionShape, sequences: float, reach: Utilisation,
     device: Device,
 ) -> DecodeAttention:  # fmt: skip
-    """The same with every time divided by what the calibration reaches at its context."""
+    """The same with every time divided by what the calibration reaches at its context.
+
+    A class was not measured at any: there no context takes less time than a shorter one.
+    """
     pairs, width = sequences * shape.kv_heads, 0.5 * (shape.key_width + shape.value_width)
     points: list[tuple[float, float]] = []
     found, rung = 1.0, DATASHEET
@@ -350,6 +354,9 @@ def calibrate(
         if not points:
             points.append((0.0, free.seconds(0.0) / found))
         points.append((context * sequences, free.seconds(context * sequences) / found))
+    if rung == DATASHEET:
+        points = list(zip((at for at, _ in points), accumulate((t for _, t in points), max),
+                          strict=True))  # fmt: skip
     beyond = free.line(2.0 * points[-1][0])[1] / found
     return replace(layer, rung=rung, calibrated=through(points, beyond, layer.limit))
 

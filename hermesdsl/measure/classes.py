@@ -53,10 +53,10 @@ SHEET_ALONE: Efficiencies = replace(
 
 _KNOWN: Mapping[str, Fittable] = {**OPERATORS, PREFILL.name: PREFILL, DECODE.name: DECODE}
 
-_M = (1, 16, 64, 128, 256, 1024, 4096, 16384)
 _ROWS = (1, 4, 16, 64, 256, 2048)
 _DEEP = (64, 512, 4096, 32768)
-_GEMM = (term(m=_M, k=_DEEP), term(m=_M, n=_DEEP))
+#: Of the weight alone, so that more tokens never take less time.
+_GEMM = (term(n=(64, 256, 1024, 4096, 16384, 65536), k=_DEEP),)
 _MOE = (
     term(rows=_ROWS, width=(64, 512, 4096), local=(1, 8, 64, 512)),
     term(rows=_ROWS, skew=(1, 2.01, 2.2)),
@@ -75,13 +75,11 @@ _DECODE = (
     ),
     term(width=(64, 128), context=(128, 1024)),
 )
-_KEYS = (16, 64, 256, 1024, 4096, 16384)
-_PREFILL = (
-    term(keys=_KEYS, group=(1, 2, 8), width=(64, 128)),
-    term(keys=_KEYS, waves=(0.25, 1, 4, 16, 64, 512)),
-)
-_TERMS: Mapping[str, tuple[Term, ...]] = {
-    "gemm": _GEMM, "moe": _MOE, "decode": _DECODE, "prefill": _PREFILL,
+#: What a class of its own is fitted to. Other products, and attention of prompts, gain nothing over
+#: the efficiencies on a device left out; kernels of fp4 differ from those that these are of.
+_OWN: Mapping[str, tuple[Term, ...]] = {
+    "gemm.fp4": _GEMM, "moe.bf16": _MOE, "moe.fp8": _MOE, "moe.fp8_block": _MOE, "moe.fp4": _MOE,
+    "decode.bf16": _DECODE, "decode.fp8": _DECODE,
 }  # fmt: skip
 _PENALTY = Penalty(bend=0.3, size=0.02)
 #: Rows that each device counts as in a fit, however many it has.
@@ -209,7 +207,6 @@ def class_entries(
     devices: Sequence[Measured], entry: str, systems: Mapping[str, tuple[Part, float]] = SYSTEMS
 ) -> dict[str, tuple[Grid, ...]]:
     """Grids by class for one operator and dtype (``gemm.fp8``), from all devices measured."""
-    operator = entry.split(".", maxsplit=1)[0]
     found: dict[str, tuple[Grid, ...]] = {}
     if entry in _COMMON and devices:
         common = _fit(devices, _COMMON[entry], None)
@@ -220,8 +217,8 @@ def class_entries(
     for each in devices:
         members.setdefault(class_name(*systems[each.system]) or COMMON, []).append(each)
     for name, own in members.items():
-        if name != COMMON:
-            found[name] = _fit(own, _TERMS[operator], _FED.get((name, entry)))
+        if name != COMMON and entry in _OWN:
+            found[name] = _fit(own, _OWN[entry], _FED.get((name, entry)))
     return found
 
 
