@@ -27,6 +27,7 @@ from hermesdsl.cost.attention import (
     prefill,
     prefill_reach,
 )
+from hermesdsl.cost.classes import class_of
 from hermesdsl.cost.constants import Efficiencies, Profile
 from hermesdsl.cost.device import Device, peak_dtype, wider_of
 from hermesdsl.cost.layers import Layers
@@ -382,7 +383,7 @@ class DataSheetCost:
         layer = decode(self.attention_device, shape, sequences, queries)
         if not self._decode_reach:
             return layer
-        return calibrate(layer, shape, sequences, self._decode_reach)
+        return calibrate(layer, shape, sequences, self._decode_reach, self.attention_device)
 
     def _layer_pieces(self, sequences: float, queries: int) -> tuple[Piece, ...]:
         """The mean of all layers, of which `full_layers` know no window."""
@@ -498,4 +499,5 @@ def _device(dtype: str, group: Group, efficiencies: Efficiencies, profile: Profi
     return Device(
         part.peak[served], group.memory_bandwidth, part.sms, DTYPE_BYTES[served] < 2.0,
         efficiencies, profile.overheads, served, part.calibration,
+        class_of(part, group.memory_bandwidth),
     )  # fmt: skip

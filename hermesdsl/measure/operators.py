@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hermesdsl.cost.constants import VLLM
 from hermesdsl.cost.gemm import product_bytes, product_shape, smooth_maximum
-from hermesdsl.cost.moe import distinct_experts, layer_bytes, layer_flops
+from hermesdsl.cost.moe import SPAN, distinct_experts, layer_bytes, layer_flops
 from hermesdsl.graph.types import DTYPE_BYTES
 from hermesdsl.measure.fit import Floats, Penalty, Term, term
 
@@ -31,6 +31,11 @@ class Sheet:
     bandwidth: float
     sms: int
     wide: float = 0.0
+
+    @property
+    def feed(self) -> float:
+        """GB/s of memory bandwidth for each multiprocessor, as of `cost.device.Device`."""
+        return self.bandwidth / self.sms / 1e9 if self.sms else 20.0
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,9 @@ def _moe(rows: pd.DataFrame, sheet: Sheet, dtype: str) -> Points:
     skew = np.array([1.0 + float(text.rpartition("_")[2]) if text.startswith("power_law_")
                      else 1.0 for text in spread])  # fmt: skip
     axes = {"rows": moved / touched, "tokens": tokens, "hidden": hidden, "width": width,
-            "experts": experts, "active": active, "local": own, "skew": skew}  # fmt: skip
+            "experts": experts, "active": active, "local": own, "skew": skew,
+            "span": np.maximum(compute, memory) / SPAN,
+            "feed": np.full(len(rows), sheet.feed)}  # fmt: skip
     o = VLLM.overheads
     reference = o.moe + o.kernel + smooth_maximum(compute, memory)
     given = [rows[name].to_numpy(np.float64).tolist() for name in names]

@@ -23,11 +23,16 @@ from hermesdsl.units import dimension as d
 #: device sees; `cost.utilisation` and the operators say how each follows from a step.
 COORDINATES = {
     "gemm": ("m", "n", "k", "waves", "fill"),
-    "moe": ("rows", "tokens", "hidden", "width", "experts", "active", "local", "skew"),
+    "moe": (
+        "rows", "tokens", "hidden", "width", "experts", "active", "local", "skew", "span", "feed",
+    ),
     "prefill": (
         "new", "seen", "sequences", "heads", "kv_heads", "width", "keys", "waves", "group",
     ),
-    "decode": ("context", "sequences", "heads", "kv_heads", "width", "pairs", "group"),
+    "decode": (
+        "context", "sequences", "heads", "kv_heads", "width", "pairs", "group", "load",
+        "span", "feed",
+    ),
     "collective": ("members", "bytes"),
 }  # fmt: skip
 
