@@ -11,7 +11,7 @@ from pathlib import Path
 from hermesdsl.api import compile
 from hermesdsl.cli.calibrate import data_sheets, idle_power, near_link
 from hermesdsl.diagnostics import SpecError
-from hermesdsl.graph.types import Calibration, Fabric
+from hermesdsl.graph.types import Calibration, Fabric, Part
 from hermesdsl.library.find import definitions, imported
 from hermesdsl.measure.operators import Sheet
 
@@ -29,7 +29,7 @@ _PEAKS = {"bf16": "bfloat16", "fp16": "bfloat16", "int8": "int8", "fp8": "fp8", 
 
 @dataclass(frozen=True)
 class Chip:
-    """A chip with its data sheet by dtype.
+    """A chip as the cost models see it, with its data sheet by dtype.
 
     `calibration`: what the library ships for it; `link`: how two of them meet in a node.
     `idle`: watts without work. `known`: it is in the library; others are known by a table of data
@@ -37,6 +37,7 @@ class Chip:
     """
 
     name: str
+    part: Part
     sheets: Mapping[str, Sheet]
     calibration: Calibration | None = None
     link: Fabric | None = None
@@ -64,7 +65,8 @@ def _of_library(name: str) -> Chip | None:
         link = near_link(name)
     except SpecError:
         link = None
-    return Chip(name, sheets, graph.nodes["part"]["part"].calibration, link, idle_power(name))
+    part: Part = graph.nodes["part"]["part"]
+    return Chip(name, part, sheets, part.calibration, link, idle_power(name))
 
 
 @cache
@@ -92,4 +94,5 @@ def _of_table(system: str, path: Path) -> Chip | None:
         sheets["fp8_block"] = sheets["fp8"]
     link = float(row.get("node.intra_node_bw", float("nan")))
     joined = Fabric(2, 1e-6, link, 2) if isfinite(link) and link > 0 else None
-    return Chip(system, sheets, None, joined, known=False)
+    part = Part(system, "chip", system, peak=peaks)
+    return Chip(system, part, sheets, None, joined, known=False)

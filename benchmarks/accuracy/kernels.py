@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.accuracy import models
 from benchmarks.accuracy.clean import SOURCE, rows_of
@@ -24,11 +25,14 @@ from benchmarks.accuracy.report import (
     percent,
     signed,
 )
-from hermesdsl.cost.constants import ACCELERATOR
+from hermesdsl.cost.classes import COMMON, class_name
+from hermesdsl.cost.classes import classes as shipped_classes
+from hermesdsl.graph.types import Grid
+from hermesdsl.measure import classes
 from hermesdsl.measure.attention import DECODE, PREFILL
-from hermesdsl.measure.calibrate import FEWEST, LONG, fitted, trimmed
-from hermesdsl.measure.fit import fit, predict
-from hermesdsl.measure.operators import GEMM, MOE, Fittable, Points
+from hermesdsl.measure.calibrate import FEWEST, LONG, fitted
+from hermesdsl.measure.operators import GEMM, MOE, Fittable
+from hermesdsl.measure.tables import Table as KernelTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +40,8 @@ if TYPE_CHECKING:
 #: Ways to predict, in the order of columns, and what each is called.
 WAYS: Mapping[str, str] = {
     "held": "shape held out", "shipped": "as shipped", "left": "device left out",
-    "classes": "class defaults", "sheet": "data sheet", "roofline": "roofline",
+    "classes": "class defaults", "constants": "constants alone", "sheet": "data sheet",
+    "roofline": "roofline",
 }  # fmt: skip
 #: Must and aim for shapes held out, and for a device left out.
 SHAPES, DEVICE = (0.08, 0.04), (0.16, 0.10)
@@ -69,16 +74,16 @@ SUBJECTS: Mapping[str, Subject] = {
 
 @dataclass
 class Measured:
-    """Rows of one operator, system and dtype; columns are of those above 50 µs, (n,).
+    """Rows of one operator, system and dtype.
 
+    `rows`: all of them; `told`: which take more than 50 µs. Other columns are of those, (n,).
     `predicted` seconds by way; a way that has none for these rows is absent.
     """
 
-    system: str
     chip: Chip
     dtype: str
-    rows: int
-    seconds: Floats
+    rows: classes.Measured
+    told: NDArray[np.bool_]
     source: Sequence[str]
     size: Floats
     predicted: dict[str, Floats] = field(default_factory=dict)
@@ -88,18 +93,26 @@ class Measured:
         """The chip and the dtype."""
         return f"{self.chip.name} {self.dtype}"
 
+    @property
+    def seconds(self) -> Floats:
+        """Measured, (n,)."""
+        return self.rows.seconds[self.told]
+
+    @property
+    def bandwidth(self) -> float:
+        """Byte/s of the device's memory."""
+        return next(iter(self.chip.sheets.values())).bandwidth
+
     def error(self, way: str) -> Floats:
         """Signed errors of a way, (n,)."""
         return errors(self.seconds, self.predicted[way])
 
-
-@dataclass(frozen=True)
-class _Fit:
-    """What a fit of other devices needs of one: all its rows, and which are above 50 µs."""
-
-    points: Points
-    seconds: Floats
-    told: Floats
+    def by(self, grids: Sequence[Grid]) -> Floats:
+        """Seconds by grids over the data-sheet model with the constants of the class, (n,)."""
+        if not grids:
+            return self.rows.model[self.told]
+        factor = np.exp(models.factors(list(grids), self.rows.points.axes))
+        return np.asarray((self.rows.model / factor)[self.told])
 
 
 def section(name: str, data: Path, say: Callable[[str], None] = lambda _: None) -> Section:
@@ -111,13 +124,8 @@ def section(name: str, data: Path, say: Callable[[str], None] = lambda _: None) 
     if table.frame is None or table.frame.empty:
         made.missing = "no rows that can be used"
         return made
-    found, fits = _measured(subject, table.frame, data, made, say)
-    for each, own in zip(found, fits, strict=True):
-        others = [other for there, other in zip(found, fits, strict=True)
-                  if there.dtype == each.dtype and there.chip.name != each.chip.name]  # fmt: skip
-        left = _left_out(subject.operator, own, others)
-        if left is not None:
-            each.predicted["left"] = left
+    found = _measured(subject, table.frame, data, made, say)
+    _classed(subject.operator.name, found)
     if not found:
         made.missing = "no row above 50 µs on a chip whose data sheet is known"
         return made
@@ -130,8 +138,9 @@ def section(name: str, data: Path, say: Callable[[str], None] = lambda _: None) 
 
 def _measured(
     subject: Subject, frame: pd.DataFrame, data: Path, made: Section, say: Callable[[str], None]
-) -> tuple[list[Measured], list[_Fit]]:
-    found, fits = [], []
+) -> list[Measured]:
+    name = subject.operator.name
+    found = []
     strange: list[str] = []
     for (system, dtype), rows in frame.groupby(["system", "dtype"], sort=True):
         chip = chip_of(str(system), data)
@@ -148,42 +157,44 @@ def _measured(
         if not told.any():
             made.skipped.append(f"{len(rows):,} rows of {chip.name} {dtype}: none above 50 µs")
             continue
-        say(f"{subject.operator.name}: {chip.name} {dtype}, {len(rows):,} rows")
-        points = subject.operator.points(rows, sheet, str(dtype))
+        say(f"{name}: {chip.name} {dtype}, {len(rows):,} rows")
+        seen = classes.measured_of(
+            [KernelTable(name, rows, "")], name, {str(system): (chip.part, sheet.bandwidth)}
+        )[str(dtype)][0]
+        points = seen.points
         each = Measured(
-            str(system), chip, str(dtype), len(rows), seconds[told],
-            rows[SOURCE][told].tolist(), rows[subject.size].to_numpy(np.float64)[told],
+            chip, str(dtype), seen, told, rows[SOURCE][told].tolist(),
+            rows[subject.size].to_numpy(np.float64)[told],
         )  # fmt: skip
         each.predicted["roofline"] = points.roofline[told]
-        for way, efficiencies in (("sheet", models.FULL), ("classes", ACCELERATOR)):
-            each.predicted[way] = models.modelled(
-                subject.operator.name, rows[told], sheet, str(dtype), efficiencies
-            )
+        each.predicted["sheet"] = seen.sheet[told]
+        each.predicted["constants"] = seen.model[told]
         if len(set(points.keys)) >= FEWEST:
             own = fitted(subject.operator, str(dtype), points, seconds)
             each.predicted["held"] = own.predicted[told]
-        by = models.shipped(chip.calibration, subject.operator.name, str(dtype), points)
-        each.predicted["shipped"] = each.predicted["classes"] if by is None else by[told]
+        by = models.shipped(chip.calibration, name, str(dtype), points)
+        if by is not None:
+            each.predicted["shipped"] = by[told]
         found.append(each)
-        fits.append(_Fit(points, seconds, told))
     if strange:
         made.skipped.append(f"rows of systems with no data sheet: {counted(strange)}")
-    return found, fits
+    return found
 
 
-def _left_out(operator: Fittable, own: _Fit, others: Sequence[_Fit]) -> Floats | None:
-    """Seconds by one surface fitted to the other devices, for rows above 50 µs."""
-    if not others:
-        return None
-    axes = {name: np.concatenate([other.points.axes[name] for other in others])
-            for name in own.points.axes}  # fmt: skip
-    terms = [trimmed(each, axes) for each in operator.terms]
-    reference = np.concatenate([other.points.reference for other in others])
-    seconds = np.concatenate([other.seconds for other in others])
-    weight = np.where(seconds > LONG, 1.0, 0.25)
-    values = fit(terms, axes, np.log(reference / seconds), weight, operator.penalty)
-    factor = np.exp(predict(terms, values, own.points.axes))
-    return np.asarray((own.points.reference / factor)[own.told])
+def _classed(operator: str, found: Sequence[Measured]) -> None:
+    """Adds what rows take by the class of their device: as shipped, and fitted without it."""
+    systems = {each.rows.system: (each.chip.part, each.bandwidth) for each in found}
+    for each in found:
+        entry = f"{operator}.{each.dtype}"
+        name = class_name(each.chip.part, each.bandwidth)
+        calibration = shipped_classes().get(name or "")
+        grids = calibration.operators.get(operator, {}).get(each.dtype, ()) if calibration else ()
+        each.predicted["classes"] = each.by(grids)
+        each.predicted.setdefault("shipped", each.predicted["classes"])
+        rest = [other.rows for other in found
+                if other.dtype == each.dtype and other.chip.name != each.chip.name]  # fmt: skip
+        left = classes.class_entries(rest, entry, systems)
+        each.predicted["left"] = each.by(left.get(name or "", left.get(COMMON, ())))
 
 
 def _figures(subject: Subject, found: Sequence[Measured]) -> list[Figure]:
@@ -191,8 +202,8 @@ def _figures(subject: Subject, found: Sequence[Measured]) -> list[Figure]:
     made = []
     asked = {
         "held": ("by hash of the shape, five parts, fits as `hermes calibrate` makes them", SHAPES),
-        "left": ("by device: one surface fitted to the others", DEVICE),
-        "classes": ("by device as far as constants of the class go: see below", DEVICE),
+        "left": ("by device: its class fitted to the others, with constants of all", DEVICE),
+        "classes": ("not held out: classes and constants have seen these chips", (None, None)),
         "sheet": ("nothing is fitted", (None, None)),
         "roofline": ("nothing is fitted", (None, None)),
     }
@@ -220,7 +231,9 @@ def _by_group(found: Sequence[Measured]) -> Table:
                  for way in WAYS]  # fmt: skip
         bias = signed(float(np.median(each.error("held")))) if "held" in each.predicted else "–"
         sure = "" if each.chip.known else " (data sheet of the folder)"
-        rows.append([each.name + sure, f"{each.rows:,}", f"{len(each.seconds):,}", *cells, bias])
+        rows.append(
+            [each.name + sure, f"{len(each.told):,}", f"{len(each.seconds):,}", *cells, bias]
+        )
     header = ["chip, dtype", "rows", "above 50 µs", *WAYS.values(), "signed, held out"]
     return Table("Median APE by chip and dtype", header, rows)
 

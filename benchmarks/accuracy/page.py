@@ -31,9 +31,10 @@ _WAYS = """## How rows are predicted
 |---|---|
 | shape held out | a calibration fitted to the other shapes of the same table: shapes are dealt into five parts by a hash, and each part is predicted by a fit of the four others |
 | as shipped | the calibration that the library's chip has, whether it has seen these rows or not; class defaults where it has none |
-| device left out | its data sheet, and one surface of utilisation fitted to the other devices of the table |
-| class defaults | its data sheet, and the constants of its class in `hermesdsl/cost/constants.py`: one set for all chips; some twenty numbers found on these very tables, so this agrees more than it predicts |
-| data sheet | peak, bandwidth, links, multiprocessors and launches; no efficiency below 1 |
+| device left out | its data sheet, the constants of `hermesdsl/cost/constants.py`, and its class (`hermesdsl/cost/classes.py`) fitted to the other devices of the table. The constants, some twenty numbers for all chips, were found on these very tables: that much is not held out |
+| class defaults | what a chip without a calibration gets: its data sheet, constants and class as shipped |
+| constants alone | its data sheet and the constants |
+| data sheet | peak, bandwidth, links, multiprocessors, launches and tiles; every fraction of peak and bandwidth is 1 |
 | roofline | the larger of FLOPs over peak and bytes over bandwidth |
 """  # noqa: E501
 
