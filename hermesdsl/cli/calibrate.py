@@ -13,14 +13,17 @@ from hermesdsl.cli.output import Output
 from hermesdsl.diagnostics import SpecError, error
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from hermesdsl.graph.types import Part
+    from hermesdsl.graph.types import Fabric, Part
     from hermesdsl.measure.calibrate import Fitted
+    from hermesdsl.measure.collective import Fitted as FittedMessages
     from hermesdsl.measure.operators import Sheet
+    from hermesdsl.measure.power import FittedPower
+    from hermesdsl.measure.tables import Table
 
 
-@click.command("calibrate", short_help="Fit a chip's utilisation to measured kernel times.")
+@click.command("calibrate", short_help="Fit a chip's utilisation and power to measured kernels.")
 @click.argument("tables", nargs=-1, required=True, metavar="TABLE...")
 @click.option("--chip", required=True, help="A chip of the library, or FILE.hms:NAME.")
 @click.option("--system", metavar="NAME", help="Rows to take, where tables hold several systems.")
@@ -43,13 +46,15 @@ def command(
 ) -> int:
     """Fit what kernels reach of a chip's data sheet, by operator and dtype, to tables of times.
 
-    A folder that `hermes profile` has written stands for its tables. Prints (or writes) a
-    calibration, with its errors on shapes held out of the fit.
+    A folder that `hermes profile` has written stands for its tables. Of others, those that also tell
+    the power drawn are fitted for that alone. Prints (or writes) a calibration, with its errors on
+    shapes held out of the fit.
     """
     from hermesdsl.measure.calibrate import calibrate
+    from hermesdsl.measure.power import calibrate_power
     from hermesdsl.measure.profile.store import measured_on
     from hermesdsl.measure.tables import of_system, read_table, tables_in
-    from hermesdsl.measure.writing import calibration_text, scatter
+    from hermesdsl.measure.writing import calibration_text
     from hermesdsl.source import Source
     from hermesdsl.syntax.format import format_file
     from hermesdsl.syntax.parse import parse
@@ -58,29 +63,97 @@ def command(
     label, sheets = data_sheets(chip)
     if dtypes:
         sheets = {dtype: sheets[dtype] for dtype in dtypes if dtype in sheets}
-    paths = [path for table in map(Path, tables)
-             for path in (tables_in(table) if table.is_dir() else [table])]  # fmt: skip
+    folders = [path for table in map(Path, tables) if table.is_dir() for path in tables_in(table)]
+    paths = [*folders, *(path for path in map(Path, tables) if not path.is_dir())]
     read = [of_system(read_table(path), system) for path in paths]
-    fits = calibrate(read, sheets)
-    if not fits:
+    kernels = [table for table in read if table.operator != "collective"]
+    fits = calibrate(
+        (table for place, table in enumerate(read)
+         if table.operator != "collective" and (place < len(folders) or not table.power)),
+        sheets,
+    )  # fmt: skip
+    drawn = calibrate_power((table for table in kernels if table.power), sheets, idle_power(chip))
+    messages = _messages([table for table in read if table.operator == "collective"], chip)
+    if not fits and not drawn and not messages:
         peaks = ", ".join(sheets) or "none of those asked for"
         message = "nothing to fit: no dtype of the tables has 20 shapes and a peak on the chip"
         raise SpecError([error("HMS607", message, notes=[f"note: {label} has {peaks}"])])
     words = ["calibrate", *(Path(table).name for table in tables), "--chip", chip]
     words += ["--system", system] if system else []
+    words += ["--name", name] if name else []
     called = shlex.join(["hermes", *words])
     files = ", ".join(path.name for path in paths)
     files += "".join(f" of {about}" for table in tables if (about := measured_on(Path(table))))
-    text = calibration_text(name or f"{label}_kernels", label, fits, source or files, called)
+    text = calibration_text(
+        name or f"{label}_kernels", label, fits, source or files, called, drawn, messages
+    )
     text = format_file(parse(Source("calibration.hms", text)).file)
     if target is None:
         output.write(text)
     else:
         _write(Path(target), text, output)
     if plot is not None:
-        _write(Path(plot), scatter(fits, f"{label}: seconds per call"), output)
+        _write(Path(plot), _picture(label, fits, drawn, messages), output)
     _told(fits, output)
+    _told_power(drawn, output)
+    for kind, sent in messages.items():
+        output.note(
+            f"held out {sent.held:.1%}, fitted {sent.error:.1%}, class defaults {sent.plain:.1%} "
+            f"(median, messages above 4 MB, of {sent.rows} rows)",
+            label=f"collective.{kind}",
+        )
     return 0
+
+
+def _messages(tables: Sequence[Table], chip: str) -> dict[str, FittedMessages]:
+    """Fits of messages over the links of a node of the library that the chip is built into."""
+    if not tables:
+        return {}
+    from hermesdsl.measure.messages import fit_messages
+
+    return fit_messages([table.frame for table in tables], near_link(chip))
+
+
+def near_link(chip: str) -> Fabric:
+    """How two chips meet in a node of the library. Raises SpecError HMS607 for one of no node."""
+    from hermesdsl.api import compile
+    from hermesdsl.graph.query import fabrics
+    from hermesdsl.library.find import imported, node_of
+
+    _, label, _ = imported(chip, ("chip", "cpu"))
+    node = node_of(label)
+    if node is None:
+        message = f"no node of the library has `{label}`: its links are not known"
+        raise SpecError([error("HMS607", message, notes=["help: leave out tables of messages"])])
+    line, name, _ = imported(node, ("node", "rack"))
+    graph = compile(f"{line}\nbox: {name}\n").hardware
+    return fabrics(graph, [["box.gpu[0]", "box.gpu[1]"]])
+
+
+def _picture(
+    label: str, fits: Sequence[Fitted], drawn: Sequence[FittedPower],
+    messages: Mapping[str, FittedMessages],
+) -> str:  # fmt: skip
+    """Of times; of watts where only power was fitted."""
+    from hermesdsl.measure.plot import Dots, scatter
+
+    told: list[Fitted | FittedPower] = [*fits] if fits or messages else [*drawn]
+    groups = [Dots(f"{each.operator}.{each.dtype} {each.holdout.median:.1%}", each.measured,
+                   each.predicted) for each in told]  # fmt: skip
+    groups += [Dots(f"{kind} {each.held:.1%}", each.measured, each.predicted)
+               for kind, each in messages.items()]  # fmt: skip
+    unit = "s" if fits or messages else "W"
+    return scatter(f"{label}: kernels, shapes held out", groups, unit)
+
+
+def _told_power(fits: Sequence[FittedPower], output: Output) -> None:
+    for fit in fits:
+        output.note(
+            f"held out {fit.holdout.median:.1%} (mean {fit.holdout.mean:.1%}), fitted "
+            f"{fit.sample.median:.1%}, linear weights {fit.plain.median:.1%} (median of "
+            f"{fit.rows} rows)",
+            label=f"power of {fit.operator}.{fit.dtype}",
+        )
 
 
 def _told(fits: Sequence[Fitted], output: Output) -> None:
@@ -101,6 +174,17 @@ def _write(path: Path, text: str, output: Output) -> None:
         message = f"cannot write `{path}`: {failure.strerror or failure}"
         raise SpecError([error("HMS607", message)]) from None
     output.note(str(path), label="wrote")
+
+
+def idle_power(chip: str) -> float:
+    """Watts of a chip without work."""
+    from hermesdsl.api import compile
+    from hermesdsl.library.find import imported
+
+    line, name, folder = imported(chip, ("chip", "cpu"))
+    graph = compile(f"{line}\npart: {name}\n", path=[str(folder)]).hardware
+    part: Part = graph.nodes["part"]["part"]
+    return part.idle_power
 
 
 def data_sheets(chip: str) -> tuple[str, dict[str, Sheet]]:

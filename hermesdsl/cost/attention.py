@@ -7,8 +7,10 @@ model only the shape of its attention on one tensor-parallel rank.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from math import ceil, pow
 
+from hermesdsl.cost.classes import class_reach
 from hermesdsl.cost.device import Device
 from hermesdsl.cost.operator import Operator, bound_of
 from hermesdsl.cost.provenance import DATASHEET
@@ -16,6 +18,8 @@ from hermesdsl.cost.types import Piece, StepWork
 from hermesdsl.cost.utilisation import Utilisation, grids_of, utilisation
 from hermesdsl.graph.types import DTYPE_BYTES, LlmModel
 
+#: Seconds that the axis `span` of decoding counts in: about what a kernel takes without work.
+SPAN = 12e-6
 #: Query rows of one tile of a fused attention kernel (FlashAttention 2 and 3: 128 at width 128).
 QUERY_ROWS = 128
 #: Multiprocessors of a device that does not say how many it has: the middle of its class.
@@ -211,7 +215,12 @@ def prefill_reach(device: Device, kv_dtype: str) -> Utilisation:
         tokens, kv = int(count * new), count * (new + seen)
         return prefill(device, shape, 1, StepWork(tokens, 1, int(count), tokens, pairs, kv)).seconds
 
-    return utilisation(grids_of(device.calibration, "prefill", kv_dtype), "prefill", seconds)
+    grids = grids_of(device.calibration, "prefill", kv_dtype)
+    return (
+        utilisation(grids, "prefill", seconds)
+        if grids
+        else class_reach(device, "prefill", kv_dtype)
+    )
 
 
 def plain_shape(heads: float, kv_heads: float, width: float, value: float) -> AttentionShape:
@@ -320,24 +329,34 @@ def through(points: list[tuple[float, float]], beyond: float, limit: float) -> t
 
 
 def calibrate(
-    layer: DecodeAttention, shape: AttentionShape, sequences: float, reach: Utilisation
-) -> DecodeAttention:
-    """The same with every time divided by what the calibration reaches at its context."""
+    layer: DecodeAttention, shape: AttentionShape, sequences: float, reach: Utilisation,
+    device: Device,
+) -> DecodeAttention:  # fmt: skip
+    """The same with every time divided by what the calibration reaches at its context.
+
+    A class was not measured at any: there no context takes less time than a shorter one.
+    """
     pairs, width = sequences * shape.kv_heads, 0.5 * (shape.key_width + shape.value_width)
     points: list[tuple[float, float]] = []
     found, rung = 1.0, DATASHEET
     free = replace(layer, limit=float("inf"))
+    load = pairs / (device.sms or USUAL_SMS)
     reach = reach.fixed(
         sequences=sequences, heads=shape.heads, kv_heads=shape.kv_heads, width=width,
-        pairs=pairs, group=shape.group,
+        pairs=pairs, group=shape.group, load=load, feed=device.feed,
     )  # fmt: skip
+    streamed = shape.kv_bytes * sequences / device.bandwidth / SPAN
     for context in CONTEXTS:
         found, rung = reach.at(
-            context, sequences, shape.heads, shape.kv_heads, width, pairs, shape.group
-        )
+            context, sequences, shape.heads, shape.kv_heads, width, pairs, shape.group, load,
+            streamed * context, device.feed,
+        )  # fmt: skip
         if not points:
             points.append((0.0, free.seconds(0.0) / found))
         points.append((context * sequences, free.seconds(context * sequences) / found))
+    if rung == DATASHEET:
+        points = list(zip((at for at, _ in points), accumulate((t for _, t in points), max),
+                          strict=True))  # fmt: skip
     beyond = free.line(2.0 * points[-1][0])[1] / found
     return replace(layer, rung=rung, calibrated=through(points, beyond, layer.limit))
 
@@ -352,7 +371,10 @@ def decode_reach(device: Device, kv_dtype: str) -> Utilisation:
         layer = decode(device, plain_shape(heads, kv_heads, width, value), sequences)
         return layer.seconds(context * sequences)
 
-    return utilisation(grids_of(device.calibration, "decode", kv_dtype), "decode", seconds)
+    grids = grids_of(device.calibration, "decode", kv_dtype)
+    return (
+        utilisation(grids, "decode", seconds) if grids else class_reach(device, "decode", kv_dtype)
+    )
 
 
 def decode(

@@ -7,21 +7,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hermesdsl.cost.constants import PROFILES, Profile, efficiencies_of
+from hermesdsl.cost.constants import efficiencies_of
 from hermesdsl.cost.device import peak_dtype
 from hermesdsl.cost.llm import DataSheetCost, attention_dtype, gemm_dtype
 from hermesdsl.cost.memory import MEMORY_RULES, MemoryPlan, gib, plan
 from hermesdsl.cost.profiled import ProfiledCost
+from hermesdsl.cost.profiles import library, profile_of
 from hermesdsl.cost.speculation import SpeculativeCost, drafted, mtp
 from hermesdsl.cost.timed import read_times
 from hermesdsl.diagnostics import Diagnostic, Sink, error, warning
-from hermesdsl.graph.types import DTYPE_BYTES, Client, Group, LlmModel, PlacementGraph, Spec
+from hermesdsl.graph.types import (
+    ACTIVATION_DTYPES,
+    DTYPE_BYTES,
+    Client,
+    Group,
+    LlmModel,
+    PlacementGraph,
+    Spec,
+)
 
 #: What each form of `speculate` calls its guesses per step.
 _GUESSES = {"mtp": "depth", "draft": "gamma"}
-
-#: Types that activations keep when the weights have them; below other weights they are bf16.
-ACTIVATION_DTYPES = ("fp32", "fp16", "fp8")
 
 
 def served_model(client: Client) -> LlmModel:
@@ -46,12 +52,6 @@ def served_model(client: Client) -> LlmModel:
         kv_bytes = model.kv_bytes_per_token * scale
         model = replace(model, kv_dtype=kv_dtype, kv_bytes_per_token=kv_bytes)
     return model
-
-
-def profile_of(client: Client) -> Profile | None:
-    """The engine profile that the client names (default ``vllm``), None if unknown."""
-    name = client.options.get("profile")
-    return PROFILES.get(name if isinstance(name, str) else "vllm")
 
 
 def engine_cost(client: Client) -> DataSheetCost:
@@ -163,7 +163,7 @@ def _check_options(client: Client, group: Group, sink: Sink) -> None:
     options = client.options
     if profile_of(client) is None:
         name = str(options.get("profile"))
-        known = ", ".join(f"`{profile}`" for profile in PROFILES)
+        known = ", ".join(f"`{profile}`" for profile in library())
         notes = (f"help: profiles with constants are {known}",)
         message = f"engine profile `{name}` of `{client.path}` has no constants yet"
         sink.add(error("HMS506", message, notes=notes))

@@ -17,9 +17,8 @@ Sources, by the short names used below.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from types import MappingProxyType
+from math import inf
 
 from hermesdsl.graph.types import DTYPE_BYTES, Part
 
@@ -31,11 +30,13 @@ class Efficiencies:
     Fractions of peak (0..1) unless said otherwise. GEMM:
     - `memory`, `compute`: of memory bandwidth and of peak FLOP/s, over what tile and wave
       quantisation costs already. [aic] GEMM, bf16.
-    - `memory_narrow`, `compute_narrow`: the same for operands of fewer than 16 bits. [closed],
-      above the 0.55 and 0.45 that a search on the fp8 GEMM of [aic] gives, where kernels differ
-      by more than 30 % between shapes.
-    - `grouped`: FLOP/s of the grouped products of experts, as a fraction of single ones.
-      [aic, by eye] MoE, bf16.
+    - `memory_narrow`, `compute_narrow`: the same for operands of fewer than 16 bits; a kernel
+      before the product brings each row of the input to that width: on one multiprocessor it
+      takes `quantise_row` seconds and `quantise_value` for each value. [aic] GEMM, fp8; a search
+      on two devices gives what the third has (compute 0.69 to 0.74, row 0.72 to 0.78 us, value
+      0.26 to 0.28 ns).
+    - `grouped`, `grouped_narrow`: FLOP/s of the grouped products of experts, as a fraction of
+      single ones. [aic, by eye] MoE, bf16 and fp8 by blocks.
     - `sm_bandwidth`: bandwidth of one SM from the caches, as a multiple of its share of memory
       bandwidth; bounds narrow tiles. [aic] GEMM, bf16.
     - `tile_prologue`: depth (elements of k) that filling and draining a tile costs. [aic].
@@ -69,7 +70,10 @@ class Efficiencies:
     memory_narrow: float
     compute: float
     compute_narrow: float
+    quantise_row: float
+    quantise_value: float
     grouped: float
+    grouped_narrow: float
     sm_bandwidth: float
     tile_prologue: float
     smooth_compute: float
@@ -112,11 +116,9 @@ class Overheads:
     - `collective`: one NCCL call beside its hops; `direct` and `direct_sync`: one one-shot
       all-reduce, and the second barrier of a two-shot one. [aic, by eye] NCCL, vLLM all-reduce.
     - `layer`: per layer, kernels too small to be listed. [assumed] none.
-    On the host:
-    - `step`: scheduling and input preparation of one engine step; `sequence`: the same per
-      sequence in it. [closed], what TPOT leaves over the operators at 8 to 128 sequences.
-    - `request`: API, tokenisation and first scheduling of one request. [runs], what TTFT leaves
-      over prefill and half a step: 5 to 10 ms, a rough estimate.
+    On the host, from an engine profile (`graph.types.EngineProfile`, where each is explained):
+    `step`, `sequence`, `token`, `overlap` (a share), `gap`, `request`, `graph_limit` (tokens),
+    `eager`.
     """
 
     kernel: float
@@ -130,9 +132,14 @@ class Overheads:
     direct: float
     direct_sync: float
     layer: float
-    step: float
-    sequence: float
-    request: float
+    step: float = 0.0
+    sequence: float = 0.0
+    token: float = 0.0
+    overlap: float = 0.0
+    gap: float = 0.0
+    request: float = 0.0
+    graph_limit: float = inf
+    eager: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -156,13 +163,15 @@ class Reserve:
 class Profile:
     """A serving engine as cost models see it: its fixed costs and its memory habits.
 
-    `step_tokens`: prompt tokens per step assumed where the engine sets no limit.
+    `step_tokens`: prompt tokens per step assumed where the engine sets no limit; `reserved`:
+    places of a batch that no request can take.
     """
 
     name: str
     overheads: Overheads
     reserve: Reserve
     step_tokens: int
+    reserved: int = 0
 
 
 #: Data-center GPUs and other accelerators.
@@ -170,8 +179,11 @@ ACCELERATOR = Efficiencies(
     memory=0.80,
     memory_narrow=0.75,
     compute=0.85,
-    compute_narrow=0.60,
+    compute_narrow=0.71,
+    quantise_row=0.73e-6,
+    quantise_value=0.27e-9,
     grouped=0.65,
+    grouped_narrow=0.55,
     sm_bandwidth=5.6,
     tile_prologue=177.0,
     smooth_compute=0.80,
@@ -206,7 +218,10 @@ CPU = Efficiencies(
     memory_narrow=0.80,
     compute=0.60,
     compute_narrow=0.60,
+    quantise_row=0.0,
+    quantise_value=0.0,
     grouped=0.65,
+    grouped_narrow=0.65,
     sm_bandwidth=4.0,
     tile_prologue=64.0,
     smooth_compute=0.60,
@@ -239,25 +254,26 @@ CPU = Efficiencies(
 #: and vendor SGEMM reach 75 to 90 % of such peaks. [assumed]
 CPU_VECTOR = replace(CPU, compute=0.80, smooth_compute=0.80)
 
-#: vLLM with captured graphs (its default).
+#: What kernels cost on the device under every profile, and no host at all: profiles of the
+#: language add theirs (`cost.profiles`).
+DEVICE = Overheads(
+    kernel=3.7e-6,
+    split=2.0e-6,
+    quantise=2.0e-6,
+    attention=12e-6,
+    attention_head=2.2e-6,
+    attention_ramp=5e-6,
+    moe=15e-6,
+    collective=6.0e-6,
+    direct=3.8e-6,
+    direct_sync=5.0e-6,
+    layer=0.0,
+)
+
+#: An accelerator as kernels were measured on it: fixed costs of kernels, no host, vLLM's memory.
 VLLM = Profile(
     name="vllm",
-    overheads=Overheads(
-        kernel=3.7e-6,
-        split=2.0e-6,
-        quantise=2.0e-6,
-        attention=12e-6,
-        attention_head=2.2e-6,
-        attention_ramp=5e-6,
-        moe=15e-6,
-        collective=6.0e-6,
-        direct=3.8e-6,
-        direct_sync=5.0e-6,
-        layer=0.0,
-        step=3.0e-4,
-        sequence=2.5e-5,
-        request=6e-3,
-    ),
+    overheads=DEVICE,
     reserve=Reserve(runtime=0.9e9, communicator=0.36e9, logits=50.0),
     step_tokens=8192,
 )
@@ -265,13 +281,10 @@ VLLM = Profile(
 #: No host and no fixed costs at all: what the devices alone would take.
 NONE = Profile(
     name="none",
-    overheads=Overheads(**dict.fromkeys((f.name for f in fields(Overheads)), 0.0)),
+    overheads=Overheads(**{f.name: 0.0 for f in fields(Overheads) if f.name != "graph_limit"}),
     reserve=Reserve(runtime=0.0, communicator=0.0, logits=0.0),
     step_tokens=8192,
 )
-
-#: Engine profiles by name (property `profile` of an engine).
-PROFILES: Mapping[str, Profile] = MappingProxyType({VLLM.name: VLLM, NONE.name: NONE})
 
 
 def efficiencies_of(part: Part, dtype: str = "bf16") -> Efficiencies:

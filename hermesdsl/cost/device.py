@@ -56,7 +56,8 @@ class Device:
     """One device: `peak` FLOP/s for the dtype in use, `bandwidth` byte/s, `sms` (0: unknown).
 
     `narrow`: the products run on operands of fewer than 16 bits, of `dtype`. `calibration`: what
-    was measured of its kernels, in whatever dtypes.
+    was measured of its kernels, in whatever dtypes; `defaults`: what its class reaches of the
+    efficiencies where nothing was (`cost.classes`).
     """
 
     peak: float
@@ -67,3 +68,9 @@ class Device:
     overheads: Overheads
     dtype: str = "bf16"
     calibration: Calibration | None = None
+    defaults: Calibration | None = None
+
+    @property
+    def feed(self) -> float:
+        """GB/s of memory bandwidth for each multiprocessor; 20 where those are unknown."""
+        return self.bandwidth / self.sms / 1e9 if self.sms else 20.0

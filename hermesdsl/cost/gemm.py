@@ -1,6 +1,7 @@
 """Matrix products and streaming kernels on one device.
 
-t = max(compute, memory) + launch. Compute follows tile and wave quantisation: a tile of
+t = max(compute, memory) + launch, and for operands of fewer than 16 bits what bringing the
+input to that width takes. Compute follows tile and wave quantisation: a tile of
 tm × tn occupies one SM, tiles run in waves of as many as there are SMs, and a launch with fewer
 tiles than SMs may split k. A device with a calibration has instead a smooth roofline over the
 utilisation that was fitted for it. Knows nothing of models or parallelism.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from hermesdsl.cost.classes import class_reach
 from hermesdsl.cost.device import Device
 from hermesdsl.cost.operator import Operator, bound_of
 from hermesdsl.cost.provenance import DATASHEET
@@ -62,6 +64,9 @@ class Gemm:
         self._launch = device.overheads.kernel + (
             device.overheads.quantise if device.narrow else 0.0
         )
+        self._row, self._value = 0.0, 0.0
+        if device.narrow and device.sms > 0:
+            self._row, self._value = e.quantise_row / device.sms, e.quantise_value / device.sms
         self._split = device.overheads.split
         self._prologue = e.tile_prologue
         self._bandwidth = device.bandwidth * (e.memory_narrow if device.narrow else e.memory)
@@ -82,7 +87,9 @@ class Gemm:
         self._kernel = device.overheads.kernel
         grids = grids_of(device.calibration, "gemm", device.dtype)
         self._utilisation = utilisation(grids, "gemm", self._reference)
+        self._class = class_reach(device, "gemm", device.dtype)
         self._weights: dict[tuple[int, int], Utilisation] = {}
+        self._classes: dict[tuple[int, int], Utilisation] = {}
 
     def compute_seconds(self, m: float, n: int, k: int, groups: float = 1.0) -> float:
         """Seconds of arithmetic alone, for `groups` products of the same shape side by side."""
@@ -119,12 +126,26 @@ class Gemm:
                 flops = 2.0 * m * n * k
                 seconds = self._reference(m, n, k) / reached
                 bound = bound_of(self._kernel, flops / self._peak, traffic / self._rate)
-                return Operator(name, count, seconds, flops, traffic, bound, rung)
+                spread = self._spread(m, n, 1.0)
+                return Operator(name, count, seconds, flops, traffic, bound, rung, spread=spread)
         memory = traffic / self._bandwidth
         compute = self.compute_seconds(m, n, k, groups)
         seconds = (compute if compute > memory else memory) + self._launch
+        if groups == 1.0:
+            seconds += m * (self._row + k * self._value)
+            if self._class:
+                own = self._classes.get((n, k))
+                if own is None:
+                    own = self._classes[n, k] = self._class.fixed(n=n, k=k)
+                seconds /= own.at(*product_shape(m, n, k, self._sms))[0]
         bound = bound_of(self._launch, compute, memory)
-        return Operator(name, count, seconds, 2.0 * groups * m * n * k, traffic, bound)
+        flops, spread = 2.0 * groups * m * n * k, self._spread(m, n, groups)
+        return Operator(name, count, seconds, flops, traffic, bound, spread=spread)
+
+    def _spread(self, m: float, n: float, groups: float) -> float:
+        """Share of the multiprocessors that get a tile; all where their number is unknown."""
+        tiles = groups * -(-m // TILE) * -(-n // TILE)
+        return tiles / self._sms if tiles < self._sms else 1.0
 
     def _reference(self, m: float, n: float, k: float, *_: float) -> float:
         """Seconds at data-sheet rates: what a calibration's factors are relative to."""

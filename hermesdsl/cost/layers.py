@@ -51,8 +51,9 @@ class Layers:
             expert_split(g.tp, g.ep),
         )  # fmt: skip
         slower = replace(
-            e, compute=e.compute * e.grouped, compute_narrow=e.compute_narrow * e.grouped
-        )
+            e, compute=e.compute * e.grouped, compute_narrow=e.compute_narrow * e.grouped_narrow,
+            quantise_row=0.0, quantise_value=0.0,
+        )  # fmt: skip
         grouped_gemm = Gemm(replace(self._device, efficiencies=slower), weight, activation)
         ring = Collectives(g.ep_fabric, e, self._overheads, g.part.calibration)
         blocks = m.scaling == "block" and self._device.dtype == "fp8"

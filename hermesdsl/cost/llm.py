@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING
 
 from hermesdsl.cost.attention import (
@@ -27,6 +27,7 @@ from hermesdsl.cost.attention import (
     prefill,
     prefill_reach,
 )
+from hermesdsl.cost.classes import class_of
 from hermesdsl.cost.constants import Efficiencies, Profile
 from hermesdsl.cost.device import Device, peak_dtype, wider_of
 from hermesdsl.cost.layers import Layers
@@ -68,6 +69,8 @@ class DataSheetCost:
         self.options = options
         self.efficiencies = efficiencies
         self._overheads = profile.overheads
+        #: Whether attention of prompts and of decodes takes another time together than alone.
+        self._joins = False
         value = max(DTYPE_BYTES[model.activation_dtype], 2.0)
         form = latent if model.kv_lora_rank else grouped
         self.shape = form(model, group.tp, DTYPE_BYTES[model.kv_dtype], value)
@@ -108,7 +111,6 @@ class DataSheetCost:
         # The look-ups stand here, not in the methods that fill them: there is one for every step.
         seconds = self._linear_cache.get((rank, tokens)) or self._linear(rank, tokens)
         seconds += self._head_cache.get((sampled, cuts, drawn)) or self._head(sampled, order, drawn)
-        seconds += self._overheads.sequence * sequences
         if decodes:
             pieces = self._decode_cache.get((decodes, cuts, queries, most))
             pieces = pieces or self.decode_pieces(decodes, order, queries, most)
@@ -116,7 +118,14 @@ class DataSheetCost:
             seconds += piece.a + piece.b * context
         if prefills:
             seconds += self._prefill_seconds(work, order)
-        return seconds
+            if decodes and self._joins:
+                seconds += self._beside(work)
+        least, alone = self.host(rank, tokens, sequences, work.prefill_tokens)
+        return (seconds if seconds > least else least) + alone
+
+    def _beside(self, work: StepWork) -> float:
+        """Seconds more that prompts and decodes take together than each alone."""
+        raise NotImplementedError
 
     def decode_run(self, decodes: int, context: float, most: int = 0) -> DecodeRun:
         """Step times of pure decoding by `decodes` sequences from summed `context` tokens on.
@@ -168,14 +177,36 @@ class DataSheetCost:
         """Host seconds before a new request can be scheduled: API and tokenisation."""
         return self._overheads.request
 
+    @property
+    def reserved(self) -> int:
+        """Places of a batch that no request can take."""
+        return self.profile.reserved
+
+    @property
+    def ahead(self) -> bool:
+        """Whether the host puts steps together while the devices run the one before."""
+        return self._overheads.overlap > 0.0
+
     @cached_property
     def memory(self) -> MemoryPlan:
         """Bytes of weights, reserve and KV on each device."""
         return plan(self.model, self.group, self.profile, self.options)
 
     def breakdown(self, work: StepWork) -> list[Operator]:
-        """The operators of one step; their times add up to `step(work)` (1e-12 relative)."""
-        o, order = self._overheads, self.schedule(work.tokens)
+        """The operators of one step; their times add up to `step(work)` (1e-12 relative).
+
+        ``host``: what it adds to the devices' time, work beside them left out.
+        """
+        found = self.device_operators(work)
+        least, alone = self.host(
+            self._rank(work), work.tokens, self._scheduled(work), work.prefill_tokens
+        )
+        host = max(least - total_seconds(found), 0.0) + alone
+        return [*found, Operator("host", 1, host, 0.0, 0.0, LAUNCH)]
+
+    def device_operators(self, work: StepWork) -> list[Operator]:
+        """Those of the devices."""
+        order = self.schedule(work.tokens)
         most, drawn = (work.rank.decodes, work.rank.sampled) if work.rank is not None else (0, 0)
         found = self.linear_operators(self._rank(work), work.tokens)
         found += self.head_operators(work.sampled, order, drawn)
@@ -183,8 +214,6 @@ class DataSheetCost:
             found.append(self._prefill(work, order))
         if work.decodes:
             found.append(self._decode_operator(work.decodes, work.decode_context, order, most))
-        host = o.step + o.sequence * self._scheduled(work)
-        found.append(Operator("host", 1, host, 0.0, 0.0, LAUNCH))
         return found
 
     def schedule(self, tokens: int) -> Schedule:
@@ -210,11 +239,11 @@ class DataSheetCost:
     # --- cached parts of a step ------------------------------------------------------------
 
     def _linear(self, rank: int, tokens: int) -> float:
-        """Everything that depends on numbers of tokens alone, with the cost of a step."""
+        """Everything that depends on numbers of tokens alone."""
         seconds = self._linear_cache.get((rank, tokens))
         if seconds is None:
             order = self.schedule(tokens)
-            seconds = self._overheads.step + self._linear_seconds(rank, tokens, order)
+            seconds = self._linear_seconds(rank, tokens, order)
             self._linear_cache[rank, tokens] = seconds
         return seconds
 
@@ -270,11 +299,30 @@ class DataSheetCost:
             order = self.schedule(tokens)
             rank = most * queries or self._expected_rank(tokens, decodes, 0, queries)
             fixed = self._linear(rank, tokens) + self._head(tokens, order, most * queries)
-            fixed += self._overheads.sequence * (most or self._expected(decodes))
+            least, alone = self.host(rank, tokens, most or self._expected(decodes))
             found = self.decode_pieces(decodes, order, queries, most)
-            pieces = tuple(Piece(p.start, fixed + p.a, p.b) for p in found)
+            device = tuple(Piece(p.start, fixed + p.a, p.b) for p in found)
+            pieces = tuple(Piece(p.start, p.a + alone, p.b) for p in at_least(device, least))
             self._run_cache[decodes, queries, most] = pieces
         return pieces
+
+    # --- the host ----------------------------------------------------------------------------
+
+    def host(
+        self, rank: int, tokens: int, sequences: float, prompts: int = 0
+    ) -> tuple[float, float]:
+        """Of one step: seconds that it lasts at least, and those that come on top.
+
+        The host works `overlap` of its time beside the devices, and starts the kernels of every
+        layer one by one where no captured graph has so many tokens (of the fullest rank).
+        """
+        o = self._overheads
+        host = o.step + o.sequence * sequences + o.token * prompts
+        least = o.overlap * host
+        if rank > o.graph_limit:
+            order = self.schedule(tokens)
+            least = max(least, o.eager * self.model.layers * order.passes)
+        return least, (1.0 - o.overlap) * host + o.gap
 
     # --- the fullest data-parallel rank ------------------------------------------------------
 
@@ -335,7 +383,7 @@ class DataSheetCost:
         layer = decode(self.attention_device, shape, sequences, queries)
         if not self._decode_reach:
             return layer
-        return calibrate(layer, shape, sequences, self._decode_reach)
+        return calibrate(layer, shape, sequences, self._decode_reach, self.attention_device)
 
     def _layer_pieces(self, sequences: float, queries: int) -> tuple[Piece, ...]:
         """The mean of all layers, of which `full_layers` know no window."""
@@ -411,6 +459,20 @@ def piece_at(pieces: tuple[Piece, ...], context: float) -> Piece:
     return pieces[index]
 
 
+def at_least(pieces: tuple[Piece, ...], least: float) -> tuple[Piece, ...]:
+    """The larger of rising pieces and a constant, as pieces."""
+    if pieces[0].a + pieces[0].b * pieces[0].start >= least:
+        return pieces
+    found = [Piece(pieces[0].start, least, 0.0)]
+    ends = [piece.start for piece in pieces[1:]]
+    for piece, end in zip(pieces, [*ends, inf], strict=True):
+        if piece.a + piece.b * piece.start >= least:
+            found.append(piece)
+        elif piece.b > 0.0 and (cross := (least - piece.a) / piece.b) < end:
+            found.append(Piece(cross, piece.a, piece.b))
+    return tuple(found)
+
+
 def pieces_from(pieces: tuple[Piece, ...], context: float) -> tuple[Piece, ...]:
     """The pieces of a run that begins at `context`: the one that covers it, and all after it."""
     if len(pieces) > 1 and pieces[1].start <= context:
@@ -437,4 +499,5 @@ def _device(dtype: str, group: Group, efficiencies: Efficiencies, profile: Profi
     return Device(
         part.peak[served], group.memory_bandwidth, part.sms, DTYPE_BYTES[served] < 2.0,
         efficiencies, profile.overheads, served, part.calibration,
+        class_of(part, group.memory_bandwidth),
     )  # fmt: skip

@@ -7,8 +7,9 @@ or steps.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from hermesdsl.cost.classes import class_reach
 from hermesdsl.cost.collective import Collectives
 from hermesdsl.cost.device import Device
 from hermesdsl.cost.gemm import Gemm, Number, smooth_maximum, stream
@@ -16,6 +17,9 @@ from hermesdsl.cost.operator import LAUNCH, Operator, bound_of
 from hermesdsl.cost.provenance import DATASHEET
 from hermesdsl.cost.slowest import fullest, fullest_of_binomials
 from hermesdsl.cost.utilisation import grids_of, utilisation
+
+#: Seconds that the axis `span` of a layer counts in: about what its kernels take without work.
+SPAN = 15e-6
 
 
 def distinct_experts(experts: int, active: int, tokens: float) -> float:
@@ -86,10 +90,12 @@ class Experts:
         self._weight = weight
         grids = grids_of(device.calibration, "moe", kernel)
         s = shape
-        self._utilisation = utilisation(grids, "moe", self._reference).fixed(
-            hidden=s.hidden, width=-(-s.width // s.split), experts=s.experts, active=s.active,
-            local=s.experts / s.ep, skew=1.0,
-        )  # fmt: skip
+        same: dict[str, float] = {
+            "hidden": s.hidden, "width": -(-s.width // s.split), "experts": s.experts,
+            "active": s.active, "local": s.experts / s.ep, "skew": 1.0, "feed": device.feed,
+        }  # fmt: skip
+        self._utilisation = utilisation(grids, "moe", self._reference).fixed(**same)
+        self._class = class_reach(device, "moe", kernel).fixed(**same)
 
     def operators(self, count: float, tokens: float, seen: float, value: float) -> list[Operator]:
         """Operators of `count` layers for `tokens` on a rank, of `seen` that meet at its experts.
@@ -111,8 +117,8 @@ class Experts:
             local = distinct_experts(s.experts, s.active, seen)
         width = -(-s.width // s.split)
         found = [self._router.operator("router", count, tokens, s.experts, s.hidden)]
-        found += self._calibrated(count, moved, local, width, seen) or self._products(
-            count, moved, local, width, tokens * value, value
+        found += self._calibrated(count, moved, local, width, seen) or self.products(
+            count, moved, local, width, seen, tokens * value, value
         )
         if s.ep > 1:
             volume = moved * s.hidden * value
@@ -120,16 +126,17 @@ class Experts:
             found.append(self._ring.all_to_all("combine", count, volume))
         return found
 
-    def _products(
-        self, count: float, moved: float, local: float, width: int, summed: float, value: float
-    ) -> list[Operator]:
+    def products(
+        self, count: float, moved: float, local: float, width: int, seen: float, summed: float,
+        value: float,
+    ) -> list[Operator]:  # fmt: skip
         """The kernels of `local` experts one by one, from the data sheet.
 
         `summed`: bytes per hidden value that the sum over each token's experts writes.
         """
         s = self._shape
         rows, up = moved / local, width * (2 if s.gated else 1)
-        return [
+        found = [
             self._gemm.operator("experts up", count, rows, up, s.hidden, groups=local),
             stream(self._device, "experts act", count, moved * (up + width) * value),
             self._gemm.operator("experts down", count, rows, s.hidden, width, groups=local),
@@ -137,10 +144,27 @@ class Experts:
             stream(self._device, "experts sum", count, (moved * value + summed) * s.hidden),
             Operator("experts sort", count, self._device.overheads.moe, 0.0, 0.0, LAUNCH),
         ]
+        if not self._class:
+            return found
+        reached = self._class.at(*self._coordinates(moved, local, width, seen))[0]
+        return [replace(op, seconds=op.seconds / reached) for op in found]
+
+    def _coordinates(
+        self, moved: float, local: float, width: int, seen: float
+    ) -> tuple[float, ...]:
+        """Where a layer stands on the axes of a calibration, in the order of `COORDINATES`."""
+        s, d = self._shape, self._device
+        compute = layer_flops(moved, float(s.hidden), float(width)) / d.peak
+        traffic = layer_bytes(moved, local, float(s.hidden), float(width), self._weight)
+        span = max(compute, traffic / d.bandwidth) / SPAN
+        return (
+            moved / local, seen, s.hidden, width, s.experts, s.active, s.experts / s.ep, 1.0, span,
+            d.feed,
+        )  # fmt: skip
 
     def _reference(
         self, rows: float, tokens: float, hidden: float, width: float, experts: float,
-        active: float, local: float, skew: float,
+        active: float, local: float, *_: float,
     ) -> float:  # fmt: skip
         """Seconds of a layer at data-sheet rates, every product gated."""
         touched = local * distinct_experts(int(experts), int(active), tokens) / experts
@@ -157,9 +181,7 @@ class Experts:
         if not self._utilisation:
             return []
         s, d = self._shape, self._device
-        own = s.experts / s.ep
-        shape = (moved / local, seen, s.hidden, width, s.experts, s.active, own, 1.0)
-        reached, rung = self._utilisation.at(*shape)
+        reached, rung = self._utilisation.at(*self._coordinates(moved, local, width, seen))
         if rung == DATASHEET:
             return []
         matrices = 3 if s.gated else 2

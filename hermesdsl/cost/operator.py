@@ -22,7 +22,7 @@ class Operator:
     message of one member). `wire`: seconds that what a member sends would take on its link at
     full bandwidth; 0 for what sends nothing. `bound` is what the time goes to: ``compute``,
     ``memory``, ``network`` or ``launch`` (fixed costs larger than the work). `rung` is a name of
-    `provenance`.
+    `provenance`. `spread`: share of the multiprocessors that a product has work for.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Operator:
     bound: str
     rung: str = "datasheet"
     wire: float = 0.0
+    spread: float = 1.0
 
 
 def bound_of(launch: float, compute: float, memory: float) -> str:

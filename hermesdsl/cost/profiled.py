@@ -147,6 +147,7 @@ class ProfiledCost(DataSheetCost):
             raise ValueError("measured layers are of one stage and one rank")
         super().__init__(model, group, options, efficiencies, profile)
         self._times = times
+        self._joins = True
         self._layers = TimedLayers(self._layers, times)  # type: ignore[assignment]
         self._prefill_reach = _Prompts(self)  # type: ignore[assignment]
         self._decode_reach = _Decodes(self)  # type: ignore[assignment]
@@ -156,17 +157,14 @@ class ProfiledCost(DataSheetCost):
         reached, inside = self._times.reached(point, self._form)
         return reached, MEASURED if inside else CALIBRATED
 
-    def step(self, work: StepWork, queries: int = 1) -> float:
-        """Seconds of one step, as `DataSheetCost.step`."""
-        seconds = super().step(work, queries)
-        if not work.prefills or not work.decodes:
-            return seconds
+    def _beside(self, work: StepWork) -> float:
+        """See `DataSheetCost`."""
         apart = sum(op.count * op.seconds for op in self._apart(work))
-        return seconds + apart * (self._joint(work) - 1.0)
+        return apart * (self._joint(work) - 1.0)
 
-    def breakdown(self, work: StepWork) -> list[Operator]:
-        """The operators of one step, as `DataSheetCost.breakdown`."""
-        found = super().breakdown(work)
+    def device_operators(self, work: StepWork) -> list[Operator]:
+        """The operators of one step, as `DataSheetCost.device_operators`."""
+        found = super().device_operators(work)
         if not work.prefills or not work.decodes:
             return found
         names, joint = {op.name for op in self._apart(work)}, self._joint(work)

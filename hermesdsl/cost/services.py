@@ -11,13 +11,14 @@ from dataclasses import replace
 from math import inf
 from typing import TypeAlias
 
-from hermesdsl.cost.bind import profile_of, served_model
+from hermesdsl.cost.bind import served_model
 from hermesdsl.cost.constants import Profile, efficiencies_of
 from hermesdsl.cost.cores import WORKS
 from hermesdsl.cost.device import WIDER, peak_dtype
 from hermesdsl.cost.forward import ForwardCost, forward_cost, memory_needed
 from hermesdsl.cost.llm import gemm_dtype
 from hermesdsl.cost.memory import gib
+from hermesdsl.cost.profiles import profile_of
 from hermesdsl.cost.rag import FLOAT, SCAN_MEMORY, Index, Machine, SearchCost, flat, hnsw, ivf_pq
 from hermesdsl.cost.rag import tree as tree_index
 from hermesdsl.cost.types import ServiceCost

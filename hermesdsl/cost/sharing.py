@@ -6,8 +6,9 @@ and its largest batch. Tiers of caches have taken theirs off the engines' KV. Kn
 
 from __future__ import annotations
 
-from hermesdsl.cost.bind import profile_of, served_model
+from hermesdsl.cost.bind import served_model
 from hermesdsl.cost.memory import gib, plan
+from hermesdsl.cost.profiles import profile_of
 from hermesdsl.cost.services import largest_batch
 from hermesdsl.diagnostics import Diagnostic, error
 from hermesdsl.graph.types import Client, PlacementGraph

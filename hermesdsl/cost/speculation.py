@@ -12,9 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from hermesdsl.cost.constants import Profile
 from hermesdsl.cost.llm import DataSheetCost, piece_at, pieces_from
 from hermesdsl.cost.memory import kv_bytes_per_token, weights_per_device
+from hermesdsl.cost.profiles import without_host
 from hermesdsl.cost.types import DecodeRun, Piece, StepRows, StepWork, Use
 from hermesdsl.graph.types import LlmModel
 
@@ -97,6 +97,21 @@ class SpeculativeCost:
         return work._replace(tokens=work.tokens + more, sampled=work.sampled + more)
 
     @property
+    def request_seconds(self) -> float:
+        """See `DataSheetCost`."""
+        return self.target.request_seconds
+
+    @property
+    def reserved(self) -> int:
+        """See `DataSheetCost`."""
+        return self.target.reserved
+
+    @property
+    def ahead(self) -> bool:
+        """See `DataSheetCost`."""
+        return self.target.ahead
+
+    @property
     def kv_tokens(self) -> int:
         """Tokens of KV that fit beside the weights of both, each token in both models' KV."""
         own = self.target.memory
@@ -170,9 +185,5 @@ def mtp(target: DataSheetCost, *, depth: int, accept: float) -> SpeculativeCost:
 
 def _beside(target: DataSheetCost, model: LlmModel) -> DataSheetCost:
     """A draft on the target's devices; the host schedules both in one go."""
-    profile = target.profile
-    quiet = Profile(
-        profile.name, replace(profile.overheads, step=0.0, sequence=0.0, request=0.0),
-        profile.reserve, profile.step_tokens,
-    )  # fmt: skip
+    quiet = without_host(target.profile)
     return DataSheetCost(model, target.group, target.options, target.efficiencies, quiet)

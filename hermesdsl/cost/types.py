@@ -128,13 +128,15 @@ class Use(NamedTuple):
 
     `busy`: of the time, in which it runs anything at all. `compute`: FLOPs over peak FLOP/s and
     time. `memory`: bytes over bandwidth and time. `link`: bytes sent over the bandwidth of its
-    links and time. All are means over the devices of the group.
+    links and time. All are means over the devices of the group. `drawn`: of the range from idle to
+    limit, for what its kernels do; None: not known kernel by kernel.
     """
 
     busy: Floats
     compute: Floats
     memory: Floats
     link: Floats
+    drawn: Floats | None = None
 
 
 class EngineCost(Protocol):

@@ -14,6 +14,7 @@ import numpy as np
 
 from hermesdsl.cost.operator import Operator
 from hermesdsl.cost.pipelining import Schedule
+from hermesdsl.cost.power import FEW, draw_of, kernel_of, share
 from hermesdsl.cost.provenance import CALIBRATED, MEASURED
 from hermesdsl.cost.types import Piece, StepRows, Use
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from hermesdsl.cost.rag import SearchCost
     from hermesdsl.cost.speculation import SpeculativeCost
     from hermesdsl.cost.types import Floats, Ints
+    from hermesdsl.graph.types import Draw
 
 #: Lengths of a batch's sequences between which the use of a forward pass is interpolated.
 LENGTHS = tuple(2**n for n in range(15))
@@ -31,7 +33,8 @@ LENGTHS = tuple(2**n for n in range(15))
 class Work(NamedTuple):
     """Seconds that some operators took, and would take of each resource alone at its full rate.
 
-    `measured` and `calibrated`: of the seconds taken, those on each of these rungs.
+    `measured` and `calibrated`: of the seconds taken, those on each of these rungs. `drawn`:
+    seconds at the device's power limit that would draw as much above idle.
     """
 
     taken: float
@@ -41,14 +44,15 @@ class Work(NamedTuple):
     wire: float
     measured: float
     calibrated: float
+    drawn: float
 
 
 def work_of(cost: DataSheetCost, operators: Iterable[Operator]) -> Work:
-    """The sums over operators of one device.
+    """The sums over operators of one device; what only sends keeps few of its units busy.
 
     compute: Σ FLOPs / peak; memory: Σ bytes / bandwidth of the device; wire: Σ `Operator.wire`.
     """
-    taken = host = compute = memory = wire = 0.0
+    taken = host = compute = memory = wire = drawn = 0.0
     rungs = {MEASURED: 0.0, CALIBRATED: 0.0}
     bandwidth = cost.device.bandwidth
     for op in operators:
@@ -59,11 +63,29 @@ def work_of(cost: DataSheetCost, operators: Iterable[Operator]) -> Work:
             rungs[op.rung] += op.count * op.seconds
         if op.name == "host":
             host += op.count * op.seconds
-        elif not op.wire:
-            peak = (cost.attention_device if attention else cost.device).peak
-            compute += op.count * op.flops / peak
-            memory += op.count * op.bytes / bandwidth
-    return Work(taken, host, compute, memory, wire, *rungs.values())
+            continue
+        arithmetic = streaming = 0.0
+        if not op.wire:
+            arithmetic = op.flops / (cost.attention_device if attention else cost.device).peak
+            streaming = op.bytes / bandwidth
+            compute += op.count * arithmetic
+            memory += op.count * streaming
+        if op.seconds > 0.0:
+            reached = min(arithmetic / op.seconds, 1.0), min(streaming / op.seconds, 1.0)
+            spread = op.spread if arithmetic or streaming else FEW
+            part = share(_draw(cost, kernel_of(op)), *reached, op.seconds, spread)
+            drawn += op.count * op.seconds * part
+    return Work(taken, host, compute, memory, wire, rungs[MEASURED], rungs[CALIBRATED], drawn)
+
+
+def _draw(cost: DataSheetCost, kernel: str) -> Draw:
+    """What kernels of a sort draw on the engine's devices, by the dtype that they run in."""
+    dtype = cost.device.dtype
+    if kernel in ("prefill", "decode"):
+        dtype = cost.model.kv_dtype
+    elif kernel == "moe" and dtype == "fp8" and cost.model.scaling == "block":
+        dtype = "fp8_block"
+    return draw_of(cost.group.part, kernel, dtype)
 
 
 def engine_use(cost: DataSheetCost, rows: StepRows, queries: int = 1) -> Use:
@@ -94,11 +116,16 @@ def speculative_use(cost: SpeculativeCost, rows: StepRows) -> Use:
         prefill_tokens=rows.prefill_tokens / guesses,
     )
     whole = _expected(cost.target, verify, guesses + 1)
-    share = whole / np.maximum(whole + guesses * _expected(cost.draft, guess, 1), 1e-300)
-    used = engine_use(cost.target, verify._replace(seconds=rows.seconds * share), guesses + 1)
-    idle = guess._replace(seconds=rows.seconds * (1.0 - share) / guesses)
-    both = zip(used, engine_use(cost.draft, idle), strict=True)
-    return Use(*(np.asarray(share * own + (1.0 - share) * other) for own, other in both))
+    part = whole / np.maximum(whole + guesses * _expected(cost.draft, guess, 1), 1e-300)
+    used = engine_use(cost.target, verify._replace(seconds=rows.seconds * part), guesses + 1)
+    idle = guess._replace(seconds=rows.seconds * (1.0 - part) / guesses)
+    own, other = _stacked(used), _stacked(engine_use(cost.draft, idle))
+    return Use(*(part * own + (1.0 - part) * other))
+
+
+def _stacked(use: Use) -> Floats:
+    """All columns that a use has, shape (columns, rows)."""
+    return np.stack([column for column in use if column is not None])
 
 
 def _expected(cost: DataSheetCost, rows: StepRows, queries: int) -> Floats:
@@ -137,44 +164,72 @@ def by_schedule(cost: DataSheetCost, tokens: Ints) -> list[tuple[Schedule, Ints]
 def fixed_work(
     cost: DataSheetCost, order: Schedule, tokens: Ints, rows: StepRows, queries: int
 ) -> tuple[Floats, Floats]:
-    """Of steps cut alike: seconds of the host, (rows,), and work of layers and head, (rows, 7)."""
+    """Of steps cut alike: seconds of the host alone, (rows,), and of layers and head, (rows, 8).
+
+    Where devices wait for the host beside them, that time counts as theirs.
+    """
     layers = _distinct(tokens, lambda n: cost.linear_operators(-(-n // cost.group.dp), n), cost)
     prompts = rows.prefill_tokens > 0
     sampled = rows.batch * queries + prompts
     heads = _distinct(sampled, lambda n: cost.head_operators(n, order), cost)
     scheduled = -(-rows.batch // cost.group.dp) + prompts
-    host = cost.profile.overheads.step + cost.profile.overheads.sequence * scheduled
-    return np.asarray(host), layers + heads
+    o = cost.profile.overheads
+    host = o.step + o.sequence * scheduled + o.token * rows.prefill_tokens
+    return np.asarray(o.gap + (1.0 - o.overlap) * host), layers + heads
 
 
 def _shares(
     cost: DataSheetCost, order: Schedule, tokens: Ints, rows: StepRows, queries: int
 ) -> Floats:
-    """`engine_use` of steps cut alike, shape (4, rows)."""
+    """`engine_use` of steps cut alike, shape (5, rows)."""
     host, linear = fixed_work(cost, order, tokens, rows, queries)
     prompts = rows.prefill_tokens > 0
     left = np.maximum(rows.seconds - linear[:, _TAKEN] - host, 0.0)
     taken, flops, read = _decode_use(cost, order, rows, left, queries)
+    layers = cost.model.layers * order.passes
+    drawn = linear[:, _DRAWN] + _drawn(cost, "decode", layers, taken, flops, read)
     shape, efficiencies = cost.shape, cost.attention_device.efficiencies
     width = 0.5 * (shape.key_width + shape.value_width)
     reach = efficiencies.prefill_compute * min(1.0, (width / 128.0) ** efficiencies.head_exponent)
+    prompting = (left - taken) * prompts
+    moved = _prompting_bytes(cost, rows.prefill_tokens) * layers / order.cuts / cost.group.dp
+    streamed = np.minimum(moved / cost.attention_device.bandwidth, prompting)
+    drawn += _drawn(cost, "prefill", layers, prompting, prompting * reach, streamed)
     used = np.stack([
         np.maximum(rows.seconds - host, 0.0),
-        linear[:, _COMPUTE] + flops + (left - taken) * reach * prompts,
+        linear[:, _COMPUTE] + flops + prompting * reach,
         linear[:, _MEMORY] + read,
         linear[:, _WIRE],
+        drawn,
     ])  # fmt: skip
     return np.asarray(used * (1.0 - order.bubble) / np.maximum(rows.seconds, 1e-300))
 
 
-_TAKEN, _COMPUTE, _MEMORY, _WIRE = (Work._fields.index(n) for n in
-                                    ("taken", "compute", "memory", "wire"))  # fmt: skip
+def _drawn(
+    cost: DataSheetCost, kernel: str, layers: float, taken: Floats, compute: Floats, memory: Floats
+) -> Floats:
+    """Seconds at the limit that attention of so many layers draws: (rows,) of seconds each."""
+    time = np.maximum(taken, 1e-300)
+    arithmetic, streaming = np.clip(compute / time, 0.0, 1.0), np.clip(memory / time, 0.0, 1.0)
+    return np.asarray(taken * share(_draw(cost, kernel), arithmetic, streaming, time / layers))
+
+
+def _prompting_bytes(cost: DataSheetCost, tokens: Floats) -> Floats:
+    """Bytes that attention of new tokens moves in a layer: queries, outputs and their KV."""
+    shape = cost.shape
+    row = shape.heads * (shape.key_width + shape.value_width) * shape.activation
+    return np.asarray(tokens * (row + shape.kv_bytes))
+
+
+_TAKEN, _COMPUTE, _MEMORY, _WIRE, _DRAWN = (
+    Work._fields.index(n) for n in ("taken", "compute", "memory", "wire", "drawn")
+)
 
 
 def _distinct(
     keys: Ints, operators: Callable[[int], Iterable[Operator]], cost: DataSheetCost
 ) -> Floats:
-    """The `Work` of every key, worked out once for each that is different, shape (rows, 7)."""
+    """The `Work` of every key, worked out once for each that is different, shape (rows, 8)."""
     found, place = _different(keys)
     table = np.array([work_of(cost, operators(int(key))) for key in found], np.float64)
     return np.asarray(table.reshape(-1, len(Work._fields))[place])
@@ -239,7 +294,7 @@ def forward_use(cost: ForwardCost, requests: Ints, seconds: Floats) -> Use:
     How long the sequences were is found from the time: shares are worked out at lengths of powers
     of two and interpolated by the seconds that each takes.
     """
-    found = np.zeros((4, len(seconds)))
+    found = np.zeros((5, len(seconds)))
     for count in np.unique(requests).tolist():
         mine = requests == count
         works = [work_of(cost.engine, cost.breakdown(count, count * length)) for length in LENGTHS]
@@ -249,10 +304,11 @@ def forward_use(cost: ForwardCost, requests: Ints, seconds: Floats) -> Use:
             for own in (
                 [work.taken - work.host for work in works], [work.compute for work in works],
                 [work.memory for work in works], [work.wire for work in works],
+                [work.drawn for work in works],
             )
         ]  # fmt: skip
-        for row, share in enumerate(shares):
-            found[row, mine] = np.interp(seconds[mine], taken, share)
+        for row, part in enumerate(shares):
+            found[row, mine] = np.interp(seconds[mine], taken, part)
     return Use(*np.clip(found, 0.0, 1.0))
 
 

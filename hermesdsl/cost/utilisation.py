@@ -66,12 +66,14 @@ class Lookup:
 class Utilisation:
     """All grids of one operator and dtype: `at(shape)` gives (u, rung).
 
-    Without grids u is 1 on the rung of data sheets. `coordinates` are named in their order.
+    Without grids u is 1 on the rung of data sheets. `coordinates` are named in their order; what
+    was fitted stands on `rung`.
     """
 
     coordinates: tuple[str, ...]
     fitted: tuple[Lookup, ...] = ()
     measured: tuple[Lookup, ...] = ()
+    rung: str = CALIBRATED
 
     def __bool__(self) -> bool:
         """Whether there is anything to look up."""
@@ -88,7 +90,7 @@ class Utilisation:
         total = 0.0
         for lookup in self.fitted:
             total += lookup.at(logs)
-        return exp(total), CALIBRATED
+        return exp(total), self.rung
 
     def fixed(self, **coordinates: float) -> Utilisation:
         """The same where some coordinates never change: less to look up, the same factors."""
@@ -96,8 +98,9 @@ class Utilisation:
                 for name, value in coordinates.items()}  # fmt: skip
         measured = tuple(_fixed(each, logs) for each in self.measured if _near(each, logs))
         return Utilisation(
-            self.coordinates, tuple(_fixed(each, logs) for each in self.fitted), measured
-        )
+            self.coordinates, tuple(_fixed(each, logs) for each in self.fitted), measured,
+            self.rung,
+        )  # fmt: skip
 
 
 def utilisation(
@@ -113,6 +116,12 @@ def utilisation(
         tuple(_lookup(g, names, g.values) for g in grids if not g.measured),
         tuple(_lookup(g, names, _reached(g, names, seconds)) for g in grids if g.measured),
     )
+
+
+def class_utilisation(grids: tuple[Grid, ...], operator: str) -> Utilisation:
+    """Grids of a class of devices: factors on the model of that class, on its rung."""
+    names = COORDINATES[operator]
+    return Utilisation(names, tuple(_lookup(g, names, g.values) for g in grids), (), DATASHEET)
 
 
 def _lookup(grid: Grid, names: tuple[str, ...], values: tuple[float, ...]) -> Lookup:

@@ -24,6 +24,7 @@ __all__ = [
     "CompiledSystem",
     "Container",
     "DTYPE_BYTES",
+    "Draw",
     "Experiment",
     "Fabric",
     "Goal",
@@ -53,6 +54,9 @@ __all__ = [
     "Workload",
 ]
 
+#: Types that activations keep when the weights have them; below other weights they are bf16.
+ACTIVATION_DTYPES = ("fp32", "fp16", "fp8")
+
 
 # --- hardware ------------------------------------------------------------------------------
 
@@ -72,16 +76,37 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """What kernels on a chip reach of its data sheet: grids by operator and dtype.
+class Draw:
+    """How much of its range from idle to limit a device draws in one sort of kernel.
 
-    Grids of factors multiply; a measured one comes first where a shape lies inside it.
+    `busy`: while it runs anything; `compute` and `memory`: more at the full peak and bandwidth,
+    each growing with its exponent on the share reached. `settle`: seconds; a kernel as short as
+    that draws half. `spread`: exponent with which `busy` falls where a kernel has work for a share
+    of the multiprocessors alone. `cost.power` has the formula.
+    """
+
+    busy: float
+    compute: float
+    memory: float
+    compute_exponent: float = 1.0
+    memory_exponent: float = 1.0
+    settle: float = 0.0
+    spread: float = 0.0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What kernels on a chip reach of its data sheet, and draw: by operator and dtype.
+
+    Grids of factors multiply; a measured one comes first where a shape lies inside it. `power`:
+    what was measured of the power that kernels draw.
     """
 
     name: str
     operators: Mapping[str, Mapping[str, tuple[Grid, ...]]]
     source: str = ""
     doc: str = ""
+    power: Mapping[str, Mapping[str, Draw]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -253,6 +278,31 @@ class Group:
 
 
 @dataclass(frozen=True)
+class EngineProfile:
+    """What the host of a serving engine takes and keeps, in seconds and bytes; see schema.profile.
+
+    `graph_limit`: tokens of a step, inf: graphs for all. `step_tokens`, `reserved`: whole numbers.
+    """
+
+    name: str
+    step: float = 0.0
+    sequence: float = 0.0
+    token: float = 0.0
+    overlap: float = 0.0
+    gap: float = 0.0
+    request: float = 0.0
+    graph_limit: float = float("inf")
+    eager: float = 0.0
+    reserved: int = 0
+    runtime: float = 0.0
+    communicator: float = 0.0
+    logits: float = 0.0
+    step_tokens: int = 8192
+    source: str = ""
+    doc: str = ""
+
+
+@dataclass(frozen=True)
 class Client:
     """A server: scheduler and hardware group (vertex attribute ``client`` of the placement graph).
 
@@ -261,7 +311,8 @@ class Client:
     are the schema's properties in SI units, defaults filled in, e.g. for an engine: batching:
     Spec, max_batch: int, max_tokens: int | None, block_size: int, memory_rule: Spec,
     kv_dtype: str, order: str, preemption: str, profile: str. `draft`: the model that guesses tokens
-    for `model` on the same devices (``speculate = draft(…)``).
+    for `model` on the same devices (``speculate = draft(…)``). `profile`: one of the user's own,
+    None where `options` name one of the library.
     """
 
     path: str
@@ -273,6 +324,7 @@ class Client:
     options: Mapping[str, Value] = field(default_factory=dict)
     labels: tuple[tuple[str, str], ...] = ()
     draft: LlmModel | None = None
+    profile: EngineProfile | None = None
 
 
 @dataclass(frozen=True)

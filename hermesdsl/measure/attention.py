@@ -13,13 +13,14 @@ import numpy as np
 
 from hermesdsl.cost.attention import (
     QUERY_ROWS,
+    SPAN,
     USUAL_SMS,
     AttentionShape,
     decode,
     plain_shape,
     prefill,
 )
-from hermesdsl.cost.constants import ACCELERATOR, VLLM
+from hermesdsl.cost.constants import ACCELERATOR, VLLM, Efficiencies
 from hermesdsl.cost.device import Device
 from hermesdsl.cost.types import StepWork
 from hermesdsl.measure.fit import Floats, Penalty, term
@@ -52,11 +53,13 @@ _DECODE = (
 _SHARED = ("sequences", "heads", "kv_heads", "width")
 
 
-def _prefill(rows: pd.DataFrame, sheet: Sheet, dtype: str) -> Points:
+def _prefill(
+    rows: pd.DataFrame, sheet: Sheet, dtype: str, efficiencies: Efficiencies = ACCELERATOR
+) -> Points:
     """Causal prompts, all sequences of a row equally long; `kv` counts cached tokens and new."""
     new, kv, sequences, heads, kv_heads, width = _columns(rows, ("new", "kv", *_SHARED))
     pairs = sequences * (new * (kv - new) + 0.5 * new * (new + 1.0))
-    device, value = _device(sheet), width_of(dtype)
+    device, value = _device(sheet, efficiencies), width_of(dtype)
 
     def seconds(index: int, shape: AttentionShape) -> float:
         count, tokens = int(sequences[index]), int(sequences[index] * new[index])
@@ -74,37 +77,50 @@ def _prefill(rows: pd.DataFrame, sheet: Sheet, dtype: str) -> Points:
     }
     compute = 4.0 * heads * width * pairs / device.peak
     memory = (2.0 * kv_heads * value * kv + 4.0 * heads * new) * width * sequences
-    roofline = np.maximum(compute, memory / sheet.bandwidth)
     reference = _each(seconds, heads, kv_heads, width, value)
-    return Points(axes, reference, roofline, _keys(new, kv, sequences, heads, kv_heads, width))
+    keys = _keys(new, kv, sequences, heads, kv_heads, width)
+    return Points(axes, reference, compute, memory / sheet.bandwidth, keys)
 
 
-def _decode(rows: pd.DataFrame, sheet: Sheet, dtype: str) -> Points:
+def _decode(
+    rows: pd.DataFrame, sheet: Sheet, dtype: str, efficiencies: Efficiencies = ACCELERATOR
+) -> Points:
     """Sequences of equal contexts, one new token of each."""
     context, sequences, heads, kv_heads, width = _columns(rows, ("context", *_SHARED))
-    device, value = _device(sheet), width_of(dtype)
+    device, value = _device(sheet, efficiencies), width_of(dtype)
 
     def seconds(index: int, shape: AttentionShape) -> float:
         layer = decode(device, shape, float(sequences[index]))
         return layer.seconds(float(context[index] * sequences[index]))
 
+    memory = 2.0 * kv_heads * width * value * sequences * context / sheet.bandwidth
+    compute = 4.0 * heads * width * sequences * context / device.peak
     axes = {
         "context": context,
         "pairs": sequences * kv_heads,
         "group": heads / kv_heads,
         "width": width,
+        "load": sequences * kv_heads / (sheet.sms or USUAL_SMS),
+        "span": memory / SPAN,
+        "feed": np.full(len(rows), sheet.feed),
     }
-    memory = 2.0 * kv_heads * width * value * sequences * context / sheet.bandwidth
-    compute = 4.0 * heads * width * sequences * context / device.peak
     reference = _each(seconds, heads, kv_heads, width, value)
     keys = _keys(context, sequences, heads, kv_heads, width)
-    return Points(axes, reference, np.maximum(compute, memory), keys)
+    return Points(axes, reference, compute, memory, keys)
 
 
-def _device(sheet: Sheet) -> Device:
+def attention_seconds(
+    operator: str, rows: pd.DataFrame, sheet: Sheet, dtype: str, efficiencies: Efficiencies
+) -> Floats:
+    """The data-sheet model with other efficiencies, (rows,); `operator` prefill or decode."""
+    points = _prefill if operator == "prefill" else _decode
+    return points(rows, sheet, dtype, efficiencies).reference
+
+
+def _device(sheet: Sheet, efficiencies: Efficiencies) -> Device:
     """The device as attention meets it: it computes in 16 bits whatever its KV is held in."""
     peak = sheet.wide or sheet.peak
-    return Device(peak, sheet.bandwidth, sheet.sms, False, ACCELERATOR, VLLM.overheads)
+    return Device(peak, sheet.bandwidth, sheet.sms, False, efficiencies, VLLM.overheads)
 
 
 def _columns(rows: pd.DataFrame, names: tuple[str, ...]) -> list[Floats]:

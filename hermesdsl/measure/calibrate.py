@@ -5,8 +5,9 @@ Knows tables, operators and fits; no language, no file to write.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,8 +17,11 @@ from hermesdsl.measure.fit import Floats, Term, fit, folds, grids, predict
 from hermesdsl.measure.operators import OPERATORS, Fittable, Points, Sheet
 from hermesdsl.measure.tables import Table
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 #: Every operator that is fitted, by name.
-_KNOWN: Mapping[str, Fittable] = {**OPERATORS, PREFILL.name: PREFILL, DECODE.name: DECODE}
+KNOWN: Mapping[str, Fittable] = {**OPERATORS, PREFILL.name: PREFILL, DECODE.name: DECODE}
 
 #: Rows below this many seconds are mostly launch: they count a quarter, and no error is told.
 LONG = 50e-6
@@ -63,24 +67,29 @@ def calibrate(tables: Iterable[Table], sheets: Mapping[str, Sheet]) -> list[Fitt
     `sheets` by dtype. Tables of one operator are joined; dtypes with fewer than 20 shapes are
     left out.
     """
+    found = []
+    for name, dtype, rows in joined(tables):
+        sheet = sheets.get(dtype)
+        if sheet is None:
+            continue
+        operator = KNOWN[name]
+        points = operator.points(rows, sheet, dtype)
+        if len(set(points.keys)) >= FEWEST:
+            found.append(fitted(operator, dtype, points, rows["seconds"].to_numpy(np.float64)))
+    return found
+
+
+def joined(tables: Iterable[Table]) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Operator, dtype and rows of tables, those of one operator and dtype together."""
     import pandas as pd
 
     frames: dict[str, list[pd.DataFrame]] = {}
     for table in tables:
         frames.setdefault(table.operator, []).append(table.frame)
-    found = []
     for name, parts in frames.items():
         whole = pd.concat(parts, ignore_index=True)
         for dtype, rows in whole.groupby("dtype", sort=True):
-            sheet = sheets.get(str(dtype))
-            if sheet is None:
-                continue
-            operator = _KNOWN[name]
-            points = operator.points(rows, sheet, str(dtype))
-            if len(set(points.keys)) >= FEWEST:
-                seconds = rows["seconds"].to_numpy(np.float64)
-                found.append(fitted(operator, str(dtype), points, seconds))
-    return found
+            yield name, str(dtype), rows
 
 
 def fitted(operator: Fittable, dtype: str, points: Points, seconds: Floats) -> Fitted:

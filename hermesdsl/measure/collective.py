@@ -19,7 +19,7 @@ from hermesdsl.measure.fit import Floats, Penalty, fit, folds, grids, predict, t
 
 #: Median errors are those of messages of at least this many bytes: shorter ones are launches.
 LARGE = 4e6
-#: One message in so many is held out to find the error of a fit.
+#: Parts that the messages are dealt into to find the error of a fit.
 HELD = 5
 #: Few rows, little noise: the fit follows them closely.
 STIFF = Penalty(bend=0.05, size=0.005)
@@ -31,8 +31,9 @@ _BYTES = tuple(float(2**n) for n in (8, 12, 14, 16, 18, 19, 20, 21, 22, 23, 24, 
 class Fitted:
     """Grids, the rows they rest on, and median errors of messages above `LARGE`.
 
-    `error`: of the rows fitted; `held`: of every fifth, by a fit without them; `plain`: of the
-    data-sheet model with the efficiencies of its class.
+    `error`: of the rows fitted; `held`: of each by a fit without its part of five; `plain`: of the
+    data-sheet model with the efficiencies of its class. `volume`: bytes; `measured`, `predicted`
+    (hold-out) and `unfitted` (the model of `plain`) seconds, all (rows,).
     """
 
     grids: tuple[Grid, ...]
@@ -40,6 +41,10 @@ class Fitted:
     error: float
     held: float
     plain: float
+    volume: Floats
+    measured: Floats
+    predicted: Floats
+    unfitted: Floats
 
 
 def fit_collective(
@@ -64,18 +69,20 @@ def fit_collective(
     target, weight = np.log(plain / measured), np.ones(len(measured))
     values = fit(terms, points, target, weight, STIFF)
     fold = folds(list(zip(members.tolist(), volume.tolist(), strict=True)), HELD)
-    here, there = fold != 0, (fold == 0) & (volume >= LARGE)
-    held = 0.0
-    if here.any() and there.any():
-        part = {name: column[here] for name, column in points.items()}
-        without = fit(terms, part, target[here], weight[here], STIFF)
-        rest = {name: column[there] for name, column in points.items()}
-        held = _median(plain[there] / np.exp(predict(terms, without, rest)) / measured[there])
+    predicted = plain.copy()
+    for part in range(HELD):
+        out = fold == part
+        if out.any() and not out.all():
+            seen = {name: column[~out] for name, column in points.items()}
+            own = fit(terms, seen, target[~out], weight[~out], STIFF)
+            left = {name: column[out] for name, column in points.items()}
+            predicted[out] = plain[out] / np.exp(predict(terms, own, left))
     large = volume >= LARGE
     fitted = plain / np.exp(predict(terms, values, points))
     return Fitted(
-        grids(terms, values), len(measured), _median((fitted / measured)[large]), held,
-        _median((plain / measured)[large]),
+        grids(terms, values), len(measured), _median((fitted / measured)[large]),
+        _median((predicted / measured)[large]), _median((plain / measured)[large]),
+        volume, measured, predicted, plain,
     )  # fmt: skip
 
 

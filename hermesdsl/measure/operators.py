@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hermesdsl.cost.constants import VLLM
 from hermesdsl.cost.gemm import product_bytes, product_shape, smooth_maximum
-from hermesdsl.cost.moe import distinct_experts, layer_bytes, layer_flops
+from hermesdsl.cost.moe import SPAN, distinct_experts, layer_bytes, layer_flops
 from hermesdsl.graph.types import DTYPE_BYTES
 from hermesdsl.measure.fit import Floats, Penalty, Term, term
 
@@ -32,19 +32,32 @@ class Sheet:
     sms: int
     wide: float = 0.0
 
+    @property
+    def feed(self) -> float:
+        """GB/s of memory bandwidth for each multiprocessor, as of `cost.device.Device`."""
+        return self.bandwidth / self.sms / 1e9 if self.sms else 20.0
+
 
 @dataclass(frozen=True)
 class Points:
     """Rows of a table as a fit sees them, (rows,) each.
 
-    `axes`: coordinates by name. `reference`: seconds of the data-sheet model; `roofline`: the
-    larger of FLOPs over peak and bytes over bandwidth. `keys`: one per shape.
+    `axes`: coordinates by name. `reference`: seconds of the data-sheet model; `compute` and
+    `memory`: of FLOPs at the peak and of bytes at full bandwidth alone. `keys`: one per shape.
     """
 
     axes: Mapping[str, Floats]
     reference: Floats
-    roofline: Floats
+    compute: Floats
+    memory: Floats
     keys: Sequence[tuple[object, ...]]
+
+    @property
+    def roofline(self) -> Floats:
+        """Seconds of the naive model: the larger of the two, (rows,)."""
+        import numpy as np
+
+        return np.maximum(self.compute, self.memory)
 
 
 @dataclass(frozen=True)
@@ -73,7 +86,7 @@ def _gemm(rows: pd.DataFrame, sheet: Sheet, dtype: str) -> Points:
                     strict=True))  # fmt: skip
     reference = VLLM.overheads.kernel + smooth_maximum(compute, memory)
     keys = list(zip(m.tolist(), n.tolist(), k.tolist(), strict=True))
-    return Points(axes, reference, np.maximum(compute, memory), keys)
+    return Points(axes, reference, compute, memory, keys)
 
 
 def _moe(rows: pd.DataFrame, sheet: Sheet, dtype: str) -> Points:
@@ -102,12 +115,14 @@ def _moe(rows: pd.DataFrame, sheet: Sheet, dtype: str) -> Points:
     skew = np.array([1.0 + float(text.rpartition("_")[2]) if text.startswith("power_law_")
                      else 1.0 for text in spread])  # fmt: skip
     axes = {"rows": moved / touched, "tokens": tokens, "hidden": hidden, "width": width,
-            "experts": experts, "active": active, "local": own, "skew": skew}  # fmt: skip
+            "experts": experts, "active": active, "local": own, "skew": skew,
+            "span": np.maximum(compute, memory) / SPAN,
+            "feed": np.full(len(rows), sheet.feed)}  # fmt: skip
     o = VLLM.overheads
     reference = o.moe + o.kernel + smooth_maximum(compute, memory)
     given = [rows[name].to_numpy(np.float64).tolist() for name in names]
     keys: list[tuple[object, ...]] = list(zip(*given, spread, strict=True))
-    return Points(axes, reference, np.maximum(compute, memory), keys)
+    return Points(axes, reference, compute, memory, keys)
 
 
 GEMM = Fittable(

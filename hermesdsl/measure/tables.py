@@ -2,7 +2,8 @@
 
 Knows columns and units of the files; no formula and no device. Recognised are the tables of
 AIConfigurator (``gemm_dtype, m, n, k, latency_ms`` and its like), of Vidur (``op, num_tokens,
-median_ms`` with the model's widths), and the project's own (``operator, dtype, …, seconds``).
+median_ms`` with the model's widths), the project's own (``operator, dtype, …, seconds``), and
+those of messages that `measure.messages` names.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from hermesdsl.diagnostics import Diagnostic, SpecError, error
 from hermesdsl.graph.types import DTYPE_BYTES
+from hermesdsl.measure.messages import as_messages
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 TIMES: Mapping[str, float] = {
     "seconds": 1.0, "latency_ms": 1e-3, "median_ms": 1e-3, "time_us": 1e-6, "time_ms": 1e-3,
 }  # fmt: skip
+#: Columns of power, and what they are called here.
+_WATTS: Mapping[str, str] = {"power_w": "watts", "power_limit_w": "limit"}
+#: How far a reading may lie above the limit: boards regulate with a delay.
+OVERSHOOT = 1.2
 #: Names that tables use for the dtypes of the language.
 DTYPES: Mapping[str, str] = {
     "bfloat16": "bf16", "float16": "fp16", "half": "fp16", "nvfp4": "fp4", "float8": "fp8",
@@ -65,6 +71,10 @@ FORMATS = (
     Format("prefill", {"new": "new", "kv": "kv", **{n: n for n in _HEADS}}, "kv_cache_dtype", {}),
     Format("decode", {"context": "context", **{n: n for n in _HEADS}}, "kv_cache_dtype", {}),
     Format("gemm", {"m": "m", "n": "n", "k": "k"}, "gemm_dtype", {}),
+    Format(
+        "collective", {"members": "members", "bytes": "bytes"}, "dtype",
+        {"kind": "kind", "engine": "engine"},
+    ),
 )  # fmt: skip
 
 
@@ -87,12 +97,14 @@ class Table:
     """Rows of one operator from one file.
 
     `frame` has the columns of the operator's format by their names here, and ``seconds``,
-    ``dtype`` and ``system`` (empty where the file says none).
+    ``dtype`` and ``system`` (empty where the file says none). `power`: it is about the power drawn,
+    with ``watts`` and ``limit`` of the board beside.
     """
 
     operator: str
     frame: pd.DataFrame
     path: str
+    power: bool = False
 
 
 def read_table(path: Path) -> Table:
@@ -110,10 +122,19 @@ def read_table(path: Path) -> Table:
     except (OSError, UnicodeDecodeError, ValueError, EOFError) as problem:
         reason = " ".join(str(problem).split())
         raise SpecError([error("HMS607", f"`{path}` is no table: {reason}")]) from None
+    return as_table(frame, path)
+
+
+def as_table(frame: pd.DataFrame, path: Path) -> Table:
+    """The same of rows that were read already; `path` is for messages."""
+    import pandas as pd
+
     if {"op", "num_tokens", "n_embd"} <= set(frame.columns):
         frame = _vidur(frame)
     elif {"isl", "step", *_HEADS.values()} <= set(frame.columns):
         frame = _attention(frame)
+    elif (messages := as_messages(frame)) is not None:
+        frame = messages
     time = next((name for name in TIMES if name in frame.columns), None)
     chosen = next((f for f in FORMATS if all(_column(f, name, frame) for name in f.columns)), None)
     if time is None or chosen is None:
@@ -127,11 +148,33 @@ def read_table(path: Path) -> Table:
     rows["dtype"] = frame[dtype].astype(str).replace(dict(DTYPES)) if dtype in frame else "bf16"
     rows["system"] = frame["system"].astype(str) if "system" in frame else ""
     rows["seconds"] = frame[time]
-    problems = _faults(path, rows, chosen, {time: "seconds"}, frame)
+    drawn = [there for there in _WATTS if there in frame.columns]
+    for there in drawn:
+        rows[_WATTS[there]] = frame[there]
+    named = {time: "seconds", **{there: _WATTS[there] for there in drawn}}
+    problems = _faults(path, rows, chosen, named, frame)
+    problems += _odd_power(path, rows, drawn) if not problems else []
     if problems:
         raise SpecError(problems)
     rows["seconds"] = rows["seconds"].astype(float) * TIMES[time]
-    return Table(chosen.operator, rows, str(path))
+    return Table(chosen.operator, rows, str(path), power=bool(drawn))
+
+
+def _odd_power(path: Path, rows: pd.DataFrame, drawn: list[str]) -> list[Diagnostic]:
+    """What is wrong with columns of power: one of two alone, or more than the limit allows."""
+    if not drawn:
+        return []
+    if len(drawn) < len(_WATTS):
+        (missing,) = set(_WATTS) - set(drawn)
+        return [error("HMS607", f"`{path}` has `{drawn[0]}` and no `{missing}`",
+                      notes=["help: a table of power has both, in watts"])]  # fmt: skip
+    above = (rows["watts"] > OVERSHOOT * rows["limit"]).to_numpy()
+    if not above.any():
+        return []
+    at = int(above.argmax())
+    watts, limit = rows["watts"].iloc[at], rows["limit"].iloc[at]
+    message = f"`{path}` line {at + 2}: `power_w` is {watts:g}, far above the limit of {limit:g} W"
+    return [error("HMS607", message)]
 
 
 def _finished(path: Path) -> Path | BytesIO:
@@ -235,7 +278,7 @@ def of_system(table: Table, system: str | None) -> Table:
         return table
     if system in known:
         kept = table.frame[table.frame["system"] == system].reset_index(drop=True)
-        return Table(table.operator, kept, table.path)
+        return Table(table.operator, kept, table.path, table.power)
     names = ", ".join(known)
     if system is None:
         message = f"`{table.path}` holds several systems: {names}"

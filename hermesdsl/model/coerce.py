@@ -91,10 +91,10 @@ def coerce(builder: Builder, value: Any, wanted: WantedType, span: Span) -> Any:
         return _definition(builder, value, wanted, span)
     if isinstance(wanted, MemberType):
         return _member(builder, value, wanted, span)
-    return _plain(value, wanted, span)
+    return _plain(builder, value, wanted, span)
 
 
-def _plain(value: Any, wanted: PropertyType, span: Span) -> Any:
+def _plain(builder: Builder, value: Any, wanted: PropertyType, span: Span) -> Any:
     if isinstance(wanted, BoolType) and isinstance(value, bool):
         return value
     if isinstance(wanted, TextType) and isinstance(value, str):
@@ -104,6 +104,8 @@ def _plain(value: Any, wanted: PropertyType, span: Span) -> Any:
     if isinstance(wanted, SymbolType):
         if isinstance(value, str) and str(value) in wanted.values:
             return str(value)
+        if wanted.kinds and not isinstance(value, str):
+            return _reference(builder, value, ReferenceType(wanted.kinds), span)
         notes = suggestion(str(value), wanted.values) if isinstance(value, str) else ()
         return _fail(value, str(wanted), span, notes)
     if isinstance(wanted, MapType):

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from hermesdsl.cost.power import rung_of
+from hermesdsl.cost.provenance import CALIBRATED, DATASHEET
 from hermesdsl.cost.types import EngineCost, ServiceCost
 from hermesdsl.graph.types import CompiledSystem, HardwareGraph, Part
 from hermesdsl.results.activity import Activity, Floats, activities, integral
@@ -168,6 +170,15 @@ class Meter:
             ),
         }  # fmt: skip
 
+    def basis(self) -> dict[str, list[str]]:
+        """Types of chips and processors by the rung on which their power at work stands."""
+        working = [part for part, own in zip(self.reach.parts, self.range.tolist(), strict=True)
+                   if own > 0 and part.kind in ("chip", "cpu")]  # fmt: skip
+        found = {}
+        for rung in (CALIBRATED, DATASHEET):
+            found[rung] = listed(part for part in working if rung_of(part) == rung)
+        return found
+
     def _silent(self, part: Part) -> bool:
         inside = part.kind == "memory" and part.path in self.reach.inside
         return part.power == 0 and part.idle_power == 0 and not inside
@@ -177,7 +188,7 @@ class Meter:
 
         ``total`` J over the whole run (null if no part says what power it draws), of which
         ``idle`` is what it would have been without work; ``window`` J and ``per_token`` J/tok of
-        the window with so many `tokens`.
+        the window with so many `tokens`. ``basis``: which power is calibrated.
         """
         if not self.known:
             return {"total": None, "unit": "J", "missing": self.missing()}
@@ -193,6 +204,7 @@ class Meter:
             "unassigned": clients.pop(""),
             "by_client": clients,
             "unit": "J",
+            "basis": self.basis(),
             "missing": self.missing(),
         }
 

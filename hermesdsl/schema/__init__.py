@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from hermesdsl.schema import calibration, experiment, hardware, pipeline, serving, workload
+from hermesdsl.schema import (
+    calibration,
+    experiment,
+    hardware,
+    pipeline,
+    profile,
+    serving,
+    workload,
+)
 from hermesdsl.schema.types import BuiltinType, Computed, Fragment, Kind, Property, SymbolType
 
 FRAGMENTS: tuple[Fragment, ...] = (
     hardware.FRAGMENT,
     calibration.FRAGMENT,
+    profile.FRAGMENT,
     serving.FRAGMENT,
     pipeline.FRAGMENT,
     workload.FRAGMENT,

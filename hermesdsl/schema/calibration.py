@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hermesdsl.schema.hardware import DTYPES
 from hermesdsl.schema.types import (
+    BoolType,
     Computed,
     ComputedType,
     Fragment,
@@ -12,6 +13,7 @@ from hermesdsl.schema.types import (
     MapType,
     NumberType,
     Property,
+    SymbolType,
     TextType,
     props,
 )
@@ -21,16 +23,24 @@ from hermesdsl.units import dimension as d
 #: device sees; `cost.utilisation` and the operators say how each follows from a step.
 COORDINATES = {
     "gemm": ("m", "n", "k", "waves", "fill"),
-    "moe": ("rows", "tokens", "hidden", "width", "experts", "active", "local", "skew"),
+    "moe": (
+        "rows", "tokens", "hidden", "width", "experts", "active", "local", "skew", "span", "feed",
+    ),
     "prefill": (
         "new", "seen", "sequences", "heads", "kv_heads", "width", "keys", "waves", "group",
     ),
-    "decode": ("context", "sequences", "heads", "kv_heads", "width", "pairs", "group"),
+    "decode": (
+        "context", "sequences", "heads", "kv_heads", "width", "pairs", "group", "load",
+        "span", "feed",
+    ),
     "collective": ("members", "bytes"),
 }  # fmt: skip
 
 #: What members of a group do together, and one member with its neighbour.
 COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "p2p")
+
+#: Operators whose power can be given; all others draw as `gemm`.
+POWER = ("gemm", "moe", "prefill", "decode")
 
 _UTILISATION = ListType(ComputedType("utilisation"))
 _knots = ListType(NumberType(above=0))
@@ -61,6 +71,12 @@ CALIBRATION = Kind(
             "switch, by what they do.",
             COLLECTIVES,
         ),
+        Property(
+            "power",
+            MapType(ListType(ComputedType("draw")), POWER),
+            "What kernels draw of the range from idle to limit, by operator; one for each dtype "
+            "that was measured.",
+        ),
         Property("source", TextType(), "What was measured, and with what software.", ""),
     ),
 )
@@ -85,6 +101,25 @@ COMPUTED = (
                      "One for each combination of knots, the last axis fastest.", required=True),
         ),
         keywords=_knots,
+    ),
+    Computed(
+        "draw", "draw",
+        "Share u of the range from idle to limit while a kernel runs that reaches c of peak and m "
+        "of bandwidth in t, on a share w of the multiprocessors: (`busy` w^`spread` + `compute` "
+        "c^p + `memory` m^q) t / (t + `settle`), bent into the limit.",
+        parameters=(
+            Property("dtype", SymbolType(DTYPES), "Of which operands.", required=True),
+            Property("blocks", BoolType(), "Of experts with `scaling = block`.", False),
+            Property("busy", NumberType(minimum=0), "While anything runs.", required=True),
+            Property("compute", NumberType(minimum=0), "More at full peak.", required=True),
+            Property("memory", NumberType(minimum=0), "More at full bandwidth.", required=True),
+            Property("compute_exponent", NumberType(above=0), "p.", 1.0),
+            Property("memory_exponent", NumberType(above=0), "q.", 1.0),
+            Property("settle", NumberType(d.SECOND, minimum=0),
+                     "A kernel as short as this draws half.", 0.0),
+            Property("spread", NumberType(minimum=0),
+                     "Exponent on the share of multiprocessors at work, of `busy`.", 0.0),
+        ),
     ),
 )  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hermesdsl.schema.hardware import DTYPES
+from hermesdsl.schema.profile import PROFILES
 from hermesdsl.schema.types import (
     FLOW,
     INSTANCE,
@@ -182,8 +183,9 @@ ENGINE = BuiltinType(
         Property("role", SymbolType(("both", "prefill", "decode")),
                  "What it serves: prompts and checks, or tokens from KV that is there. A pool of "
                  "both sorts sends each stage to those that serve it.", "both"),
-        Property("profile", SymbolType(("vllm", "sglang", "trtllm", "none")),
-                 "Host overheads of the serving engine.", "vllm"),
+        Property("profile", SymbolType(PROFILES, ("profile",)),
+                 "Host and memory habits of the serving engine: one of the library or your own.",
+                 "vllm"),
         Property("measured", ComputedType("measured"),
                  "Times of this model's layers on this chip; the data sheet alone if absent."),
         Property("speculate", ComputedType("speculate"), "Speculative decoding.", "off"),
@@ -205,8 +207,9 @@ BATCH_ENGINE = BuiltinType(
         Property("max_wait", NumberType(d.SECOND, minimum=0),
                  "Longest a request waits for others.", 0.0),
         Property("dtype", _dtype, "Type of the weights; the model's own if absent."),
-        Property("profile", SymbolType(("vllm", "sglang", "trtllm", "none")),
-                 "Host overheads of the serving engine.", "vllm"),
+        Property("profile", SymbolType(PROFILES, ("profile",)),
+                 "Host and memory habits of the serving engine: one of the library or your own.",
+                 "vllm"),
         _ORDER,
         _FAILS,
         _COLD,

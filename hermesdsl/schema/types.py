@@ -50,12 +50,13 @@ class TextType:
 
 @dataclass(frozen=True)
 class SymbolType:
-    """One of a few words, looked up before any other name."""
+    """One of a few words, looked up before any other name; or a thing of one of `kinds`."""
 
     values: tuple[str, ...]
+    kinds: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return "one of " + ", ".join(self.values)
+        return "one of " + ", ".join((*self.values, *(f"a {kind}" for kind in self.kinds)))
 
 
 @dataclass(frozen=True)

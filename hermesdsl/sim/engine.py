@@ -99,7 +99,8 @@ class Engine(Losing):
         held = holding(client.model, size, whole=caches)
         shares = tuple(KvBlocks(room // ranks, size, dropped, held) for _ in range(ranks))
         kv = shares[0] if ranks == 1 else RankedBlocks(shares)
-        most = _count(client, "max_batch", DEFAULT_MAX_BATCH) * ranks
+        places = _count(client, "max_batch", DEFAULT_MAX_BATCH)
+        most = max(places - int(getattr(cost, "reserved", 0)), 1) * ranks
         chain = texts.chain if texts is not None and caches else None
         super().__init__(
             index, kv, most, rank, host, kernel, recorder, chain, speculation(client), guessing
@@ -112,6 +113,7 @@ class Engine(Losing):
         self.prompts_done = 0
         #: Prompt tokens that steps which have ended have read.
         self.read = 0
+        self.ahead = bool(getattr(cost, "ahead", False))
         self._reading = reading
         self._leave = leave
         self._fetch = fetch
@@ -322,12 +324,14 @@ class Engine(Losing):
         alone = self.dealt is None and not self.waiting.entries
         alone = alone and decoding.need(1) <= self.kv.free
         slices, decodes = _NO_SLICES, True
+        self._passed = False
         while not alone:
             before = self.preemptions
             slices, decodes = self.batching.plan(self, now)
             # Whoever gave way to decodes that gave way themselves has left room for others.
             if slices or decoding.count or not (self.preemptions > before or self._unblock()):
                 break
+        self._known = self.waiting.turns
         self._slices = slices
         if not slices and not decoding.count:
             self._state = _IDLE
@@ -375,7 +379,7 @@ class Engine(Losing):
         self._run_start = now
         self._state = _RUNNING
         self._plan_run()
-        if self._poked:
+        if self._poked or self._passed:
             self._interrupt(now)
 
     def _begin_step(self, decodes: bool, now: float) -> None:

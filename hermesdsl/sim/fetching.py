@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import nan
 
+from hermesdsl.sim.branch import Onward
 from hermesdsl.sim.caches import Hierarchy
 from hermesdsl.sim.caches.hierarchy import Lookup
 from hermesdsl.sim.engine import Engine
@@ -29,8 +30,17 @@ class Fetching(Partings):
     #: Clients that are down: nothing is fetched for them.
     down: Mapping[int, float]
 
+    def _go_on_from_api(self, thread: Thread, now: float) -> None:
+        """See `EngineVisits`: it looks into the cache."""
+        assert thread.node is not None
+        self._go(thread, Onward((thread.node,)), 0, now)
+
     def _enter_fetch(self, thread: Thread, node: Fetch, now: float) -> bool:
         """Look into a cache; True if the thread goes on at once."""
+        if node.request and not thread.heard:
+            thread.node = node
+            self._call(thread, node.request, now)
+            return False
         node.count(thread)
         turn, request = node.turn(thread), thread.request
         hold = self._hold(thread, node.model, now)

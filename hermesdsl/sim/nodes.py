@@ -135,11 +135,12 @@ class Visit(Node):
     `members` are the clients' indices; `fixed` the one of them a replica must go to. `columns`
     are the numbers of the stages it is recorded as, `lane` that of the replica it is in. `hold`:
     seconds that a request's KV waits at most for it to leave, None without limit. `among`: the
-    choice that it is one side of.
+    choice that it is one side of. `request`: seconds that the API of its engines takes for what
+    comes to them to be read.
     """
 
-    __slots__ = ("among", "columns", "fixed", "hold", "lane", "leaves", "members", "pool", "router",
-                 "stage")  # fmt: skip
+    __slots__ = ("among", "columns", "fixed", "hold", "lane", "leaves", "members", "pool",
+                 "request", "router", "stage")  # fmt: skip
 
     def __init__(
         self, onward: Onward, stage: StageNode, pool: str, members: tuple[int, ...],
@@ -156,6 +157,7 @@ class Visit(Node):
         self.columns: tuple[int, ...] = ()
         self.lane = 0
         self.hold: float | None = None
+        self.request = 0.0
 
     def draw(self, turn: int) -> int:
         """The number of a router's draw for this visit: replicas have their own."""

@@ -121,6 +121,11 @@ class WaitingQueue:
         return (entry[-1] for entry in self.entries)
 
     @property
+    def turns(self) -> int:
+        """How many have come so far: the turn of the last one."""
+        return self._turns
+
+    @property
     def head(self) -> Sequence:
         """Who is next; there must be somebody."""
         return self.entries[0][-1]

@@ -48,6 +48,8 @@ class RankedResidents(Residents):
         places = self._places(dealt, budget, beside, most)
         while waiting and any(place.open for place in places):
             sequence = waiting.head
+            if self.ahead and self._too_late(sequence):
+                break
             if sequence.source is not None and sequence.source.lost:
                 self._read_again(sequence, now)
             bound = _bound(sequence)

@@ -50,9 +50,9 @@ class Residents:
     """
 
     __slots__ = (
-        "_begun", "_cancelled", "_decoded_at", "_incoming", "_kernel", "_ready", "_recorder",
-        "_slices", "accepted", "advance", "dealt", "decoded_s", "decoding", "guessing", "host",
-        "index", "kv", "max_batch", "parts",
+        "_begun", "_cancelled", "_decoded_at", "_incoming", "_kernel", "_known", "_passed",
+        "_ready", "_recorder", "_slices", "accepted", "advance", "ahead", "dealt", "decoded_s",
+        "decoding", "guessing", "host", "index", "kv", "max_batch", "parts",
         "preemptions", "queries", "recomputed", "reuse", "waiting",
     )  # fmt: skip
 
@@ -85,6 +85,11 @@ class Residents:
             self.decoding = RankedDecoding(tuple(decoding for _, decoding in self.parts))
             if chain is not None:
                 self.reuse = RankedReuse(tuple(Reuse(part, chain) for part in kv.parts))
+        #: Steps are put together one ahead; the last turn in the queue that the next one knows of;
+        #: whether the head was passed over because it came later.
+        self.ahead = False
+        self._known = 0
+        self._passed = False
         self.accepted = 0
         self.recomputed = 0
         self.preemptions = 0
@@ -176,6 +181,8 @@ class Residents:
         seats = self.seats() if most is None else min(most, self.seats())
         while entries and seats > 0 and budget > 0:
             sequence = waiting.head
+            if self.ahead and self._too_late(sequence):
+                break
             if sequence.source is not None and sequence.source.lost:
                 self._read_again(sequence, now)
             found = self.reuse.look_up(sequence) if self.reuse is not None else None
@@ -202,6 +209,11 @@ class Residents:
             if entries:
                 self._prune()
         return slices
+
+    def _too_late(self, sequence: Sequence) -> bool:
+        """The step was put together while the one before ran, from who waited when that began."""
+        self._passed = sequence.turn > self._known and self.decoding.count > 0
+        return self._passed
 
     def _take(self, sequence: Sequence, found: Found | None, spare: int) -> int:
         """Take the KV blocks of the head of the queue; how many, -1 if that is above `spare`."""

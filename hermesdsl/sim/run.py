@@ -29,6 +29,7 @@ from hermesdsl.sim.kernel import Kernel
 from hermesdsl.sim.load import merge
 from hermesdsl.sim.losses import Losses
 from hermesdsl.sim.network.network import Network
+from hermesdsl.sim.nodes import EngineVisit, Fetch
 from hermesdsl.sim.order import ORDERS, OrderContext
 from hermesdsl.sim.outages import Outages, things
 from hermesdsl.sim.patience import patience_of
@@ -103,6 +104,9 @@ def simulate(
     interpreter.entries.extend(plan.entries[system.workloads[w].pipeline] for w in chosen.workloads)
     workloads = [system.workloads[name] for name in offered.workloads]
     interpreter.patience = patience_of(workloads, Chance(seed, offered))
+    for node in plan.nodes:
+        if isinstance(node, EngineVisit | Fetch):
+            node.request = max(_request_seconds(costs, index, node.members))
     interpreter.counted = [node for node in plan.nodes if node.turns is not None]
     failing = _plan_outages(point, index, interpreter, scene, network, kernel, recorder)
     if drain is not None:
@@ -217,6 +221,14 @@ def _make_clients(
                 made.key = by_name[path]
             interpreter.servers[place] = made
     _share_devices(system, index, interpreter, kernel)
+
+
+def _request_seconds(
+    costs: Mapping[str, EngineCost], index: Mapping[str, int], members: Iterable[int]
+) -> list[float]:
+    """Of each of these engines, what its API takes for a request."""
+    paths = tuple(index)
+    return [getattr(costs[paths[member]], "request_seconds", 0.0) for member in members]
 
 
 def _guessing(point: Point, client: Client) -> Guessing | None:

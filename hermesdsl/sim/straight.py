@@ -8,12 +8,13 @@ befalls them (a refusal, a client that fails). Knows no engine's work.
 
 from __future__ import annotations
 
-from math import isnan
+from math import isnan, nan
 from struct import Struct
 
 from hermesdsl.sim.decoding import Sequence
 from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.failing import Failing
+from hermesdsl.sim.kernel import DELIVERY
 from hermesdsl.sim.nodes import End, EngineVisit
 from hermesdsl.sim.record import COMPLETED, VISIT_COLUMNS, VISIT_ROW
 from hermesdsl.sim.routing.admission import NOBODY
@@ -48,7 +49,27 @@ class Straight(Failing):
         self._recorder.context[request] = context
         thread = Thread(request, request, context)
         self._live[request] = thread
-        thread.node, thread.enter = node, now
+        thread.node = node
+        if node.request:
+            thread.called = due = now + node.request
+            self._kernel.at(due, DELIVERY, request, self._heard, request)
+            return
+        self._send_straight(thread, node, now)
+
+    def _heard(self, now: float, key: int) -> None:
+        """See `EngineVisits`."""
+        thread = self._live.get(key)
+        node = thread.node if thread is not None else None
+        if thread is None or not isinstance(node, EngineVisit) or not node.straight:
+            super()._heard(now, key)
+        elif thread.called == now:
+            thread.called = nan
+            self._send_straight(thread, node, now)
+
+    def _send_straight(self, thread: Thread, node: EngineVisit, now: float) -> None:
+        """To the engine that serves it."""
+        offered, request, context = self._offered, thread.request, thread.context
+        thread.enter = now
         assert node.produce is not None
         thread.produces = thread.owed = tokens = node.produce(thread, 0)
         client = node.router.pick(request, node.lane << 32)
@@ -67,7 +88,7 @@ class Straight(Failing):
         sequence.text = thread.breaks
         thread.client = client
         thread.charges = self._load.add(client, request, node.decode, context + tokens, tokens)
-        engine.submit(sequence, now)
+        engine.submit(sequence, now, arrival=self._arriving)
 
     def leave(self, engine: Engine, sequence: Sequence, now: float) -> None:
         """See `EngineVisits`."""

@@ -104,7 +104,14 @@ class EngineVisits(HandOvers):
     def _send(
         self, thread: Thread, node: EngineVisit, hold: Hold | None, left: int, now: float
     ) -> None:
-        """To the engine that will serve it, with `left` tokens of its context to be read."""
+        """To the engine that will serve it, with `left` tokens of its context to be read.
+
+        What is to be read comes by the engines' API, which takes its time before it asks where to.
+        """
+        if left and node.request and not thread.heard:
+            self._call(thread, node.request, now)
+            return
+        thread.heard = False
         engine = self._choose(thread, node, hold, node.turn(thread))
         thread.bound = -1
         if engine is None:
@@ -138,8 +145,37 @@ class EngineVisits(HandOvers):
                 sequence.source = hold
         self._admit(thread, node, engine, sequence, now)
 
+    def _call(self, thread: Thread, seconds: float, now: float) -> None:
+        """An API takes so long to pass a thread on."""
+        thread.called = due = now + seconds
+        self._kernel.at(due, DELIVERY, thread.key, self._heard, thread.key)
+
+    def _heard(self, now: float, key: int) -> None:
+        """An API passes a thread on, if it is still there."""
+        thread = self._live.get(key)
+        if thread is None or thread.over or thread.called != now:
+            return
+        thread.called, thread.heard = nan, True
+        node = thread.node
+        if not isinstance(node, EngineVisit):
+            self._go_on_from_api(thread, now)
+        elif node.judges:
+            self._judge(thread, node, now)
+        else:
+            hold = self._hold(thread, node.model, now)
+            left = thread.context - (hold.tokens if hold is not None else 0)
+            self._send(thread, node, hold, left, now)
+
+    def _go_on_from_api(self, thread: Thread, now: float) -> None:
+        """The same for a thread that is not at an engine yet."""
+        raise NotImplementedError
+
     def _judge(self, thread: Thread, node: EngineVisit, now: float) -> None:
         """A check by an engine's model: it reads a text of its own, and answers with one token."""
+        if node.request and not thread.heard:
+            self._call(thread, node.request, now)
+            return
+        thread.heard = False
         text = ledger.reads(node.stage, thread, self._offered.prompts[thread.request])
         engine = self._choose(thread, node, None, node.turn(thread))
         if engine is None or not engine.fits(text):

@@ -42,12 +42,14 @@ class Thread:
     as part number → (tokens, documents), on top of `base`; `rows`: its visits, kept back until it
     is known whether they matter; `gather`: the replicas it waits for; `over`: cancelled;
     `waits`: for other threads of the request, at a join or while replicas run.
-    `breaks`: from where on its text is not the request's own, see `sim.identity`.
+    `called`: when the API of the engines ahead will have passed it on (nan: not there), `heard`: it
+    has. `breaks`: from where on its text is not the request's own, see `sim.identity`.
     """
 
     __slots__ = (
-        "ahead", "base", "bound", "breaks", "cached", "charges", "client", "context", "documents",
-        "enter", "fetching", "gather", "holds", "key", "model", "moved", "node", "opened", "over",
+        "ahead", "base", "bound", "breaks", "cached", "called", "charges", "client", "context",
+        "documents", "enter", "fetching", "gather", "heard", "holds", "key", "model", "moved",
+        "node", "opened", "over",
         "owed", "parts", "primed", "produces", "request", "resumed", "rows", "scope", "secret",
         "sequence", "start", "text", "verdict", "waits", "withheld",
     )  # fmt: skip
@@ -87,6 +89,8 @@ class Thread:
         self.waits = False
         self.over = False
         self.breaks: Breaks = ()
+        self.called = nan
+        self.heard = False
 
     def rename(self, tokens: int, name: int) -> None:
         """From `tokens` on, its text is one that nobody else has: `name` was never used."""

@@ -1,77 +1,141 @@
 """The power model against measured board power, where the measurements are present.
 
-One set of weights for two devices and three kernels: the bounds are what it reaches, not a goal.
+Bounds are what the model reaches, not a goal. Much of the rest is in the readings: rows of alike
+work, shares and times differ by a factor of two.
 """
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from hermesdsl.cost.power import PowerWeights, dynamic
-from hermesdsl.cost.types import Use
+from hermesdsl.cost.power import DRAWS, dynamic
+from hermesdsl.cost.types import StepRows, StepWork
+from hermesdsl.measure.calibrate import KNOWN, joined
+from hermesdsl.measure.operators import Sheet
+from hermesdsl.measure.power import (
+    Powers,
+    class_draw,
+    fit_draw,
+    fitted_power,
+    power_error,
+    powers,
+    together,
+    watts,
+)
+from hermesdsl.measure.tables import of_system, read_table
 
-#: Data sheets, bf16: peak FLOP/s, byte/s, idle and limit W (stdlib/nvidia; B200 of this table has
-#: 7.7 TB/s as in systems.csv).
+KERNELS = {
+    "gemm": "gemm", "moe": "moe", "context_attention": "prefill", "generation_attention": "decode",
+}  # fmt: skip
+#: Data sheets: FLOP/s by dtype, byte/s, multiprocessors, idle W (stdlib/nvidia).
 DEVICES = {
-    "h200_sxm": (989e12, 4.8e12, 76.0, 700.0),
-    "b200_sxm": (2250e12, 7.7e12, 140.0, 1000.0),
-}
+    "h200_sxm": ({"bf16": 989e12, "fp8": 1979e12, "fp8_block": 1979e12}, 4.8e12, 132, 76.0),
+    "b200_sxm": (
+        {"bf16": 2250e12, "fp8": 4500e12, "fp8_block": 4500e12, "fp4": 9000e12}, 7.7e12, 148, 140.0,
+    ),
+}  # fmt: skip
 
 
-def gemm(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    flops = 2.0 * rows.m * rows.n * rows.k
-    return flops, 2.0 * (rows.m * rows.k + rows.k * rows.n + rows.m * rows.n)
-
-
-def generation(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    context = rows.batch_size * (rows.isl + rows.step) * rows.head_dim
-    return 4.0 * context * rows.num_heads, 4.0 * context * rows.num_key_value_heads
-
-
-def context(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    tokens = rows.batch_size * rows.isl * rows.head_dim
-    heads = rows.num_heads + rows.num_key_value_heads
-    return 2.0 * tokens * rows.num_heads * (rows.isl + 1), 4.0 * tokens * heads
-
-
-KERNELS: dict[str, tuple[str, Callable]] = {
-    "gemm": ("gemm_dtype", gemm),
-    "generation_attention": ("kv_cache_dtype", generation),
-    "context_attention": ("attn_dtype", context),
-}
-
-
-def errors(data: Callable[[str], Path], weights: PowerWeights) -> dict[tuple[str, str], float]:
-    """Mean absolute relative error of power by kernel and device."""
-    found = {}
-    for kernel, (dtype, work) in KERNELS.items():
-        table = pd.read_csv(data(f"aiconfigurator/power_{kernel}.csv.gz"))
-        for name, (peak, bandwidth, idle, limit) in DEVICES.items():
-            rows = table[(table.system == name) & table[dtype].str.contains("bfloat16|float16")]
-            flops, read = work(rows)
-            seconds = rows.latency_ms.to_numpy() / 1e3
-            compute, memory = (np.asarray(flops) / peak / seconds,
-                               np.asarray(read) / bandwidth / seconds)  # fmt: skip
-            sound = (memory < 1.3) & (compute < 1.1)
-            use = Use(np.ones(len(rows)), compute, memory, np.zeros(len(rows)))
-            watts = idle + (limit - idle) * dynamic(use, weights)
-            gap = np.abs(watts / np.minimum(rows.power_w.to_numpy(), limit) - 1.0)
-            found[kernel, name] = float(gap[sound].mean())
+@pytest.fixture(scope="module")
+def measured(data: Callable[[str], Path]) -> dict[tuple[str, str], dict[str, Powers]]:
+    """Rows by device and operator, and in them by dtype."""
+    found: dict[tuple[str, str], dict[str, Powers]] = {}
+    for file in KERNELS:
+        table = read_table(data(f"aiconfigurator/power_{file}.csv.gz"))
+        assert table.power
+        for device, (peaks, bandwidth, sms, idle) in DEVICES.items():
+            for name, dtype, rows in joined([of_system(table, device)]):
+                sheet = Sheet(peaks[dtype], bandwidth, sms, peaks["bf16"])
+                points = KNOWN[name].points(rows, sheet, dtype)
+                found.setdefault((device, name), {})[dtype] = powers(points, rows, idle)
     return found
 
 
-def test_power_of_kernels(data: Callable[[str], Path]) -> None:
-    found = errors(data, PowerWeights())
-    assert max(found.values()) < 0.40
-    assert np.mean(list(found.values())) == pytest.approx(0.31, abs=0.02)
+#: Median and mean on shapes that a fit has not seen, of every device and operator.
+HELD_OUT = {
+    ("h200_sxm", "gemm"): (0.07, 0.22),
+    ("h200_sxm", "moe"): (0.07, 0.23),
+    ("h200_sxm", "prefill"): (0.17, 0.20),
+    ("h200_sxm", "decode"): (0.27, 0.32),
+    ("b200_sxm", "gemm"): (0.14, 0.32),
+    ("b200_sxm", "moe"): (0.08, 0.18),
+    ("b200_sxm", "prefill"): (0.11, 0.18),
+    ("b200_sxm", "decode"): (0.26, 0.28),
+}
 
 
-def test_a_device_that_runs_anything_draws_more_than_its_use_of_peaks(
-    data: Callable[[str], Path],
+def test_power_of_shapes_that_a_fit_has_not_seen(
+    measured: dict[tuple[str, str], dict[str, Powers]],
 ) -> None:
-    """Without a weight for being busy the best weights on the grid of the search are far worse."""
-    without = errors(data, PowerWeights(busy=0.0, compute=1.4, memory=0.6))
-    assert np.mean(list(without.values())) > 0.40
+    found = {
+        place: [fitted_power(place[1], dtype, rows) for dtype, rows in by_dtype.items()]
+        for place, by_dtype in measured.items()
+    }
+    for place, (median, mean) in HELD_OUT.items():
+        error = power_error(*(np.concatenate([getattr(fit, name) for fit in found[place]])
+                              for name in ("predicted", "measured")))  # fmt: skip
+        assert error.median < median, place
+        assert error.mean < mean, place
+    every = [fit for fits in found.values() for fit in fits]
+    predicted, watts_of = (
+        np.concatenate([getattr(fit, name) for fit in every]) for name in ("predicted", "measured")
+    )
+    # Issue 6: power of held-out rows within 12 %.
+    assert power_error(predicted, watts_of).median < 0.12
+    assert all(fit.holdout.median < fit.plain.median for fit in every)
+
+
+def test_the_class_is_the_fit_of_both_devices(
+    measured: dict[tuple[str, str], dict[str, Powers]],
+) -> None:
+    for operator, draw in DRAWS.items():
+        devices = [together([*measured[device, operator].values()]) for device in DEVICES]
+        fresh = class_draw(devices)
+        for rows in devices:
+            ours, theirs = (power_error(watts(each, rows), rows.watts) for each in (draw, fresh))
+            assert ours.median == pytest.approx(theirs.median, abs=0.005), operator
+
+
+#: Median errors on a device by the draws of the other one alone.
+LEFT_OUT = {
+    ("h200_sxm", "gemm"): 0.20, ("h200_sxm", "moe"): 0.10, ("h200_sxm", "prefill"): 0.40,
+    ("h200_sxm", "decode"): 0.28, ("b200_sxm", "gemm"): 0.24, ("b200_sxm", "moe"): 0.13,
+    ("b200_sxm", "prefill"): 0.27, ("b200_sxm", "decode"): 0.26,
+}  # fmt: skip
+
+
+def test_power_of_a_device_left_out(measured: dict[tuple[str, str], dict[str, Powers]]) -> None:
+    for (device, operator), bound in LEFT_OUT.items():
+        (other,) = set(DEVICES) - {device}
+        draw = fit_draw(together([*measured[other, operator].values()]))
+        rows = together([*measured[device, operator].values()])
+        assert power_error(watts(draw, rows), rows.watts).median < bound, (device, operator)
+
+
+def test_power_of_decoding_on_a_device_and_engine_of_another_kind(
+    build: SimpleNamespace, data: Callable[[str], Path]
+) -> None:
+    """Llama-2-70B on A100, of whose power nothing was fitted; 512 tokens, one sequence, TP 2.
+
+    The average over 128 tokens is that of decoding: 7 s against a prompt of 0.2 s. Of a step the
+    devices work as long as the cost model says and idle for the rest of the measured time.
+    """
+    table = pd.read_csv(data("splitwise/perf_model.csv.gz"))
+    rows = table[(table.model == "llama2-70b") & (table.tensor_parallel == 2)
+                 & (table.hardware == "a100-80gb") & (table.batch_size == 1)
+                 & (table.prompt_size == 512) & (table.token_size == 128)]  # fmt: skip
+    seconds, drew = rows.token_time.mean() / 1e3, rows.average_power.mean()
+    model = build.dense("llama2-70b", (8192, 80, 28672, 32000, 64, 8))
+    cost = build.engine(model, build.group(build.sheets["a100"], tp=2))
+    step = cost.step(StepWork(1, 1, decodes=1, decode_context=576.0))
+    one = np.ones(1)
+    use = cost.use(StepRows(step * one, one.astype(int), one, 0 * one, 576.0 * one))
+    # 400 W, 62 W idle (stdlib/nvidia/ampere.hms).
+    share = (62.0 + 338.0 * dynamic(use)[0] * step / seconds) / 400.0
+    assert share == pytest.approx(drew, rel=0.05)
+    linear = (62.0 + 338.0 * dynamic(use._replace(drawn=None))[0] * step / seconds) / 400.0
+    assert linear < 0.8 * drew

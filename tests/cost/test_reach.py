@@ -69,7 +69,7 @@ def test_calibrated_decoding_is_affine_between_half_octaves(build: SimpleNamespa
     device = calibrated("decode", "bf16", Grid(("context",), ((1.0, 65536.0),), (0.25, 1.0)))
     reach = decode_reach(device, "bf16")
     plain = decode(device, shape, 16)
-    layer = calibrate(plain, shape, 16, reach)
+    layer = calibrate(plain, shape, 16, reach, device)
     pieces = layer.pieces()
     assert layer.rung == "calibrated"
     for context in (1.0, 64.0, 4096.0, 65536.0):
@@ -85,7 +85,9 @@ def test_calibrated_decoding_is_affine_between_half_octaves(build: SimpleNamespa
 def test_a_window_stops_calibrated_decoding_too(build: SimpleNamespace) -> None:
     shape = grouped(replace(build.llama, window=1000), 1, 2.0, 2.0)
     device = calibrated("decode", "bf16", Grid(("context",), ((1.0, 65536.0),), (0.5, 1.0)))
-    layer = calibrate(decode(device, shape, 4), shape, 4, decode_reach(device, "bf16"))
+    layer = calibrate(
+        decode(device, shape, 4), shape, 4, decode_reach(device, "bf16"), device
+    )
     last = layer.pieces()[-1]
     assert (last.start, last.b) == (4000.0, 0.0)
 
@@ -95,6 +97,7 @@ def test_an_engine_uses_its_chip_s_calibration(build: SimpleNamespace) -> None:
     kinds = {"prefill": {"bf16": (grid,)}, "decode": {"bf16": (grid,)}}
     kinds["collective"] = {"all_reduce": (grid,)}
     on = build.group(build.sheets["h100"], tp=4)
+    on = replace(on, part=replace(on.part, options={"family": "asic"}))
     slow = replace(on, part=replace(on.part, calibration=Calibration("c", kinds)))
     work = StepWork(1040, 17, 1, 1024, 1024 * 1025 / 2, 1024.0, 16, 16 * 4096.0)
     one, two = (

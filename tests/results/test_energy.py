@@ -15,7 +15,7 @@ import hermesdsl
 from hermesdsl.cost.power import WEIGHTS, PowerWeights, dynamic
 from hermesdsl.cost.text import TextCost
 from hermesdsl.cost.types import Use
-from hermesdsl.graph.types import Metric, Part
+from hermesdsl.graph.types import Calibration, Draw, Metric, Part
 from hermesdsl.results import summarise
 from hermesdsl.results.activity import Activity, integral
 from hermesdsl.results.energy import energy_rows, meter
@@ -65,6 +65,25 @@ def test_weights_are_parts_of_the_range():
 def test_shares_are_never_per_cent(busy, compute, memory, link):
     """A published tool multiplies by whole per cent and is 100 times high."""
     assert 0.0 <= one(busy, compute, memory, link) <= 1.0
+
+
+def test_what_kernels_draw_comes_before_weights():
+    half = np.array([0.5])
+    use = Use(half, half, half, np.array([1.0]), np.array([0.7]))
+    # 0.7 of the range for kernels, 0.1 for links at full rate; never more than all.
+    assert dynamic(use)[0] == pytest.approx(0.8)
+    assert dynamic(use._replace(drawn=np.array([0.95])))[0] == 1.0
+
+
+def test_a_summary_says_whose_power_is_calibrated():
+    plain = measured().summary((0.0, 6.0), 10)["basis"]
+    assert plain["calibrated"] == []
+    assert len(plain["datasheet"]) == 1
+    own = Calibration("own", {}, power={"gemm": {"bf16": Draw(0.3, 1.0, 1.0)}})
+    system = built([replace(chip("gpu"), calibration=own)])
+    found = measured(system).summary((0.0, 6.0), 10)["basis"]
+    assert found["datasheet"] == []
+    assert found["calibrated"] == plain["datasheet"]
 
 
 # --- by hand -------------------------------------------------------------------------------------

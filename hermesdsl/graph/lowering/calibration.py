@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hermesdsl.diagnostics import error
 from hermesdsl.diagnostics.nearest import suggestion
-from hermesdsl.graph.types import Calibration, Grid
+from hermesdsl.graph.types import Calibration, Draw, Grid
 from hermesdsl.model.instance import Instance
 from hermesdsl.model.values import ComputedValue, Fail
 from hermesdsl.schema.calibration import COORDINATES
@@ -38,7 +38,26 @@ def calibration(builder: Builder, instance: Instance) -> Calibration:
         if found:
             operators[name] = found
     source = str(builder.get(instance, "source") or "")
-    return Calibration(instance.name, operators, source, instance.doc)
+    return Calibration(instance.name, operators, source, instance.doc, _power(builder, instance))
+
+
+def _power(builder: Builder, instance: Instance) -> dict[str, dict[str, Draw]]:
+    """What kernels draw, by operator and dtype; HMS306 for one given twice, or odd `blocks`."""
+    found: dict[str, dict[str, Draw]] = {}
+    for operator, settings in (builder.get(instance, "power") or {}).items():
+        own = found.setdefault(operator, {})
+        for setting in settings:
+            values = dict(setting.args)
+            blocks = bool(values.pop("blocks"))
+            dtype = str(values.pop("dtype")) + "_block" * blocks
+            if blocks and (operator, dtype) != ("moe", "fp8_block"):
+                message = "`blocks` is for experts with weights of fp8"
+                raise Fail(error("HMS306", message, setting.span))
+            if dtype in own:
+                message = f"`power.{operator}` has `{dtype}` twice"
+                raise Fail(error("HMS306", message, setting.span))
+            own[dtype] = Draw(**{name: float(si(value)) for name, value in values.items()})
+    return found
 
 
 def _grid(operator: str, setting: ComputedValue) -> Grid:

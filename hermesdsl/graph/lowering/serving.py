@@ -11,9 +11,12 @@ import networkx as nx
 from hermesdsl.diagnostics import Diagnostic, Label, error
 from hermesdsl.graph import placement
 from hermesdsl.graph.lowering.plain import options, plain
+from hermesdsl.graph.lowering.profile import profile
 from hermesdsl.graph.lowering.requests import Requests, client_type
 from hermesdsl.graph.types import (
+    ACTIVATION_DTYPES,
     Client,
+    EngineProfile,
     HardwareGraph,
     LlmModel,
     PlacementGraph,
@@ -134,8 +137,14 @@ def _client(builder: Builder, instance: Instance, request: placement.ClientReque
             shown.append((name, text(value)))
     return Client(
         instance.path, client_type(instance), None, model, instance.vector, instance.doc, values,
-        tuple(shown), draft,
+        tuple(shown), draft, _own_profile(builder, instance),
     )  # fmt: skip
+
+
+def _own_profile(builder: Builder, instance: Instance) -> EngineProfile | None:
+    """The user's own profile; None where a word names one of the library."""
+    named = builder.get(instance, "profile") if "profile" in instance.properties else None
+    return profile(builder, named) if isinstance(named, Instance) else None
 
 
 def _draft(builder: Builder, value: Any) -> LlmModel | None:
@@ -174,7 +183,10 @@ def llm_model(builder: Builder, instance: Instance, client: Instance) -> LlmMode
     def own(name: str) -> Any:
         return builder.get(client, name) if name in client.properties else None
 
-    dtype = own("dtype") or get(instance, "dtype")
+    dtype, activations = get(instance, "dtype"), get(instance, "activation_dtype")
+    if own("dtype") not in (None, dtype):
+        dtype = own("dtype")
+        activations = dtype if dtype in ACTIVATION_DTYPES else "bf16"
     kv_dtype = own("kv_dtype") or get(instance, "kv_dtype")
     return LlmModel(
         name=instance.name,
@@ -189,7 +201,7 @@ def llm_model(builder: Builder, instance: Instance, client: Instance) -> LlmMode
         active_parameters=float(get(instance, "active_parameters")),
         dtype=dtype,
         kv_dtype=kv_dtype,
-        activation_dtype=get(instance, "activation_dtype"),
+        activation_dtype=activations,
         weight_bytes=get(instance, "parameters") * BYTES[dtype],
         kv_bytes_per_token=get(instance, "kv_per_token")
         * BYTES[kv_dtype]

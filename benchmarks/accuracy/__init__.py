@@ -1,0 +1,1 @@
+"""How far predictions are from measurements, computed from a folder of data."""

@@ -1,0 +1,57 @@
+"""Why the cases that fail worst do, as far as it is known: of the public tables, by part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+CAUSES: Mapping[str, tuple[str, ...]] = {
+    "gemm": (
+        "fp8: the library under vLLM changes its tiles in steps of the number of tokens, so that "
+        "times of B200 even fall with more tokens, by over 30 % at one step in twenty. A smooth "
+        "surface passes between such steps.",
+        "Device left out: how far kernels for a new chip have come is not on its data sheet.",
+    ),
+    "prefill": (
+        "Few new tokens of many prompts: launches, the last tiles and the writing of KV outweigh "
+        "the arithmetic, and the fit follows steps between them only roughly.",
+    ),
+    "decode": (
+        "Short contexts of many sequences: how the kernel shares out a context is no part of "
+        "the model, and partial blocks are read in vain.",
+        "Device left out: fp8 KV is read by other kernels on Hopper than on Blackwell, at very "
+        "different parts of bandwidth; each misleads about the other.",
+    ),
+    "moe": (
+        "One dtype can hold several kernels, between which vLLM chooses by shape and ways; one "
+        "surface is fitted to all of them.",
+        "fp8 with one factor per tensor on Hopper runs on a kernel (FlashInfer CUTLASS) that is "
+        "slower than bf16: no data sheet says so, and without a calibration times are too short.",
+    ),
+    "messages": (
+        "The largest and the smallest message of a series have no neighbour to one side once they "
+        "are held out; at 8 MiB the model changes from direct to ring all-reduce, so that a "
+        "message held out there is guessed from the other sort.",
+    ),
+    "power": (
+        "A draw is one smooth function of three shares; clocks that a board lowers near its limit, "
+        "and what it draws between short kernels, are not in it.",
+    ),
+    "splitwise": (
+        "The engine of 2023 spent some 20 ms of host time in every step; its constants are fitted "
+        "to other models and ways, and do not fit each alike.",
+    ),
+    "rtx": (
+        "The queue is saturated: TTFT is mostly waiting, so that an error of one per cent in the "
+        "speed of service adds up over all requests before.",
+    ),
+    "open_loop": (
+        "Llama-4-Scout: no table holds its layers of experts, and the engine's log tells of fewer "
+        "KV blocks than its attention layers would need.",
+        "TTFT at these rates is 20 to 140 ms, a good part of it the API: its time is taken from "
+        "the other models' runs and does not fit each alike.",
+    ),
+    "closed_loop": (
+        "The source does not say how clients start, how often each comes, or whether its figures "
+        "are means or medians; near saturation TTFT is decided by that.",
+    ),
+}

@@ -1,0 +1,79 @@
+"""Classes of devices, told by their data sheets, and what kernels reach on each of them.
+
+A device without a calibration takes the grids of its class: factors on the data-sheet model with
+the efficiencies of `constants`. They were fitted over all devices of the class that were measured,
+on axes that carry over to others. Knows no operator's formula.
+
+A class is what the matrix units of a multiprocessor do in 16 bits, which one generation of kernels
+is written for (dense FLOP/s over multiprocessors, from data sheets): A100 2.9e12, H100 7.5e12 and
+its PCIe card 6.6e12, B200 15e12. Cards with GDDR memory (L4, L40S, RTX PRO 6000: 2.1 to 2.6e12)
+and everything else are in the common class.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+from hermesdsl.cost.device import Device
+from hermesdsl.cost.utilisation import Utilisation, class_utilisation, grids_of
+from hermesdsl.graph.types import Calibration, Grid, Part
+
+COMMON = "common"
+AMPERE = "ampere"
+HOPPER = "hopper"
+BLACKWELL = "blackwell"
+CLASSES = (COMMON, AMPERE, HOPPER, BLACKWELL)
+
+#: Classes by the least dense FLOP/s in 16 bits of one multiprocessor, the largest first.
+_RATES = ((12e12, BLACKWELL), (6e12, HOPPER), (2.5e12, AMPERE))
+#: Bandwidth of one multiprocessor (byte/s) from which a device of Ampere's rate has HBM: A30 has
+#: 17e9, A100 19e9; cards with GDDR have 5 to 10e9.
+_STACKED = 14e9
+
+_FILE = Path(__file__).with_name("classes.json")
+
+
+def class_name(part: Part, bandwidth: float) -> str | None:
+    """The class of a device with `bandwidth` byte/s; None for what is no GPU or has unknown SMs."""
+    if part.kind == "cpu" or not part.sms or part.options.get("family", "gpu") != "gpu":
+        return None
+    rate = max(part.peak.get("bf16", 0.0), part.peak.get("fp16", 0.0)) / part.sms
+    name = next((name for least, name in _RATES if rate >= least), COMMON)
+    if name == AMPERE and bandwidth / part.sms < _STACKED:
+        return COMMON
+    return name
+
+
+def class_of(part: Part, bandwidth: float) -> Calibration | None:
+    """What kernels reach on the class of a device: its own entries, else those of the common."""
+    name = class_name(part, bandwidth)
+    return None if name is None else classes()[name]
+
+
+@cache
+def classes() -> dict[str, Calibration]:
+    """Every class by name, entries of the common one filled in."""
+    read = json.loads(_FILE.read_text(encoding="utf-8"))
+    found = {}
+    for name, own in read["classes"].items():
+        operators: dict[str, dict[str, tuple[Grid, ...]]] = {}
+        for entries in (read["classes"][COMMON], own):
+            for entry, grids in entries.items():
+                operator, dtype = entry.split(".")
+                operators.setdefault(operator, {})[dtype] = tuple(_grid(grid) for grid in grids)
+        found[name] = Calibration(name, operators, read["source"])
+    return found
+
+
+def _grid(read: dict[str, list[float]]) -> Grid:
+    axes = tuple(axis for axis in read if axis != "factor")
+    return Grid(axes, tuple(tuple(read[axis]) for axis in axes), tuple(read["factor"]))
+
+
+def class_reach(device: Device, operator: str, dtype: str) -> Utilisation:
+    """What the class of a device reaches in an operator, where its calibration says nothing."""
+    if grids_of(device.calibration, operator, dtype):
+        return class_utilisation((), operator)
+    return class_utilisation(grids_of(device.defaults, operator, dtype), operator)

@@ -1,0 +1,32 @@
+"""From a `profile` of the language to the constants of a serving engine.
+
+Knows which properties a profile has. Must not know formulas or devices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from hermesdsl.graph.types import EngineProfile
+
+if TYPE_CHECKING:
+    from hermesdsl.model.build import Builder
+    from hermesdsl.model.instance import Instance
+
+#: Those that are no numbers.
+_TEXTS = ("name", "source", "doc")
+_WHOLE = ("reserved", "step_tokens")
+
+
+def profile(builder: Builder, instance: Instance) -> EngineProfile:
+    """The constants of a profile in SI units; may raise `Fail`."""
+    values: dict[str, Any] = {}
+    for field in fields(EngineProfile):
+        if field.name not in _TEXTS:
+            value = builder.number(instance, field.name)
+            value = inf if value is None else value
+            values[field.name] = int(value) if field.name in _WHOLE else float(value)
+    source = str(builder.get(instance, "source") or "")
+    return EngineProfile(name=instance.name, source=source, doc=instance.doc, **values)

@@ -1,0 +1,47 @@
+"""Kind of engine profiles: what a serving engine's host takes, and the memory it keeps, as data."""
+
+from __future__ import annotations
+
+from hermesdsl.schema.types import Fragment, Kind, NumberType, Property, TextType, props
+from hermesdsl.units import dimension as d
+
+#: Profiles that a word names: those of stdlib/engines/profiles.hms, and `none`.
+PROFILES = ("vllm", "vllm_sync", "sglang", "trtllm", "none")
+
+_seconds = NumberType(d.SECOND, minimum=0)
+_bytes = NumberType(d.BYTE, minimum=0)
+
+PROFILE = Kind(
+    "profile",
+    "What the host of a serving engine takes, and what memory it keeps from KV. "
+    "A step lasts max(devices, overlap × host) + (1 − overlap) × host + gap, where "
+    "host = step + sequence × sequences + token × prompt tokens.",
+    single=True,
+    properties=props(
+        Property("step", _seconds, "Host time of a step: scheduling, inputs, sampling.", 0.0),
+        Property("sequence", _seconds,
+                 "The same for each sequence in it, detokenising included.", 0.0),
+        Property("token", _seconds, "The same for each prompt token in it.", 0.0),
+        Property("overlap", NumberType(minimum=0, maximum=1),
+                 "Share of host time beside the devices' work (asynchronous scheduling).", 0.0),
+        Property("gap", _seconds, "Time between two steps that nothing hides.", 0.0),
+        Property("request", _seconds,
+                 "From a request's arrival until an engine may schedule it: API, tokenising.",
+                 0.0),
+        Property("graph_limit", NumberType(d.TOKEN, integer=True, minimum=0),
+                 "Most tokens of a step that a captured graph starts; all if absent."),
+        Property("eager", _seconds,
+                 "Host time to start the kernels of one layer without a graph: steps beyond "
+                 "`graph_limit` take no less than this for each layer.", 0.0),
+        Property("reserved", NumberType(d.REQUEST, integer=True, minimum=0),
+                 "Places of `max_batch` that no request can take.", 0),
+        Property("runtime", _bytes, "Memory of driver, graphs and libraries, per device.", 0.0),
+        Property("communicator", _bytes, "Buffers once a device talks to others.", 0.0),
+        Property("logits", _bytes, "Per sequence and vocabulary entry at the sampler.", 0.0),
+        Property("step_tokens", NumberType(d.TOKEN, integer=True, minimum=1),
+                 "Prompt tokens of the largest step where the engine sets no limit.", 8192),
+        Property("source", TextType(), "What was measured, and with what software.", ""),
+    ),
+)  # fmt: skip
+
+FRAGMENT = Fragment(kinds=(PROFILE,))
