@@ -46,8 +46,8 @@ def command(
 ) -> int:
     """Fit what kernels reach of a chip's data sheet, by operator and dtype, to tables of times.
 
-    A folder that `hermes profile` has written stands for its tables. Of others, those that also tell
-    the power drawn are fitted for that alone. Prints (or writes) a calibration, with its errors on
+    A folder that `hermes profile` has written stands for its tables. Tables that also tell the
+    power drawn are fitted for that alone. Prints (or writes) a calibration, with its errors on
     shapes held out of the fit.
     """
     from hermesdsl.measure.calibrate import calibrate
@@ -63,15 +63,11 @@ def command(
     label, sheets = data_sheets(chip)
     if dtypes:
         sheets = {dtype: sheets[dtype] for dtype in dtypes if dtype in sheets}
-    folders = [path for table in map(Path, tables) if table.is_dir() for path in tables_in(table)]
-    paths = [*folders, *(path for path in map(Path, tables) if not path.is_dir())]
+    paths = [path for table in map(Path, tables)
+             for path in (tables_in(table) if table.is_dir() else [table])]  # fmt: skip
     read = [of_system(read_table(path), system) for path in paths]
     kernels = [table for table in read if table.operator != "collective"]
-    fits = calibrate(
-        (table for place, table in enumerate(read)
-         if table.operator != "collective" and (place < len(folders) or not table.power)),
-        sheets,
-    )  # fmt: skip
+    fits = calibrate((table for table in kernels if not table.power), sheets)
     drawn = calibrate_power((table for table in kernels if table.power), sheets, idle_power(chip))
     messages = _messages([table for table in read if table.operator == "collective"], chip)
     if not fits and not drawn and not messages:

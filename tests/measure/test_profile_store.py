@@ -33,7 +33,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_a_row_has_sizes_times_and_watts(folder: Path) -> None:
     assert (folder / "gemm.csv").read_text() == (
-        "operator,dtype,m,n,k,seconds,low_s,high_s,power_w,repeats\n"
+        "operator,dtype,m,n,k,seconds,low_s,high_s,board_w,repeats\n"
         "gemm,bf16,16,1024,4096,1.25e-05,1.2e-05,1.3e-05,412.3,30\n"
     )
     assert json.loads((folder / "meta.json").read_text()) == META

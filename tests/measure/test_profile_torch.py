@@ -113,7 +113,7 @@ def test_facts_of_the_machine(torch: Torch, monkeypatch: pytest.MonkeyPatch) -> 
     [(400e3, None, 400.0), (None, "312.50\n", 312.5), (None, "[N/A]\n", None), (None, "", None),
      (None, None, None)],
 )  # fmt: skip
-def test_power_where_it_can_be_read(
+def test_board_where_it_can_be_read(
     torch: Torch, monkeypatch: pytest.MonkeyPatch, nvml: float | None, command: str | None,
     watts: float | None,
 ) -> None:  # fmt: skip

@@ -20,7 +20,7 @@ from hermesdsl.measure.profile.timing import Timing
 
 META = "meta.json"
 #: Columns behind the sizes; the last may be cut off without a loss to a fit.
-TIMES = ("seconds", "low_s", "high_s", "power_w", "repeats")
+TIMES = ("seconds", "low_s", "high_s", "board_w", "repeats")
 #: What must not change between the runs that fill one folder.
 SAME = ("chip", "device", "driver", "torch")
 
