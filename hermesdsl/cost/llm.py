@@ -10,10 +10,12 @@ the fullest: as the step says, else as sequences fall on them at random (`slowes
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from math import ceil
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from hermesdsl.cost.attention import (
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from hermesdsl.cost.types import Floats
 
 _UNCUT = Schedule()
+_START = itemgetter(Piece._fields.index("start"))
 #: Steps of prompt slices that are remembered at once; prompts of a trace hardly ever come again.
 _MOST_PREFILLS = 4096
 
@@ -405,18 +408,12 @@ class DataSheetCost:
 
 def piece_at(pieces: tuple[Piece, ...], context: float) -> Piece:
     """The piece of sorted ones that covers `context`."""
-    index = len(pieces) - 1
-    while index > 0 and pieces[index].start > context:
-        index -= 1
-    return pieces[index]
+    return pieces[bisect_right(pieces, context, 1, key=_START) - 1]
 
 
 def pieces_from(pieces: tuple[Piece, ...], context: float) -> tuple[Piece, ...]:
     """The pieces of a run that begins at `context`: the one that covers it, and all after it."""
-    if len(pieces) > 1 and pieces[1].start <= context:
-        first = max(i for i, piece in enumerate(pieces) if piece.start <= context)
-        return pieces[first:]
-    return pieces
+    return pieces[bisect_right(pieces, context, 1, key=_START) - 1 :]
 
 
 def gemm_dtype(model: LlmModel) -> str:

@@ -558,8 +558,8 @@ class Engine(Losing):
         start, run, kv = self._run_start, self._run, self.kv
         self.decoded_s += last - start
         used = kv.capacity - kv.free
-        pieces, batch, context, _ = run
-        if len(pieces) == 1:
+        pieces, batch, context, advance = run
+        if len(pieces) == 1 or context + (steps - 1) * (batch * advance) < pieces[1][0]:
             _, a, b = pieces[0]
             self._recorder.steps.frombytes(STEP_ROW(
                 self.index, start, last, steps, batch, steps * batch, 0, used, a + b * context
