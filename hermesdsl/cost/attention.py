@@ -331,10 +331,9 @@ def calibrate(
         sequences=sequences, heads=shape.heads, kv_heads=shape.kv_heads, width=width,
         pairs=pairs, group=shape.group,
     )  # fmt: skip
+    others = (sequences, shape.heads, shape.kv_heads, width, pairs, shape.group)
     for context in CONTEXTS:
-        found, rung = reach.at(
-            context, sequences, shape.heads, shape.kv_heads, width, pairs, shape.group
-        )
+        found, rung = reach.at(context, *others)
         if not points:
             points.append((0.0, free.seconds(0.0) / found))
         points.append((context * sequences, free.seconds(context * sequences) / found))

@@ -42,11 +42,13 @@ from hermesdsl.graph.types import DTYPE_BYTES, Group, LlmModel, Value
 if TYPE_CHECKING:
     from hermesdsl.cost.provenance import Shares
     from hermesdsl.cost.types import Floats
+    from hermesdsl.cost.use import Work
 
 _UNCUT = Schedule()
 _START = itemgetter(Piece._fields.index("start"))
-#: Steps of prompt slices that are remembered at once; prompts of a trace hardly ever come again.
-_MOST_PREFILLS = 4096
+#: Steps of prompt slices, and operators of steps, that are remembered at once: prompts of a trace
+#: hardly ever come again.
+_MOST_REMEMBERED = 4096
 
 
 class DataSheetCost:
@@ -83,6 +85,9 @@ class DataSheetCost:
         )
         self._staged, self._ranked = group.pp > 1, group.dp > 1
         self._schedules: dict[int, Schedule] = {}
+        self._operators: dict[tuple[int, int], list[Operator]] = {}
+        #: By what is asked about (layers or head), tokens and cuts: see `cost.use`.
+        self.works: dict[tuple[str, int, int], Work] = {}
         self._linear_cache: dict[tuple[int, int], float] = {}
         self._head_cache: dict[tuple[int, int, int], float] = {}
         self._decode_cache: dict[tuple[int, int, int, int], tuple[Piece, ...]] = {}
@@ -180,7 +185,7 @@ class DataSheetCost:
         """The operators of one step; their times add up to `step(work)` (1e-12 relative)."""
         o, order = self._overheads, self.schedule(work.tokens)
         most, drawn = (work.rank.decodes, work.rank.sampled) if work.rank is not None else (0, 0)
-        found = self.linear_operators(self._rank(work), work.tokens)
+        found = [*self.linear_operators(self._rank(work), work.tokens)]
         found += self.head_operators(work.sampled, order, drawn)
         if work.prefills:
             found.append(self._prefill(work, order))
@@ -216,8 +221,7 @@ class DataSheetCost:
         """Everything that depends on numbers of tokens alone, with the cost of a step."""
         seconds = self._linear_cache.get((rank, tokens))
         if seconds is None:
-            order = self.schedule(tokens)
-            seconds = self._overheads.step + self._linear_seconds(rank, tokens, order)
+            seconds = self._overheads.step + total_seconds(self.linear_operators(rank, tokens))
             self._linear_cache[rank, tokens] = seconds
         return seconds
 
@@ -237,7 +241,7 @@ class DataSheetCost:
         seconds = self._prefill_cache.get(key)
         if seconds is None:
             op = self._prefill(work, order)
-            if len(self._prefill_cache) >= _MOST_PREFILLS:
+            if len(self._prefill_cache) >= _MOST_REMEMBERED:
                 self._prefill_cache.clear()
             self._prefill_cache[key] = seconds = op.count * op.seconds
         return seconds
@@ -319,9 +323,18 @@ class DataSheetCost:
     # --- operators -------------------------------------------------------------------------
 
     def linear_operators(self, rank: int, tokens: int) -> list[Operator]:
-        """Operators of a step's tokens, `rank` of them on the fullest data-parallel rank."""
-        order = self.schedule(tokens)
-        return self._layers.linear(order.part(rank), order.part(tokens), order)
+        """Operators of a step's tokens, `rank` of them on the fullest data-parallel rank.
+
+        What steps took and what they used both ask for them; not to be changed.
+        """
+        found = self._operators.get((rank, tokens))
+        if found is None:
+            order = self.schedule(tokens)
+            found = self._layers.linear(order.part(rank), order.part(tokens), order)
+            if len(self._operators) >= _MOST_REMEMBERED:
+                self._operators.clear()
+            self._operators[rank, tokens] = found
+        return found
 
     def head_operators(self, sampled: int, order: Schedule, most: int = 0) -> list[Operator]:
         """Operators of the sequences that get a next token, `most` of them on one rank."""
