@@ -411,7 +411,10 @@ class Engine(Losing):
         seconds = now - start
         if self._step_decodes:
             batch = decoding.count
-            self._advance(1)
+            if self.dealt is None:
+                kv.free -= self.parts[0][1].advance(1)
+            else:
+                self._advance(1)
             self._decoded_at = now
             self.decoded_s += seconds
         self.read += prefill
@@ -508,7 +511,11 @@ class Engine(Losing):
 
     def _plan_run(self) -> None:
         self._interrupted = False
-        self._end_run_after(self._horizon())
+        if self.dealt is None:
+            kv, decoding = self.parts[0]
+            self._end_run_after(decoding.horizon(kv.free))
+        else:
+            self._end_run_after(self._horizon())
 
     def _end_run_after(self, steps: int) -> None:
         self._limit = steps
@@ -519,7 +526,11 @@ class Engine(Losing):
     def _end_run(self, now: float, version: int) -> None:
         if version == self._version:
             steps = self._limit
-            self._advance(steps)
+            if self.dealt is None:
+                kv, decoding = self.parts[0]
+                kv.free -= decoding.advance(steps)
+            else:
+                self._advance(steps)
             self._record_run(steps, now)
             self._state = _STEPPING
             finished = self.decoding.finished()
