@@ -131,9 +131,9 @@ class DataSheetCost:
 
         `most` of them on the fullest data-parallel rank; 0: as many as are expected.
         """
-        pieces = self.run_pieces(decodes, 1, most)
+        pieces = self._run_cache.get((decodes, 1, most)) or self.run_pieces(decodes, 1, most)
         if len(pieces) > 1:
-            pieces = pieces_from(pieces, context)
+            pieces = pieces[bisect_right(pieces, context, 1, key=_START) - 1 :]
         return DecodeRun(pieces, decodes, context)
 
     @property

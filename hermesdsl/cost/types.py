@@ -65,14 +65,19 @@ class DecodeRun(NamedTuple):
     def seconds(self, steps: int) -> float:
         """S(steps): seconds from the run's start to the end of its `steps`-th step."""
         pieces, decodes, context, advance = self
+        _, a, b = pieces[0]
         if len(pieces) == 1:
-            _, a, b = pieces[0]
             return steps * (a + b * (context + 0.5 * (steps - 1) * decodes * advance))
-        growth = decodes * advance
-        if context + (steps - 1) * growth < pieces[1][0]:
+        grown = (steps - 1) * (decodes * advance)
+        if context + grown < pieces[1][0]:
             # As most runs do, it ends before the second piece begins.
-            _, a, b = pieces[0]
-            return steps * (a + b * (context + 0.5 * (steps - 1) * growth))
+            return steps * (a + b * (context + 0.5 * grown))
+        return self._over_pieces(steps)
+
+    def _over_pieces(self, steps: int) -> float:
+        """The same, piece by piece."""
+        pieces, decodes, context, advance = self
+        growth = decodes * advance
         total = 0.0
         done = 0
         last = len(pieces) - 1
