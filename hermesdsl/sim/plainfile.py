@@ -92,8 +92,8 @@ def _blocks(data: IO[bytes], budget: int) -> _Blocks:
         if budget < 0 or len(rest) >= _BLOCK or '"' in text or "\0" in text:
             raise Irregular
         if lines:
-            yield number, _plain(lines, "\r" in text)
-            number += len(lines)
+            first, number = number, number + len(lines)
+            yield first, _plain(lines, "\r" in text)
     if rest:
         yield number, _plain([rest], "\r" in rest)
 
