@@ -412,7 +412,8 @@ class Engine(Losing):
         if self._step_decodes:
             batch = decoding.count
             if self.dealt is None:
-                kv.free -= self.parts[0][1].advance(1)
+                own, decodes = self.parts[0]
+                own.free -= decodes.advance(1)
             else:
                 self._advance(1)
             self._decoded_at = now
