@@ -346,11 +346,9 @@ def calibrate(
         pairs=pairs, group=shape.group, load=load, feed=device.feed,
     )  # fmt: skip
     streamed = shape.kv_bytes * sequences / device.bandwidth / SPAN
+    others = (sequences, shape.heads, shape.kv_heads, width, pairs, shape.group, load)
     for context in CONTEXTS:
-        found, rung = reach.at(
-            context, sequences, shape.heads, shape.kv_heads, width, pairs, shape.group, load,
-            streamed * context, device.feed,
-        )  # fmt: skip
+        found, rung = reach.at(context, *others, streamed * context, device.feed)
         if not points:
             points.append((0.0, free.seconds(0.0) / found))
         points.append((context * sequences, free.seconds(context * sequences) / found))

@@ -224,6 +224,9 @@ def _check_guesses(client: Client, sink: Sink) -> None:
             if peak_dtype(group.part.peak, dtype) is None:
                 _check_peak(client, group, what, dtype, sink)
                 return
+    guesses = isinstance(spec, Spec) and spec.name != "off"
+    if not guesses and client.options.get("measured") is None:
+        return
     cost = served_cost(client)
     if isinstance(cost, SpeculativeCost) and cost.kv_tokens < 1:
         message = (

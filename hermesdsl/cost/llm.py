@@ -10,10 +10,12 @@ the fullest: as the step says, else as sequences fall on them at random (`slowes
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from math import ceil, inf
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from hermesdsl.cost.attention import (
@@ -41,10 +43,13 @@ from hermesdsl.graph.types import DTYPE_BYTES, Group, LlmModel, Value
 if TYPE_CHECKING:
     from hermesdsl.cost.provenance import Shares
     from hermesdsl.cost.types import Floats
+    from hermesdsl.cost.use import Work
 
 _UNCUT = Schedule()
-#: Steps of prompt slices that are remembered at once; prompts of a trace hardly ever come again.
-_MOST_PREFILLS = 4096
+_START = itemgetter(Piece._fields.index("start"))
+#: Steps of prompt slices, and operators of steps, that are remembered at once: prompts of a trace
+#: hardly ever come again.
+_MOST_REMEMBERED = 4096
 
 
 class DataSheetCost:
@@ -83,6 +88,9 @@ class DataSheetCost:
         )
         self._staged, self._ranked = group.pp > 1, group.dp > 1
         self._schedules: dict[int, Schedule] = {}
+        self._operators: dict[tuple[int, int], list[Operator]] = {}
+        #: By what is asked about (layers or head), tokens and cuts: see `cost.use`.
+        self.works: dict[tuple[str, int, int], Work] = {}
         self._linear_cache: dict[tuple[int, int], float] = {}
         self._head_cache: dict[tuple[int, int, int], float] = {}
         self._decode_cache: dict[tuple[int, int, int, int], tuple[Piece, ...]] = {}
@@ -132,9 +140,9 @@ class DataSheetCost:
 
         `most` of them on the fullest data-parallel rank; 0: as many as are expected.
         """
-        pieces = self.run_pieces(decodes, 1, most)
+        pieces = self._run_cache.get((decodes, 1, most)) or self.run_pieces(decodes, 1, most)
         if len(pieces) > 1:
-            pieces = pieces_from(pieces, context)
+            pieces = pieces[bisect_right(pieces, context, 1, key=_START) - 1 :]
         return DecodeRun(pieces, decodes, context)
 
     @property
@@ -208,7 +216,7 @@ class DataSheetCost:
         """Those of the devices."""
         order = self.schedule(work.tokens)
         most, drawn = (work.rank.decodes, work.rank.sampled) if work.rank is not None else (0, 0)
-        found = self.linear_operators(self._rank(work), work.tokens)
+        found = [*self.linear_operators(self._rank(work), work.tokens)]
         found += self.head_operators(work.sampled, order, drawn)
         if work.prefills:
             found.append(self._prefill(work, order))
@@ -242,8 +250,7 @@ class DataSheetCost:
         """Everything that depends on numbers of tokens alone."""
         seconds = self._linear_cache.get((rank, tokens))
         if seconds is None:
-            order = self.schedule(tokens)
-            seconds = self._linear_seconds(rank, tokens, order)
+            seconds = total_seconds(self.linear_operators(rank, tokens))
             self._linear_cache[rank, tokens] = seconds
         return seconds
 
@@ -263,7 +270,7 @@ class DataSheetCost:
         seconds = self._prefill_cache.get(key)
         if seconds is None:
             op = self._prefill(work, order)
-            if len(self._prefill_cache) >= _MOST_PREFILLS:
+            if len(self._prefill_cache) >= _MOST_REMEMBERED:
                 self._prefill_cache.clear()
             self._prefill_cache[key] = seconds = op.count * op.seconds
         return seconds
@@ -364,9 +371,18 @@ class DataSheetCost:
     # --- operators -------------------------------------------------------------------------
 
     def linear_operators(self, rank: int, tokens: int) -> list[Operator]:
-        """Operators of a step's tokens, `rank` of them on the fullest data-parallel rank."""
-        order = self.schedule(tokens)
-        return self._layers.linear(order.part(rank), order.part(tokens), order)
+        """Operators of a step's tokens, `rank` of them on the fullest data-parallel rank.
+
+        What steps took and what they used both ask for them; not to be changed.
+        """
+        found = self._operators.get((rank, tokens))
+        if found is None:
+            order = self.schedule(tokens)
+            found = self._layers.linear(order.part(rank), order.part(tokens), order)
+            if len(self._operators) >= _MOST_REMEMBERED:
+                self._operators.clear()
+            self._operators[rank, tokens] = found
+        return found
 
     def head_operators(self, sampled: int, order: Schedule, most: int = 0) -> list[Operator]:
         """Operators of the sequences that get a next token, `most` of them on one rank."""
@@ -453,10 +469,7 @@ class DataSheetCost:
 
 def piece_at(pieces: tuple[Piece, ...], context: float) -> Piece:
     """The piece of sorted ones that covers `context`."""
-    index = len(pieces) - 1
-    while index > 0 and pieces[index].start > context:
-        index -= 1
-    return pieces[index]
+    return pieces[bisect_right(pieces, context, 1, key=_START) - 1]
 
 
 def at_least(pieces: tuple[Piece, ...], least: float) -> tuple[Piece, ...]:
@@ -475,10 +488,7 @@ def at_least(pieces: tuple[Piece, ...], least: float) -> tuple[Piece, ...]:
 
 def pieces_from(pieces: tuple[Piece, ...], context: float) -> tuple[Piece, ...]:
     """The pieces of a run that begins at `context`: the one that covers it, and all after it."""
-    if len(pieces) > 1 and pieces[1].start <= context:
-        first = max(i for i, piece in enumerate(pieces) if piece.start <= context)
-        return pieces[first:]
-    return pieces
+    return pieces[bisect_right(pieces, context, 1, key=_START) - 1 :]
 
 
 def gemm_dtype(model: LlmModel) -> str:

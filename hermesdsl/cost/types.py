@@ -65,20 +65,29 @@ class DecodeRun(NamedTuple):
     def seconds(self, steps: int) -> float:
         """S(steps): seconds from the run's start to the end of its `steps`-th step."""
         pieces, decodes, context, advance = self
+        _, a, b = pieces[0]
         if len(pieces) == 1:
-            _, a, b = pieces[0]
             return steps * (a + b * (context + 0.5 * (steps - 1) * decodes * advance))
-        growth = self.decodes * self.advance
+        grown = (steps - 1) * (decodes * advance)
+        if context + grown < pieces[1][0]:
+            # As most runs do, it ends before the second piece begins.
+            return steps * (a + b * (context + 0.5 * grown))
+        return self._over_pieces(steps)
+
+    def _over_pieces(self, steps: int) -> float:
+        """The same, piece by piece."""
+        pieces, decodes, context, advance = self
+        growth = decodes * advance
         total = 0.0
         done = 0
-        last = len(self.pieces) - 1
-        for index, piece in enumerate(self.pieces):
-            end = self.pieces[index + 1].start if index < last else inf
+        last = len(pieces) - 1
+        for index, piece in enumerate(pieces):
+            end = pieces[index + 1].start if index < last else inf
             count = self._steps_before(end) if end < inf else steps
             count = min(count, steps)
             if count > done:
                 n = count - done
-                first = self.context + done * growth
+                first = context + done * growth
                 total += n * (piece.a + piece.b * (first + 0.5 * (n - 1) * growth))
                 done = count
             if done == steps:

@@ -168,10 +168,12 @@ def fixed_work(
 
     Where devices wait for the host beside them, that time counts as theirs.
     """
-    layers = _distinct(tokens, lambda n: cost.linear_operators(-(-n // cost.group.dp), n), cost)
+    layers = _distinct(
+        "layers", tokens, order, lambda n: cost.linear_operators(-(-n // cost.group.dp), n), cost
+    )
     prompts = rows.prefill_tokens > 0
     sampled = rows.batch * queries + prompts
-    heads = _distinct(sampled, lambda n: cost.head_operators(n, order), cost)
+    heads = _distinct("head", sampled, order, lambda n: cost.head_operators(n, order), cost)
     scheduled = -(-rows.batch // cost.group.dp) + prompts
     o = cost.profile.overheads
     host = o.step + o.sequence * scheduled + o.token * rows.prefill_tokens
@@ -227,11 +229,18 @@ _TAKEN, _COMPUTE, _MEMORY, _WIRE, _DRAWN = (
 
 
 def _distinct(
-    keys: Ints, operators: Callable[[int], Iterable[Operator]], cost: DataSheetCost
-) -> Floats:
+    what: str, keys: Ints, order: Schedule, operators: Callable[[int], Iterable[Operator]],
+    cost: DataSheetCost,
+) -> Floats:  # fmt: skip
     """The `Work` of every key, worked out once for each that is different, shape (rows, 8)."""
     found, place = _different(keys)
-    table = np.array([work_of(cost, operators(int(key))) for key in found], np.float64)
+    known, cuts, rows = cost.works, order.cuts, []
+    for key in found.tolist():
+        work = known.get((what, key, cuts))
+        if work is None:
+            work = known[what, key, cuts] = work_of(cost, operators(key))
+        rows.append(work)
+    table = np.array(rows, np.float64)
     return np.asarray(table.reshape(-1, len(Work._fields))[place])
 
 

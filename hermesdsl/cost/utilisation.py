@@ -42,6 +42,8 @@ class Lookup:
 
     def at(self, logs: Sequence[float]) -> float:
         """log u at a shape, given by the logarithms of its coordinates."""
+        if len(self.axes) == 1:
+            return self._between(logs)
         places, shares = [0], [1.0]
         for place, knots in self.axes:
             size, x = len(knots), logs[place]
@@ -60,6 +62,18 @@ class Lookup:
         for at, share in zip(places, shares, strict=True):
             total += share * values[at]
         return total
+
+    def _between(self, logs: Sequence[float]) -> float:
+        """The same on the only axis."""
+        (place, knots), values = self.axes[0], self.values
+        x = logs[place]
+        low = bisect_right(knots, x) - 1
+        if low < 0:
+            return values[0]
+        if low >= len(knots) - 1:
+            return values[-1]
+        part = (x - knots[low]) / (knots[low + 1] - knots[low])
+        return (1.0 - part) * values[low] + part * values[low + 1]
 
 
 @dataclass(frozen=True)

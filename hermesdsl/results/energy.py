@@ -8,7 +8,8 @@ itself draws on. Knows watts, joules and tokens; no price.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from collections.abc import Sequence as Ordered
 from dataclasses import dataclass, field
 from math import fsum
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -225,9 +226,11 @@ class SummedMeter(Meter):
         return inside if (start, end) == self.window else whole
 
 
-def seconds_of(clients: Iterable[Activity], column: str, start: float, end: float) -> float:
+def seconds_of(clients: Ordered[Activity], column: str, start: float, end: float) -> float:
     """Seconds at full range that what some clients did together stands for."""
-    rows = Activity(*(np.concatenate(columns) for columns in zip(*clients, strict=True)))
+    rows = clients[0]
+    if len(clients) > 1:
+        rows = Activity(*(np.concatenate(columns) for columns in zip(*clients, strict=True)))
     return integral(rows, getattr(rows, column), start, end)
 
 

@@ -85,7 +85,7 @@ def _numbers(cells: Sequence[Cell]) -> Floats:
     if not set(map(type, cells)) <= {str, int, float}:
         raise ValueError
     try:
-        values = np.array(list(map(float, cells)), dtype=np.float64)  # type: ignore[arg-type]
+        values = np.fromiter(map(float, cells), np.float64, len(cells))  # type: ignore[arg-type]
     except OverflowError:
         raise ValueError from None
     if not np.isfinite(values).all():

@@ -21,7 +21,7 @@ from typing import IO, TypeAlias
 
 from hermesdsl.diagnostics import SpecError, error
 
-__all__ = ["MAX_BYTES", "Chunk", "Table", "open_table", "trace_error"]
+__all__ = ["MAX_BYTES", "Chunk", "Table", "header_of", "open_table", "trace_error"]
 
 #: A file may unpack to this many bytes.
 MAX_BYTES = 2_000_000_000
@@ -135,7 +135,7 @@ def open_table(file: str, *, budget: int = MAX_BYTES) -> Iterator[Table]:
             keys = tuple(_json_row(file, number, text))
             yield Table(file, "jsonl", keys, chain((first,), lines))
         else:
-            yield Table(file, "csv", _header(file, number, text), lines)
+            yield Table(file, "csv", header_of(file, number, text), lines)
 
 
 def _nearby(file: str) -> tuple[str, ...]:
@@ -144,7 +144,8 @@ def _nearby(file: str) -> tuple[str, ...]:
     return (f"help: `{other}` exists",) if Path(other).is_file() else ()
 
 
-def _header(file: str, number: int, text: str) -> tuple[str, ...]:
+def header_of(file: str, number: int, text: str) -> tuple[str, ...]:
+    """The names on a CSV file's first line. Raises SpecError (HMS603) if they are none."""
     names = tuple(name.strip() for name in _split(text))
     if len(names) == 1:
         for mark, spoken in ((";", "`;`"), ("\t", "tabs"), ("|", "`|`")):

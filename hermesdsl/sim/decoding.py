@@ -232,18 +232,25 @@ class CountedDecoding:
 
     def advance(self, steps: int) -> int:
         """See `Decoding`."""
-        clock = self.clock
-        taken = self._grow[clock % self._size] if steps == 1 else self.need(steps)
+        clock, grow = self.clock, self._grow
+        first = clock % self._size
+        last = first + steps
+        if steps == 1:
+            taken = grow[first]
+        elif last <= self._size:
+            taken = sum(grow[first:last])
+        else:
+            taken = self.need(steps)
         self.clock = clock + steps
         self.context += steps * self.count
         return taken
 
     def finished(self) -> list[Sequence]:
         """See `Decoding`."""
-        ends, live, clock = self._ends, self._live, self.clock
+        ends, clock = self._ends, self.clock
         found: list[Sequence] = []
         while ends and ends[0][0] <= clock:
-            sequence = live.pop(heappop(ends)[1], None)
+            sequence = self._live.pop(heappop(ends)[1], None)
             if sequence is not None:
                 self._leave(sequence)
                 found.append(sequence)

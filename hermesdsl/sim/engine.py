@@ -415,7 +415,11 @@ class Engine(Losing):
         seconds = now - start
         if self._step_decodes:
             batch = decoding.count
-            self._advance(1)
+            if self.dealt is None:
+                own, decodes = self.parts[0]
+                own.free -= decodes.advance(1)
+            else:
+                self._advance(1)
             self._decoded_at = now
             self.decoded_s += seconds
         self.read += prefill
@@ -512,7 +516,11 @@ class Engine(Losing):
 
     def _plan_run(self) -> None:
         self._interrupted = False
-        self._end_run_after(self._horizon())
+        if self.dealt is None:
+            kv, decoding = self.parts[0]
+            self._end_run_after(decoding.horizon(kv.free))
+        else:
+            self._end_run_after(self._horizon())
 
     def _end_run_after(self, steps: int) -> None:
         self._limit = steps
@@ -523,7 +531,11 @@ class Engine(Losing):
     def _end_run(self, now: float, version: int) -> None:
         if version == self._version:
             steps = self._limit
-            self._advance(steps)
+            if self.dealt is None:
+                kv, decoding = self.parts[0]
+                kv.free -= decoding.advance(steps)
+            else:
+                self._advance(steps)
             self._record_run(steps, now)
             self._state = _STEPPING
             finished = self.decoding.finished()
@@ -562,8 +574,8 @@ class Engine(Losing):
         start, run, kv = self._run_start, self._run, self.kv
         self.decoded_s += last - start
         used = kv.capacity - kv.free
-        pieces, batch, context, _ = run
-        if len(pieces) == 1:
+        pieces, batch, context, advance = run
+        if len(pieces) == 1 or context + (steps - 1) * (batch * advance) < pieces[1][0]:
             _, a, b = pieces[0]
             self._recorder.steps.frombytes(STEP_ROW(
                 self.index, start, last, steps, batch, steps * batch, 0, used, a + b * context

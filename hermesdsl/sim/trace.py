@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from hermesdsl.diagnostics import Diagnostic, SpecError, error, nearest
 from hermesdsl.graph.types import Spec
 from hermesdsl.sim.cells import Amounts, BlockIds, Names, Reader, Times, Tokens, convert
 from hermesdsl.sim.datafile import MAX_BYTES, Table, open_table, shown, trace_error
+from hermesdsl.sim.plainfile import Irregular, PlainTable, open_plain
 from hermesdsl.sim.requests import Blocks
 
 __all__ = [
@@ -204,18 +205,38 @@ def read_trace(
     """
     if not (isfinite(speed) and speed > 0):
         raise SpecError([error("HMS601", f"`speed` of `trace` is {speed:g}, not above zero")])
-    with open_table(file, budget=budget) as table:
-        layout = _layout(table, columns, needed)
-        readers = _readers(layout, known_classes)
-        names = [column.name for column in layout.columns.values()]
-        parts: dict[str, list[object]] = {role: [] for role in readers}
-        rows = 0
-        for chunk in table.chunks(names):
-            convert(table.file, chunk, names, readers, parts)
-            rows += len(chunk.lines)
-    if rows == 0:
+    try:
+        with open_plain(file, budget=budget) as plain:
+            read = _read(plain, columns, needed, known_classes)
+    except Irregular:
+        with open_table(file, budget=budget) as table:
+            read = _read(table, columns, needed, known_classes)
+    if not read.parts["time"]:
         raise trace_error(file, "has a header but no rows")
-    return _assemble(file, layout, readers, parts, speed)
+    return _assemble(file, read, speed)
+
+
+class _Read(NamedTuple):
+    """What was found in a file: its columns, who read them, and the arrays of each chunk."""
+
+    layout: Format
+    readers: dict[str, Reader]
+    parts: dict[str, list[object]]
+
+
+def _read(
+    table: Table | PlainTable,
+    columns: Mapping[str, Column],
+    needed: Sequence[str],
+    known_classes: Sequence[str],
+) -> _Read:
+    layout = _layout(table, columns, needed)
+    readers = _readers(layout, known_classes)
+    names = [column.name for column in layout.columns.values()]
+    parts: dict[str, list[object]] = {role: [] for role in readers}
+    for chunk in table.chunks(names):
+        convert(table.file, chunk, names, readers, parts)
+    return _Read(layout, readers, parts)
 
 
 def read_column(file: str, column: str) -> Floats:
@@ -235,7 +256,9 @@ def read_column(file: str, column: str) -> Floats:
 # --- which column is what ----------------------------------------------------------------------
 
 
-def _layout(table: Table, columns: Mapping[str, Column], needed: Sequence[str]) -> Format:
+def _layout(
+    table: Table | PlainTable, columns: Mapping[str, Column], needed: Sequence[str]
+) -> Format:
     """The columns to read by role; diagnostics for those that are not there."""
     found = next((known for known in FORMATS if known.fits(table.columns)), None)
     base = found.columns if found else {}
@@ -252,14 +275,14 @@ def _layout(table: Table, columns: Mapping[str, Column], needed: Sequence[str]) 
     return Format(name, wanted, from_start=bool(found and found.from_start and not columns))
 
 
-def _missing(table: Table, name: str) -> Diagnostic:
+def _missing(table: Table | PlainTable, name: str) -> Diagnostic:
     match = nearest(name, table.columns)
     notes = [f"help: did you mean `{match}`?"] if match else []
     notes.append(f"columns of the file: {', '.join(table.columns)}")
     return error("HMS603", f"`{table.file}` has no column `{name}`", notes=notes)
 
 
-def _unrecognised(table: Table, roles: Sequence[str]) -> Diagnostic:
+def _unrecognised(table: Table | PlainTable, roles: Sequence[str]) -> Diagnostic:
     """No format fits: say what the nearest one would need, column by column."""
 
     def likeness(known: Format) -> int:
@@ -304,11 +327,10 @@ def _readers(layout: Format, known_classes: Sequence[str]) -> dict[str, Reader]:
 
 def _assemble(
     file: str,
-    layout: Format,
-    readers: Mapping[str, Reader],
-    parts: Mapping[str, list[object]],
+    read: _Read,
     speed: float,
 ) -> Trace:
+    layout, readers, parts = read
     columns = {
         role: np.concatenate([np.asarray(part) for part in parts[role]])
         for role in layout.columns

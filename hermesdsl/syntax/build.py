@@ -250,6 +250,14 @@ class Builder:
         span = self._of(c[0])
         return ast.Number(self._value(c[0].value, span), span)
 
+    def numbers(self, c: list[Child]) -> ast.ListExpr:
+        token, found = c[0], []
+        for number in _NUMBER.finditer(token.value):
+            start = token.start_pos + number.start()
+            span = Span(self.source, start, start + len(number[0]))
+            found.append(ast.Number(self._value(number[0], span), span))
+        return ast.ListExpr(tuple(found), self._of(token))
+
     def quantity(self, c: list[Child]) -> ast.QuantityLiteral:
         text, span = c[0].value, self._of(c[0])
         dollars = text.startswith("$")

@@ -182,5 +182,5 @@ def _stopped_at(stop: UnexpectedInput, source: Source, end: int) -> Token:
 
 
 def _accepted(stop: Any) -> frozenset[str]:
-    """The token kinds that the parser could have gone on with."""
-    return frozenset(stop.interactive_parser.accepts())
+    """The token kinds that the parser could have gone on with; a list begins with its bracket."""
+    return frozenset(stop.interactive_parser.accepts()) - {"NUMBERS"}

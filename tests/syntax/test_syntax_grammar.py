@@ -200,3 +200,46 @@ def grouped(node: ast.Expr) -> str:
             return f"({grouped(then)} if {grouped(condition)} else {grouped(other)})"
         case _:
             return node.span.text
+
+
+# --- lists of numbers ---------------------------------------------------------------------------
+
+MANY = [str(n) for n in range(1, 15)] + ["1_000", "2.5", "7e-3"]
+
+
+@pytest.mark.parametrize("form", ["[{}]", "[ {} , ]", "[\n    {},\n]"])
+def test_a_list_of_many_numbers_is_what_its_items_are(form: str) -> None:
+    text = form.format(", ".join(MANY))
+    commented = text.replace("3,", "3, # three\n", 1)
+    (known,) = parse(source(f"x = {text}\n")).file.statements
+    (plain,) = parse(source(f"x = {commented}\n")).file.statements
+    assert isinstance(known.value, ast.ListExpr)
+    assert [item.value for item in known.value.items] == [*range(1, 15), 1000, 2.5, 0.007]
+    assert [item.value for item in plain.value.items] == [item.value for item in known.value.items]
+    spans = [item.span for item in known.value.items]
+    assert [span.source.text[span.start : span.end] for span in spans] == MANY
+    whole = known.value.span
+    assert whole.source.text[whole.start : whole.end] == text
+
+
+def test_a_list_of_many_is_not_one_of_numbers_alone() -> None:
+    (named,) = parse(source(f"x = [{', '.join(MANY)}, n]\n")).file.statements
+    (units,) = parse(source(f"x = [{', '.join(MANY)} GB]\n")).file.statements
+    assert isinstance(named.value.items[-1], ast.Name)
+    assert isinstance(units.value.items[-1], ast.QuantityLiteral)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "at"),
+    [
+        (f"[{', '.join(MANY)}, 1e999]", "HMS103", "1e999"),
+        (f"[{', '.join(MANY)},, 2]", "HMS101", ","),
+        (f"[{', '.join(MANY)} 2]", "HMS101", "2"),
+    ],
+)
+def test_what_is_wrong_in_a_list_of_many_is_pointed_at(text: str, code: str, at: str) -> None:
+    (found,) = parse(source(f"x = {text}\n")).diagnostics
+    assert found.code == code
+    assert found.span is not None
+    assert found.span.source.text[found.span.start : found.span.end] == at
+    assert found.span.start > len(text) - 10
