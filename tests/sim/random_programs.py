@@ -150,7 +150,7 @@ class _Made:
             found.append(block("pool writes", "members = [writer]", convert,
                                *([f"route = {pick(*ROUTES)}"] if convert else self.pooling())))  # fmt: skip
             self.write = "writes"
-            return found
+            return [*found, *self.others()]
         ranks = pick(False, True)
         where = "box[0].gpu[*]" if ranks else "box[*].gpu[0]"
         found = [self.engine("llm[2]" if ranks else "llm[2]", where, ranks=ranks)]
@@ -162,11 +162,32 @@ class _Made:
         self.fails = ["llm[0]", "llm[1]"]
         found.append(block("pool front", "members = [llm]", *self.pooling()))
         self.read = self.write = "front"
-        if self.tools:
-            queue = pick("", f"queue_limit = {pick(3, 1)}")
-            found.append(block("hands: WorkerPool on box[0].cpu", f"workers = {pick(2, 1)}", queue,
-                               f"order = {pick('fcfs', 'priority', 'sjf', 'edf')}"))  # fmt: skip
-            found.append("web: Delay { latency = uniform(1 ms, 30 ms) }")
+        return [*found, *self.others()]
+
+    def others(self) -> list[str]:
+        """Who is no engine, and an engine of another model; each where a pipeline needs it."""
+        if not self.tools:
+            return []
+        pick = self.pick
+        order = f"order = {pick('fcfs', 'priority', 'sjf', 'edf')}"
+        queue = pick("", f"queue_limit = {pick(3, 1)}")
+        found = [
+            block("hands: WorkerPool on box[0].cpu", f"workers = {pick(2, 1)}", queue, order),
+            "web: Delay { latency = uniform(1 ms, 30 ms) }",
+        ]
+        self.fails.append("hands")
+        self.judge, self.other = pick("hands", "judge"), pick("", "", "mixed")
+        if self.judge == "judge":
+            wait = f"max_tokens = 512 tok; max_batch = {pick(4, 64)}; max_wait = {pick('1 ms', '0 s')}"
+            found.append(block("judge: BatchEngine on box[1].gpu[3]", "model = Small", wait, order))
+            self.fails.append("judge")
+        if self.other:
+            plain = self.model
+            self.model = "Small"
+            found.append(self.engine("extra", "box[1].gpu[2]"))
+            self.model = plain
+            engines = "extra, writer" if self.apart else "extra, llm"
+            found.append(block("pool mixed", f"members = [{engines}]", f"route = {pick(*ROUTES)}"))
         return found
 
     def pooling(self) -> list[str]:
@@ -210,37 +231,39 @@ class _Made:
         read, write = self.read, self.write
         joined = [f"transfer = {pick('full', 'layerwise')}" if self.apart else "",
                   f"pairing = {pick('global', 'global', 'local')}" if self.apart else ""]  # fmt: skip
-        if not self.tools or self.apart:
-            fetch = [f"fetch: KvFetch on {read} {{ cache = kv }}"] if self.cache else []
-            way = "fetch -> read" if self.cache else "read"
+        fetch = [f"fetch: KvFetch on {read} {{ cache = kv }}"] if self.cache else []
+        begin = "fetch -> read" if self.cache else "read"
+        if not self.tools:
             return [block("pipeline P", *joined, *fetch, f"read: Prefill on {read}",
-                          f"answer: Decode on {write}", f"input -> {way} -> answer -> output")]  # fmt: skip
-        hold = pick("", "; hold = 5 ms", "; hold = 100 ms")
-        first = ["fetch: KvFetch on front { cache = kv }"] if self.cache else []
-        begin = "fetch -> " if self.cache else ""
+                          f"answer: Decode on {write}", f"input -> {begin} -> answer -> output")]  # fmt: skip
+        hold = pick("", "hold = 5 ms", "hold = 100 ms")
+        where = pick("web", "hands")
+        call = ["service = 4 ms" if where == "hands" else "", hold,
+                f"appends = {pick('30 tok', 'uniform(0 tok, 60 tok)')}"]  # fmt: skip
+        copies = pick(1, 2, 3)
         join = pick("all", "first(1, any)", "majority", "first(1, pass)", "best(1)")
-        copies = pick("1", "2", "3")
+        hidden = pick("", "; hidden = true")
+        took = "service = exponential(3 ms); " if self.judge == "hands" else ""
+        again = pick("", "; repeat = while(p = 40%, max = 3)", "; repeat = times(2)")
+        apart = f"; prefill = {read}; transfer = {pick('full', 'layerwise')}" if self.apart else ""
+        refused = pick("plain", "plain", "refused")
         inner = block(
             "pipeline Try",
-            f"think: Decode on front {{ tokens = uniform(1 tok, 40 tok){pick('', '; hidden = true')} }}",  # noqa: E501
-            "check: Score on hands { service = exponential(3 ms); pass = 50% }",
+            f"think: Decode on {write} {{ tokens = uniform(1 tok, 40 tok){hidden} }}",
+            f"check: Score on {self.judge} {{ {took}pass = 50% }}",
             "input -> think -> check -> output",
         )
-        spread = "try: Try" if copies == "1" else f"try[{copies}]: Try {{ join = {join} }}"
-        again = pick("", "; repeat = while(p = 40%, max = 3)", "; repeat = times(2)")
         outer = block(
-            "pipeline P", *first, "read: Prefill on front", spread,
-            f"call: Tool on {pick('web', 'hands')} {{ service = 4 ms; appends = 30 tok{hold} }}"
-            if pick(True, False) else
-            f"call: Tool on web {{ appends = uniform(0 tok, 60 tok){hold} }}",
-            f"answer: Generate on front {{ tokens = 20 tok{again} }}",
-            "plain: Generate on front",
-            f"input -> {begin}read",
-            f"branch read {{ {pick('50%', 'prompt > 100 tok')} -> try; else -> plain }}",
-            "try -> call -> answer -> output", "plain -> output",
+            "pipeline P", *joined, *fetch, f"read: Prefill on {read}",
+            "try: Try" if copies == 1 else f"try[{copies}]: Try {{ join = {join} }}",
+            block(f"call: Tool on {where}", *call).replace("\n", "; ").replace("{;", "{"),
+            f"answer: Generate on {write} {{ tokens = 20 tok{again}{apart} }}",
+            f"plain: Generate on {self.other or write}" if refused == "plain" else "",
+            f"input -> {begin}",
+            f"branch read {{ {pick('50%', 'prompt > 100 tok')} -> try; else -> {refused} }}",
+            "try -> call -> answer -> output",
+            "plain -> output" if refused == "plain" else "",
         )  # fmt: skip
-        if "call: Tool on web { service" in outer:
-            outer = outer.replace("service = 4 ms; ", "")
         return [inner, outer]
 
     # --- workloads ---------------------------------------------------------------------------
