@@ -59,14 +59,18 @@ def assert_time_is_whole(run: Run) -> None:
         assert (table["end_s"] >= table["start_s"]).all()
 
 
-def assert_bytes_are_conserved(run: Run, hardware: Any, fair: bool) -> None:
-    """What comes to a switch or an interface leaves it again; `fair`: no link is overfull."""
+def assert_bytes_are_conserved(run: Run, hardware: Any, full: bool) -> None:
+    """What comes to a switch or an interface leaves it again.
+
+    `full`: no link may carry more than fits into the run. (Without sharing it may, and so may
+    weights and writes that are still on their way when the last request has left.)
+    """
     if run.horizon != "drain" or len(run.outages["client"]) or run.counts["completed"] == 0:
         return
     balance: Counter[str] = Counter()
     total: Counter[str] = Counter()
     for link in run.links:
-        assert not fair or link.busy_s <= run.end_s * (1 + 1e-9), link
+        assert not full or link.busy_s <= run.end_s * (1 + 1e-9), link
         for path, sign in ((link.source, -1.0), (link.target, 1.0)):
             balance[path] += sign * link.bytes
             total[path] += link.bytes
@@ -96,13 +100,11 @@ def assert_energy_is_integrated(result: Result) -> None:
         assert parts == pytest.approx(summary["total"], rel=1e-9, abs=1e-9)
 
 
-def assert_seats_are_kept(result: Result, text: str) -> None:
-    """No step decodes more sequences than `max_batch`, times ranks; one step at a time."""
-    run = run_of(result)
-    steps = run.steps
+def assert_one_step_at_a_time(run: Run) -> None:
+    """An engine's next step begins when the one before is over, at the earliest."""
     for client in range(len(run.clients)):
-        mine = steps["client"] == client
-        assert (steps["start_s"][mine][1:] >= steps["end_s"][mine][:-1]).all()
+        mine = run.steps["client"] == client
+        assert (run.steps["start_s"][mine][1:] >= run.steps["end_s"][mine][:-1]).all()
 
 
 def assert_same_requests(one: Run, other: Run) -> None:

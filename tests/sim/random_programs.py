@@ -178,7 +178,9 @@ class _Made:
         self.fails.append("hands")
         self.judge, self.other = pick("hands", "judge"), pick("", "", "mixed")
         if self.judge == "judge":
-            wait = f"max_tokens = 512 tok; max_batch = {pick(4, 64)}; max_wait = {pick('1 ms', '0 s')}"
+            wait = (
+                f"max_tokens = 512 tok; max_batch = {pick(4, 64)}; max_wait = {pick('1 ms', '0 s')}"
+            )
             found.append(block("judge: BatchEngine on box[1].gpu[3]", "model = Small", wait, order))
             self.fails.append("judge")
         if self.other:
