@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ def assert_energy_is_integrated(result: Result) -> None:
     end = run.end_s
     whole = meter.drawn(0.0, end)
     edges = np.linspace(0.0, end, 8)
-    pieces = [meter.drawn(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    pieces = [meter.drawn(a, b) for a, b in pairwise(edges)]
     for name in ("idle", "dynamic"):
         total = sum(getattr(piece, name) for piece in pieces)
         np.testing.assert_allclose(total, getattr(whole, name), rtol=1e-9, atol=1e-9)

@@ -122,8 +122,11 @@ class _Made:
         if self.model == "Experts" and ways:
             ways += pick("", "; ep = 2") if ways != "pp = 2" else ""
         sampled = "" if self.plain else pick("", ", sampled = true")
-        guess = pick("", "", f"speculate = mtp(depth = 2, accept = {pick('60%', '0%', '100%')}{sampled})",
-                     f"speculate = draft(Small, gamma = 3, accept = 50%{sampled})")  # noqa: E501  # fmt: skip
+        accept = pick("60%", "0%", "100%")
+        guess = pick(
+            "", "", f"speculate = mtp(depth = 2, accept = {accept}{sampled})",
+            f"speculate = draft(Small, gamma = 3, accept = 50%{sampled})",
+        )  # fmt: skip
         return block(
             f"{name}: LlmEngine on {where}", f"model = {self.model}", ways, more,
             f"batching = {pick(*BATCHINGS)}", f"max_batch = {pick(256, 8, 2)}",
@@ -137,8 +140,8 @@ class _Made:
         pick = self.pick
         self.fails: list[str] = []
         if self.apart:
-            found = [self.engine("reader[2]", "box[0].gpu[0:2]"),
-                     self.engine("writer[2]", pick("box[0].gpu[2:4]", "box[1].gpu[0:2]"))]  # fmt: skip
+            found = [self.engine("reader[2]", "box[0].gpu[0:2]")]
+            found.append(self.engine("writer[2]", pick("box[0].gpu[2:4]", "box[1].gpu[0:2]")))
             self.fails = ["reader[0]", "writer[1]"]
             self.devices = "box[0].gpu[0:2]"
             convert = pick("", "", f"convert = threshold({pick(300, 2000)} tok, back = 100 tok)")
@@ -147,18 +150,16 @@ class _Made:
                 self.read = "reads"
             else:
                 self.read = "reader"
-            found.append(block("pool writes", "members = [writer]", convert,
-                               *([f"route = {pick(*ROUTES)}"] if convert else self.pooling())))  # fmt: skip
+            rest = [convert, f"route = {pick(*ROUTES)}"] if convert else self.pooling()
+            found.append(block("pool writes", "members = [writer]", *rest))
             self.write = "writes"
             return [*found, *self.others()]
         ranks = pick(False, True)
-        where = "box[0].gpu[*]" if ranks else "box[*].gpu[0]"
-        found = [self.engine("llm[2]" if ranks else "llm[2]", where, ranks=ranks)]
-        if ranks and not any(way in found[0] for way in ("tp = 2", "dp = 2", "pp = 2")):
-            found[0] = found[0].replace("box[0].gpu[*]", "box[0].gpu[0:2]")
-        self.devices = "box[0].gpu[0:2]" if ranks else "box[*].gpu[0]"
-        if "= 2; " in found[0] or any(way in found[0] for way in ("tp = 2", "dp = 2", "pp = 2")):
-            self.devices = "box[0].gpu[*]"
+        found = [self.engine("llm[2]", "DEVICES", ranks=ranks)]
+        pairs = any(f"{way} = 2" in found[0] for way in ("tp", "dp", "pp"))
+        alone = "box[0].gpu[0:2]" if ranks else "box[*].gpu[0]"
+        self.devices = "box[0].gpu[*]" if pairs else alone
+        found[0] = found[0].replace("DEVICES", self.devices)
         self.fails = ["llm[0]", "llm[1]"]
         found.append(block("pool front", "members = [llm]", *self.pooling()))
         self.read = self.write = "front"
@@ -196,8 +197,9 @@ class _Made:
         pick = self.pick
         admit = pick("", "", f"token_bucket({pick(200, 40)} req/s, burst = 2)",
                      f"queue_limit({pick(8, 2)} req)", "deadline")  # fmt: skip
-        scale = pick("", "", f"scale(min = 1, max = 2, target = {pick(2, 6)}, "
-                     f"idle = {pick('50 ms', '1 s')}, startup = {pick('0 s', '20 ms')})")  # fmt: skip
+        idle, startup = pick("50 ms", "1 s"), pick("0 s", "20 ms")
+        most = f"min = 1, max = 2, target = {pick(2, 6)}, idle = {idle}, startup = {startup}"
+        scale = pick("", "", f"scale({most})")
         return [
             f"route = {pick(*ROUTES)}",
             f"admission = {admit}" if admit else "",
@@ -231,13 +233,17 @@ class _Made:
     def pipelines(self) -> list[str]:
         pick = self.pick
         read, write = self.read, self.write
-        joined = [f"transfer = {pick('full', 'layerwise')}" if self.apart else "",
-                  f"pairing = {pick('global', 'global', 'local')}" if self.apart else ""]  # fmt: skip
+        joined: list[str] = []
+        if self.apart:
+            joined = [f"transfer = {pick('full', 'layerwise')}",
+                      f"pairing = {pick('global', 'global', 'local')}"]  # fmt: skip
         fetch = [f"fetch: KvFetch on {read} {{ cache = kv }}"] if self.cache else []
         begin = "fetch -> read" if self.cache else "read"
         if not self.tools:
-            return [block("pipeline P", *joined, *fetch, f"read: Prefill on {read}",
-                          f"answer: Decode on {write}", f"input -> {begin} -> answer -> output")]  # fmt: skip
+            return [block(
+                "pipeline P", *joined, *fetch, f"read: Prefill on {read}",
+                f"answer: Decode on {write}", f"input -> {begin} -> answer -> output",
+            )]  # fmt: skip
         hold = pick("", "hold = 5 ms", "hold = 100 ms")
         where = pick("web", "hands")
         call = ["service = 4 ms" if where == "hands" else "", hold,
@@ -291,8 +297,8 @@ class _Made:
             if retries := pick(1, 0, 3):
                 backoff = pick("0 s", "5 ms", "exponential(mean = 10 ms)")
                 patience += [f"retries = {retries}", f"backoff = {backoff}"]
-        prompt = pick("uniform(10 tok, 200 tok)", "lognormal(median = 80 tok, sigma = 0.8)", "64 tok",
-                      "uniform(1 tok, 40 tok)")  # fmt: skip
+        prompt = pick("uniform(10 tok, 200 tok)", "lognormal(median = 80 tok, sigma = 0.8)",
+                      "64 tok", "uniform(1 tok, 40 tok)")  # fmt: skip
         output = pick("uniform(1 tok, 40 tok)", "geometric(mean = 12 tok)", "16 tok",
                       "uniform(30 tok, 150 tok)")  # fmt: skip
         first = block(
