@@ -111,7 +111,11 @@ class Meter:
         rows = self.run.passing
         since, until = rows["start_s"], rows["end_s"]
         inside = np.clip(np.minimum(until, end) - np.maximum(since, start), 0.0, None)
-        size = rows["bytes"] * inside / (until - since)
+        # A small message late in a long run passes between two times that are the same double.
+        length = until - since
+        at_once = (length <= 0.0) & (since >= start) & (since < end)
+        share = np.divide(inside, length, out=at_once.astype(np.float64), where=length > 0.0)
+        size = rows["bytes"] * share
         for number, path in enumerate(self.run.passing_parts):
             if path in places and self.able[places[path]]:
                 mine = float(size[rows["part"] == number].sum())

@@ -56,8 +56,8 @@ class Summing:
         self.parts = 0
         self._until = 0.0
 
-    def receive(self, part: Part) -> None:
-        """Take in a part."""
+    def receive(self, part: Part, *, last: bool = False) -> None:
+        """Take in a part, of which the `last` holds all that is left."""
         run = part.run
         warmup, duration = run.window
         window = (part.opened, inf) if duration is None else (warmup, max(duration, warmup))
@@ -68,7 +68,9 @@ class Summing:
         self.rungs = self.rungs + self._standing(run)
         crowd = seconds_present(run, window)
         self.crowd = crowd if not self.crowd.size else self.crowd + crowd
-        inside = max(part.since, window[0]), min(part.until, window[1])
+        # Steps begun for requests that left may end after the last one, still in the window.
+        beyond = last and duration is not None
+        inside = max(part.since, window[0]), window[1] if beyond else min(part.until, window[1])
         self._work(run, inside)
         self._energy(run, (part.since, part.until), inside)
 
@@ -77,7 +79,7 @@ class Summing:
         arrival = rest.requests["arrival_s"]
         begun = arrival[arrival >= rest.window[0]]
         opened = min(self.opened, float(begun.min(initial=inf)))
-        self.receive(Part(rest, self._until, rest.end_s, opened))
+        self.receive(Part(rest, self._until, rest.end_s, opened), last=True)
 
     def window(self, run: Run) -> tuple[float, float]:
         """As `Measures.window` of the whole run."""

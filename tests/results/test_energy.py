@@ -232,6 +232,17 @@ def test_a_switch_that_says_what_it_draws_idle_follows_its_links():
         assert more == pytest.approx((end - start) * 30 + above)
 
 
+def test_a_message_too_short_for_the_clock_counts_once():
+    # 120 B of 200 B/s at one instant: 0.6 s of 20 W, in the interval in which that lies.
+    switch = replace(SWITCH, idle_power=30.0)
+    system = built([chip("gpu"), switch], wires=[("gpu", "sw", 100.0)])
+    rows = columns(PASSING_COLUMNS, (0, 4.0, 4.0, 120.0))
+    run = replace(tiny(), passing=rows, passing_parts=("sw",))
+    for start, end, above in ((0, 6, 12.0), (0, 4, 0.0), (4, 6, 12.0), (4.5, 5.5, 0.0)):
+        more = measured(system, run).joules(start, end) - measured().joules(start, end)
+        assert more == pytest.approx((end - start) * 30 + above)
+
+
 # --- conservation --------------------------------------------------------------------------------
 
 

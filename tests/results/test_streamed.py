@@ -77,6 +77,40 @@ def test_same_summary(
     _near(kept, streamed, "")
 
 
+def test_a_step_that_ends_after_the_last_request_counts() -> None:
+    """The branch that loses stays in its batch until the step is over, after the request has left:
+    so long its engine works, in the window of half a second too."""
+    text = """
+    from std.nvidia.hopper import DGX_H100
+    from std.models.llama import Llama3_1_8B
+    box: DGX_H100
+    slow: LlmEngine on box.gpu[0] { model = Llama3_1_8B }
+    fast: LlmEngine on box.gpu[1] { model = Llama3_1_8B; dtype = fp8 }
+    pool both { members = [slow, fast] }
+    pipeline Race {
+        try[2]: Generate on both { tokens = uniform(5 tok, 20 tok); join = first(1, any) }
+        input -> try -> output
+    }
+    workload w {
+        pipeline = Race; arrivals = constant(100 req/s); requests = 1
+        prompt = uniform(100 tok, 3000 tok); output = 9 tok
+    }
+    experiment main { workload = [w]; duration = 500 ms; records = RECORDS }
+    """
+    summaries = []
+    for records in ("all", "summary"):
+        result = hermesdsl.run(hermesdsl.compile(text.replace("RECORDS", records)))
+        summaries.append(result.summary())
+        if records == "all":
+            run = result.measures.run
+            assert run.steps["end_s"].max() > run.end_s
+    kept, streamed = summaries
+    assert streamed["energy"]["window"] == pytest.approx(kept["energy"]["window"], rel=1e-12)
+    for path, client in kept["clients"].items():
+        found = streamed["clients"][path]["utilisation"]
+        assert found == pytest.approx(client["utilisation"], rel=1e-12)
+
+
 def test_parts_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     """However often rows are let go of, counts are the same."""
     found = []
