@@ -19,6 +19,7 @@ from hermesdsl.explore.metrics import named
 from hermesdsl.explore.points import Point
 from hermesdsl.explore.reads import FREE
 from hermesdsl.graph.types import Experiment
+from hermesdsl.plugins import load, version
 
 if TYPE_CHECKING:
     from hermesdsl.api import System
@@ -40,6 +41,7 @@ class Job:
 
     `spec` is a path, or a text if `is_text`; `settings`, `folders` and `case` are those of
     `hermesdsl.compile`. `short`: share of the measured duration that is tried first, 0 for none.
+    `plugins` are loaded wherever points are run.
     """
 
     spec: str
@@ -49,6 +51,7 @@ class Job:
     folders: tuple[str, ...] = ()
     case: str | None = None
     short: float = 0.0
+    plugins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ def key(digest: str, job: Job, point: Point, seed: int) -> str:
     given = {path: text for path, text in given.items()
              if path not in {f"{job.experiment}.{name}" for name in FREE}}  # fmt: skip
     what = [digest, job.experiment, point.case or job.case, sorted(given.items()), seed]
+    if job.plugins:
+        what.append([[name, version(name)] for name in sorted(set(job.plugins))])
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
 
 
@@ -84,12 +89,16 @@ class Runner:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._last: tuple[int, System | str] | None = None
+        self._loaded = not job.plugins
 
     def __call__(self, task: Task) -> Row:
         """The row of a task; what goes wrong is its reason, never an exception."""
         row: Row = {"key": task.key, "point": task.point.index, "seed": task.seed,
                     "parameters": dict(task.point.texts)}  # fmt: skip
         try:
+            if not self._loaded:
+                load(self._job.plugins)
+                self._loaded = True
             system = self._compiled(task.point)
             if isinstance(system, str):
                 return {**row, "status": SKIPPED, "reason": system}

@@ -88,12 +88,16 @@ class Sweep:
         return all(False not in each.verdicts for each in self.points)
 
 
-def job_of(system: System, experiment: str | None = None) -> Job:
-    """What the points of an experiment of `system` are compiled from; raises SpecError HMS602."""
+def job_of(system: System, experiment: str | None = None, plugins: Sequence[str] = ()) -> Job:
+    """What the points of an experiment of `system` are compiled from; raises SpecError HMS602.
+
+    `plugins`: names of those that are loaded wherever points are run.
+    """
     given, chosen = system.given, system.experiment(experiment)
     return Job(
         system.spec if given.text is None else given.text, given.text is not None,
         chosen.name, given.settings, given.folders, given.case, argument(chosen, "short", 0.0),
+        tuple(plugins),
     )  # fmt: skip
 
 
