@@ -185,24 +185,42 @@ class _Run:
         self._total = 0
 
     def all(self, search: Search, book: ledgers.Ledger | None) -> None:
-        """Run round after round; each row is stored in `book` as soon as it is there."""
+        """Run round after round; each row is stored in `book` as soon as it is there.
+
+        Where short runs may end a point, its seeds come one after the other, until one does.
+        """
+        seeds = tuple(dict.fromkeys(self.experiment.seeds))
         while points := search.round(self._found):
             beat = self._beat() if self._job.short else {}
             self.points += points
-            tasks = [
-                Task(point, seed, key(self._digest, self._job, point, seed), beat.get(seed))
-                for point in points
-                for seed in dict.fromkeys(self.experiment.seeds)
-            ]
-            self._total += len(tasks)
-            expected = max(self._total, search.expected * len(dict.fromkeys(self.experiment.seeds)))
-            left = self._left(tasks)
-            for row in self._executor.rows(self._job, left) if left else ():
-                self._take(row)
-                if book is not None:
-                    book.add(row)
-                if self._progress is not None:
-                    self._progress(len(self._rows), expected)
+            self._total += len(points) * len(seeds)
+            expected = max(self._total, search.expected * len(seeds))
+            for some in [(seed,) for seed in seeds] if self._job.short else [seeds]:
+                tasks = [
+                    Task(point, seed, key(self._digest, self._job, point, seed), beat.get(seed))
+                    for point in points
+                    if not self._ended(point)
+                    for seed in some
+                ]
+                left = self._left(tasks)
+                for row in self._executor.rows(self._job, left) if left else ():
+                    self._take(row)
+                    if book is not None:
+                        book.add(row)
+                    if self._progress is not None:
+                        self._progress(len(self._rows) + self._spared(seeds), expected)
+
+    def _ended(self, point: Point) -> bool:
+        """Whether a seed of a point said already that it is not wanted, or cannot be."""
+        rows = self._by_point.get(point.index, {}).values()
+        return any(row["status"] != DONE for row in rows)
+
+    def _spared(self, seeds: Sequence[int]) -> int:
+        """Runs that are not made, since another seed ended their point."""
+        if not self._job.short:
+            return 0
+        return sum(len(seeds) - len(rows) for rows in self._by_point.values()
+                   if any(row["status"] != DONE for row in rows.values()))  # fmt: skip
 
     def _left(self, tasks: Sequence[Task]) -> list[Task]:
         """Tasks that no earlier sweep has finished; the rows of the others are taken over."""
