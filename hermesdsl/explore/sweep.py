@@ -20,7 +20,7 @@ from hermesdsl.explore import points as enumerate_
 from hermesdsl.explore import table as tables
 from hermesdsl.explore.executors import Executor, Here, Lost
 from hermesdsl.explore.job import DONE, FAILED, PRUNED, Job, Row, Task, key
-from hermesdsl.explore.margin import hopeless
+from hermesdsl.explore.margin import AFTER_ALL, hopeless
 from hermesdsl.explore.metrics import named, plain, written
 from hermesdsl.explore.outcome import Outcome
 from hermesdsl.explore.points import Parameter, Point, argument
@@ -191,11 +191,13 @@ class _Run:
         """
         seeds = tuple(dict.fromkeys(self.experiment.seeds))
         while points := search.round(self._found):
-            beat = self._beat() if self._job.short else {}
+            beat = self._beat("tried") if self._job.short else {}
+            whole = self._beat("metrics") if self._job.short else {}
             self.points += points
             self._total += len(points) * len(seeds)
             expected = max(self._total, search.expected * len(seeds))
             for some in [(seed,) for seed in seeds] if self._job.short else [seeds]:
+                self._give_up(points, whole, some[0], book)
                 tasks = [
                     Task(point, seed, key(self._digest, self._job, point, seed), beat.get(seed))
                     for point in points
@@ -209,6 +211,29 @@ class _Run:
                         book.add(row)
                     if self._progress is not None:
                         self._progress(len(self._rows) + self._spared(seeds), expected)
+
+    def _give_up(
+        self, points: Sequence[Point], beat: Mapping[int, float | None], seed: int,
+        book: ledgers.Ledger | None,
+    ) -> None:  # fmt: skip
+        """End points whose whole runs with earlier seeds leave no hope, before that with `seed`.
+
+        `beat`: the objective of the best point so far by seed.
+        """
+        for point in points:
+            for row in list(self._by_point.get(point.index, {}).values()):
+                if row["status"] != DONE or "tried" not in row or self._ended(point):
+                    continue
+                why = hopeless(self.experiment, row["metrics"], beat.get(row["seed"]), AFTER_ALL)
+                if why is None:
+                    continue
+                name = key(self._digest, self._job, point, seed)
+                made = {"key": name, "point": point.index, "seed": seed,
+                        "parameters": dict(point.texts), "status": PRUNED,
+                        "reason": f"the run with seed {row['seed']} {why}"}  # fmt: skip
+                self._take(made)
+                if book is not None and name not in self._earlier:
+                    book.add(made)
 
     def _ended(self, point: Point) -> bool:
         """Whether a seed of a point said already that it is not wanted, or cannot be."""
@@ -239,14 +264,15 @@ class _Run:
         rows = self._rows.values()
         return outcomes.outcomes(self.points, rows, self.experiment, self._job.case)
 
-    def _beat(self) -> dict[int, float | None]:
-        """By seed, the objective of the best point so far after its short run."""
+    def _beat(self, which: str) -> dict[int, float | None]:
+        """By seed, the objective of the best point so far: ``tried`` after its short run, or of its
+        whole run's ``metrics``."""
         best = outcomes.best(self.experiment, self.outcomes())
         metric = self.experiment.objectives[0].metric if best is not None else None
         if best is None or metric is None:
             return {}
         name = written(plain(metric))
-        return {row["seed"]: row.get("tried", {}).get(name) for row in best.rows}
+        return {row["seed"]: row.get(which, {}).get(name) for row in best.rows}
 
     def _still(self, row: Row, task: Task) -> bool:
         """Whether a run of an earlier sweep would end so now, with all that is asked of it.
