@@ -16,6 +16,7 @@ from hermesdsl.diagnostics.nearest import suggestion
 if TYPE_CHECKING:
     from hermesdsl.drawing import Drawing
     from hermesdsl.explore import Sweep
+    from hermesdsl.explore.sensitivity import Sensitivity
     from hermesdsl.graph.types import (
         CompiledSystem,
         Experiment,
@@ -231,6 +232,42 @@ def sweep(
     if found.broken is not None:
         raise SpecError([found.broken])
     return found
+
+
+def sensitivity(
+    system: System,
+    metric: str,
+    *,
+    params: Sequence[str] = (),
+    experiment: str | None = None,
+    workers: int | None = None,
+    seeds: Sequence[int] | None = None,
+    plugins: Sequence[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> Sensitivity:
+    """How much a metric, such as ``p99(ttft)``, follows each value by itself.
+
+    `params`: paths of what is varied instead of every param that declares a domain. A value takes
+    its neighbours in its domain, or 10 % less and more. All are run with the same seeds, those of
+    the experiment unless `seeds` are given. For `workers` see `sweep`. Raises `SpecError` for a
+    metric or path that is none, for nothing to vary, and without a value to compare with.
+    """
+    from hermesdsl.explore import job_of
+    from hermesdsl.explore import sensitivity as explored
+    from hermesdsl.explore.executors import executor_for
+    from hermesdsl.model import asked
+
+    _compiled(system, "sensitivity")
+    wanted = asked.metric(system.tree, metric)
+    found = [asked.varied(system.tree, path) for path in dict.fromkeys(params)]
+    factors = [
+        explored.Factor(v.path, v.value, v.shown, v.unit, v.others, v.ends, v.whole)
+        for v in found or asked.declared(system.tree)
+    ]
+    return explored.sensitivity(
+        system, job_of(system, experiment, plugins), wanted, factors,
+        executor=executor_for(system, "local", workers, None), seeds=seeds, progress=progress,
+    )  # fmt: skip
 
 
 def validate(

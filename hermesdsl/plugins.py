@@ -53,6 +53,13 @@ def load(names: Iterable[str]) -> None:
         raise SpecError(problems)
 
 
+def version(name: str) -> str:
+    """Versions of the packages that offer a plug-in, "" if none does."""
+    groups = (*_families(), *_CLOSED)
+    entries = [entry for group in groups for entry in entry_points(group=group, name=name)]
+    return ", ".join(f"{e.dist.name} {e.dist.version}" for e in entries if e.dist is not None)
+
+
 def _families() -> dict[str, tuple[str, MutableMapping[str, Any]]]:
     """Groups of entry points: the family of their settings, and the registry."""
     from hermesdsl.sim.batching import POLICIES

@@ -110,6 +110,10 @@ def _also(system: Any, word: str, rest: str) -> None:
         from hermesdsl.execute import capacity_warnings
 
         raise SpecError(capacity_warnings(system, system.experiment()))
+    elif word == "plugin":
+        from hermesdsl.plugins import load
+
+        load([rest])
     elif word == "write":
         from hermesdsl.results.write import refusal
 

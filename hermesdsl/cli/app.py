@@ -21,8 +21,8 @@ from hermesdsl.diagnostics.nearest import suggestion
 
 #: Every verb; its command is `command` in the module of that name.
 VERBS = (
-    "run", "sweep", "check", "fmt", "explain", "draw", "cost", "profile", "calibrate", "validate",
-    "doc",
+    "run", "sweep", "sensitivity", "check", "fmt", "explain", "draw", "cost", "profile",
+    "calibrate", "validate", "doc",
 )  # fmt: skip
 
 FINE, MISSED, WRONG, FAILED = 0, 1, 2, 3

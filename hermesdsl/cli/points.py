@@ -17,7 +17,7 @@ from rich.text import Text
 from hermesdsl.cli import figures
 from hermesdsl.explore import table as tables
 from hermesdsl.explore.metrics import named, plain, written
-from hermesdsl.explore.outcome import Outcome, sought, unsettled
+from hermesdsl.explore.outcome import Outcome, close, sought, unsettled
 from hermesdsl.graph.types import Experiment, Metric
 
 if TYPE_CHECKING:
@@ -84,6 +84,14 @@ def notes(found: Sweep) -> Iterator[str]:
             f"the 95% interval of {name} is up to {figures.rate(width / column.scale)} "
             f"{column.unit} wide, and the points differ by "
             f"{figures.rate(difference / column.scale)} {column.unit}: more seeds would tell"
+        )
+    doubt = close(found.experiment, found.points)
+    if doubt is not None:
+        name, apart = doubt
+        column = _scaled(found.experiment, name, [abs(apart.mean) + (apart.half or 0.0)])
+        yield (
+            f"the best point and the next best differ by {column.text(apart)} {column.unit} in "
+            f"{name}: more seeds would tell"
         )
     if len(_ordered(found)) > _ROWS:
         yield f"{_ROWS} of {_points(len(_ordered(found)))} shown; `--out` stores all"

@@ -64,16 +64,18 @@ def command(
     from hermesdsl.cli.progress import Count
     from hermesdsl.explore import explore, job_of
     from hermesdsl.explore.executors import executor_for
+    from hermesdsl.plugins import load
 
     output = Output(quiet=quiet)
-    _refuse(plugins, engine, address, out, resume, force)
+    _refuse(engine, address, out, resume, force)
+    load(plugins)
     system = api.compile(
         Path(spec), set=options.assigned(assignments), path=options.existing(folders), case=case
     )
     output.report(system.diagnostics)
     with Count(output.console, shown=not quiet) as progress:
         found = explore(
-            system, job_of(system, experiment), limit=limit,
+            system, job_of(system, experiment, plugins), limit=limit,
             executor=executor_for(
                 system, engine, workers or _cores(engine, system, experiment, limit, seed), address
             ),
@@ -84,14 +86,9 @@ def command(
     return _code(found, strict)
 
 
-def _refuse(
-    plugins: tuple[str, ...], engine: str, address: str | None, out: str | None, resume: bool,
-    force: bool,
-) -> None:  # fmt: skip
+def _refuse(engine: str, address: str | None, out: str | None, resume: bool, force: bool) -> None:
     """Raise `SpecError` for arguments that cannot be honoured, before any work."""
     problems: list[Diagnostic] = []
-    if plugins:
-        problems.append(error("HMS506", f"`--plugin {plugins[0]}` cannot be executed yet"))
     if address is not None and engine != "ray":
         problems.append(error("HMS607", "`--address` is about `--engine ray`"))
     for name, given in (("--resume", resume), ("--force", force)):

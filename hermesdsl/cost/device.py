@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from hermesdsl.cost.constants import Efficiencies, Overheads
-from hermesdsl.graph.types import DTYPE_BYTES, Calibration, Client
+from hermesdsl.graph.types import DTYPE_BYTES, Calibration, Client, Group
 
 #: Where to look for a peak when a dtype has none: the same width, then wider ones. Arithmetic in
 #: a wider type is always possible; the other way round is not.
@@ -43,12 +43,17 @@ def wider_of(first: str, second: str) -> str:
 
 
 def worker_cores(client: Client) -> float:
-    """Cores of one worker: those of the client divided by its workers; 1 on no known hardware."""
+    """Cores of one worker: its client's divided by its workers; 1 on no known hardware."""
     group, workers = client.group, client.options.get("workers")
     if group is None or group.part.kind != "cpu" or not group.part.cores:
         return 1.0
     count = int(workers) if isinstance(workers, int | float) else 1
-    return group.part.cores * len(group.devices) / count
+    return own_cores(group) / count
+
+
+def own_cores(group: Group) -> float:
+    """Cores of all devices of a group that are its client's own; whole where they are meant so."""
+    return round(group.part.cores * len(group.devices) * group.cores_share, 9)
 
 
 @dataclass(frozen=True)

@@ -507,7 +507,8 @@ def _device(dtype: str, group: Group, efficiencies: Efficiencies, profile: Profi
     if served is None:
         raise ValueError(f"{part.type_name} has no peak for {dtype} or any wider type")
     return Device(
-        part.peak[served], group.memory_bandwidth, part.sms, DTYPE_BYTES[served] < 2.0,
+        part.peak[served] * group.cores_share, group.memory_bandwidth * group.memory_share,
+        part.sms, DTYPE_BYTES[served] < 2.0,
         efficiencies, profile.overheads, served, part.calibration,
         class_of(part, group.memory_bandwidth),
     )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import TypeAlias
 from hermesdsl.cost.bind import served_model
 from hermesdsl.cost.constants import Profile, efficiencies_of
 from hermesdsl.cost.cores import WORKS
-from hermesdsl.cost.device import WIDER, peak_dtype
+from hermesdsl.cost.device import WIDER, own_cores, peak_dtype
 from hermesdsl.cost.forward import ForwardCost, forward_cost, memory_needed
 from hermesdsl.cost.llm import gemm_dtype
 from hermesdsl.cost.memory import gib
@@ -265,9 +265,9 @@ def _machine(client: Client, index: VectorIndex, placement: PlacementGraph) -> M
     latency = max((placement.nodes[m]["part"].latency for m in group.memories
                    if m in placement), default=0.0)  # fmt: skip
     return Machine(
-        peak=group.part.peak[served] * efficiencies.smooth_compute * devices,
-        bandwidth=group.memory_bandwidth * devices * SCAN_MEMORY,
-        cores=float(max(group.part.cores, 1) * devices) if cpu else inf,
+        peak=group.part.peak[served] * efficiencies.smooth_compute * devices * group.cores_share,
+        bandwidth=group.memory_bandwidth * devices * SCAN_MEMORY * group.memory_share,
+        cores=(own_cores(group) or float(devices)) if cpu else inf,
         latency=latency,
         launch=0.0 if cpu or profile is None else profile.overheads.kernel,
     )

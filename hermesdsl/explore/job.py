@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hermesdsl.diagnostics import Diagnostic, SpecError
 from hermesdsl.explore.margin import hopeless
-from hermesdsl.explore.metrics import named
+from hermesdsl.explore.metrics import named, plain, written
 from hermesdsl.explore.points import Point
 from hermesdsl.explore.reads import FREE
-from hermesdsl.graph.types import Experiment
+from hermesdsl.graph.types import Experiment, Metric
+from hermesdsl.plugins import load, version
 
 if TYPE_CHECKING:
     from hermesdsl.api import System
@@ -40,6 +41,8 @@ class Job:
 
     `spec` is a path, or a text if `is_text`; `settings`, `folders` and `case` are those of
     `hermesdsl.compile`. `short`: share of the measured duration that is tried first, 0 for none.
+    `plugins` are loaded wherever points are run. `metrics` are asked beside those of the
+    experiment.
     """
 
     spec: str
@@ -49,6 +52,8 @@ class Job:
     folders: tuple[str, ...] = ()
     case: str | None = None
     short: float = 0.0
+    plugins: tuple[str, ...] = ()
+    metrics: tuple[Metric, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,9 @@ def key(digest: str, job: Job, point: Point, seed: int) -> str:
     given = {**point.settings, **{" ".join(k.split()): v for k, v in job.settings.items()}}
     given = {path: text for path, text in given.items()
              if path not in {f"{job.experiment}.{name}" for name in FREE}}  # fmt: skip
-    what = [digest, job.experiment, point.case or job.case, sorted(given.items()), seed]
+    what: list[Any] = [digest, job.experiment, point.case or job.case, sorted(given.items()), seed]
+    if job.plugins:
+        what.append([[name, version(name)] for name in sorted(set(job.plugins))])
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
 
 
@@ -84,12 +91,16 @@ class Runner:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._last: tuple[int, System | str] | None = None
+        self._loaded = not job.plugins
 
     def __call__(self, task: Task) -> Row:
         """The row of a task; what goes wrong is its reason, never an exception."""
         row: Row = {"key": task.key, "point": task.point.index, "seed": task.seed,
                     "parameters": dict(task.point.texts)}  # fmt: skip
         try:
+            if not self._loaded:
+                load(self._job.plugins)
+                self._loaded = True
             system = self._compiled(task.point)
             if isinstance(system, str):
                 return {**row, "status": SKIPPED, "reason": system}
@@ -156,13 +167,15 @@ class Runner:
             "status": DONE,
             "verdict": data["verdict"],
             "requests": data["requests"],
-            "metrics": _metrics(result, system.experiment(self._job.experiment)),
+            "metrics": _metrics(result, system.experiment(self._job.experiment), self._job.metrics),
             "wall_s": data["wall_s"],
         }
 
 
-def _metrics(result: Result, experiment: Experiment) -> dict[str, float | None]:
-    """Every metric of all requests, and those that the experiment names, in SI units."""
+def _metrics(
+    result: Result, experiment: Experiment, more: tuple[Metric, ...]
+) -> dict[str, float | None]:
+    """Every metric of all requests, those that the experiment names, and `more`, in SI units."""
     found: dict[str, float | None] = {}
     for name, entry in result.summary()["metrics"].items():
         if "value" in entry:
@@ -174,6 +187,8 @@ def _metrics(result: Result, experiment: Experiment) -> dict[str, float | None]:
         found[name] = (result.summary()[key] or {}).get("per_token")
     for text, metric in named(experiment).items():
         found[text] = result.value(metric)
+    for metric in more:
+        found[written(plain(metric))] = result.value(metric)
     return _stored(found)
 
 

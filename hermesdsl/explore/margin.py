@@ -6,17 +6,26 @@ Knows goals and numbers; runs nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from hermesdsl.explore.metrics import plain, written
 from hermesdsl.graph.types import Experiment, Goal, Metric, Requirement
 from hermesdsl.results.definitions import SERIES
 
-__all__ = ["BEHIND", "MARGIN", "UNKNOWN", "hopeless", "violation"]
+__all__ = ["AFTER_ALL", "AFTER_SHORT", "UNKNOWN", "Margins", "hopeless", "violation"]
 
-#: A short run must miss a bound by this factor before the point is given up.
-MARGIN = 2.0
-#: How much worse than the best so far an objective is after a short run, to be given up.
-BEHIND = 1.5
+
+class Margins(NamedTuple):
+    """When to give up: a bound missed, or an objective worse than the best so far, by a factor."""
+
+    missed: float
+    behind: float
+
+
+#: After a short run, whose percentiles and drain are not those of a long one.
+AFTER_SHORT = Margins(1.5, 1.25)
+#: After a whole run with one seed, before those with others.
+AFTER_ALL = Margins(1.25, 1.05)
 #: Violation of a goal of which nothing is known: more than any that is missed.
 UNKNOWN = 2.0
 
@@ -49,19 +58,22 @@ def _missed(op: str, a: float | None, b: float | None) -> float:
 
 
 def hopeless(
-    experiment: Experiment, values: Mapping[str, float | None], beat: float | None
+    experiment: Experiment,
+    values: Mapping[str, float | None],
+    beat: float | None,
+    margins: Margins = AFTER_SHORT,
 ) -> str | None:
-    """What a short run rules out, as a clause behind "a run of 6 s"; or None.
+    """What a run rules out, as a clause behind "a run of 6 s"; or None.
 
     `values`: its metrics by the text they are written with. A goal is ruled out if it bounds what
-    a longer run makes no better: a latency of which the run has more than `MARGIN` times as much,
-    or an attainment of which it has less than 1 / `MARGIN`. And so is the point if its objective
-    is worse by the factor `BEHIND` than `beat`, the same of the best point so far after as short
-    a run.
+    a longer run makes no better: a latency of which the run has more than `margins.missed` times
+    as much, or an attainment of which it has less than its inverse. And so is the point if its
+    objective is worse by the factor `margins.behind` than `beat`, the same of the best point so
+    far after as long a run with the same seed.
     """
     for requirement in experiment.requirements:
-        if _ruled_out(requirement.goal, values):
-            return f"misses `{requirement.text}` more than {MARGIN:g} times over"
+        if _ruled_out(requirement.goal, values, margins.missed):
+            return f"misses `{requirement.text}` more than {margins.missed:g} times over"
     if beat is None or len(experiment.objectives) != 1:
         return None
     (objective,) = experiment.objectives
@@ -69,12 +81,12 @@ def hopeless(
     if value is None or min(value, beat) <= 0:
         return None
     behind = beat / value if objective.up else value / beat
-    if behind <= BEHIND:
+    if behind <= margins.behind:
         return None
-    return f"has {objective.text} more than {BEHIND:g} times as bad as another point"
+    return f"has {objective.text} more than {margins.behind:g} times as bad as another point"
 
 
-def _ruled_out(goal: Goal, values: Mapping[str, float | None]) -> bool:
+def _ruled_out(goal: Goal, values: Mapping[str, float | None], margin: float) -> bool:
     if len(goal.operands) != 2:
         return False
     left, right = goal.operands
@@ -86,5 +98,5 @@ def _ruled_out(goal: Goal, values: Mapping[str, float | None]) -> bool:
     value = values.get(written(plain(left)))
     if value is None:
         return False
-    late = left.of in SERIES and op in ("<", "<=") and value > MARGIN * right
-    return late or (left.name == "attainment" and op in (">", ">=") and value * MARGIN < right)
+    late = left.of in SERIES and op in ("<", "<=") and value > margin * right
+    return late or (left.name == "attainment" and op in (">", ">=") and value * margin < right)

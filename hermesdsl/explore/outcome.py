@@ -16,7 +16,7 @@ from hermesdsl.explore.points import CASE, Point
 from hermesdsl.graph.types import Experiment, Metric, Objective, Requirement
 from hermesdsl.results.slo import decide
 
-__all__ = ["Outcome", "best", "front", "outcomes", "sought", "unsettled"]
+__all__ = ["Outcome", "best", "close", "front", "outcomes", "sought", "unsettled"]
 
 #: From bad to good: of the verdicts of several seeds, the worst is that of the point.
 _WORST = ("overloaded", "backlogged", "stable")
@@ -162,12 +162,42 @@ def _rated(
     return rated
 
 
+def close(experiment: Experiment, found: Sequence[Outcome]) -> tuple[str, Estimate] | None:
+    """The only objective's metric, and by how much the next best point is worse than the best.
+
+    The mean over the seeds of both, which see the same customers, in SI units. None where its 95 %
+    interval leaves no doubt, and without two points that meet every goal with two seeds.
+    """
+    rated = sorted(_rated(experiment, found), key=lambda entry: (entry[0], entry[1].point.index))
+    if len(experiment.objectives) != 1 or len(rated) < 2:
+        return None
+    (objective,), ((_, best), (_, second)) = experiment.objectives, rated[:2]
+    if objective.metric is None:
+        return None
+    name = written(plain(objective.metric))
+    values = {row["seed"]: row["metrics"][name] for row in best.rows}
+    sign = -1.0 if objective.up else 1.0
+    apart = [
+        sign * (row["metrics"][name] - values[row["seed"]])
+        for row in second.rows
+        if row["metrics"][name] is not None and values.get(row["seed"]) is not None
+    ]
+    if len(apart) < 2:
+        return None
+    difference = estimate(apart)
+    assert difference.half is not None
+    return (name, difference) if difference.half > difference.mean else None
+
+
 def unsettled(experiment: Experiment, found: Sequence[Outcome]) -> list[tuple[str, float, float]]:
     """Metrics of goals that more seeds are needed for: (metric, interval, difference), SI units.
 
-    The widest confidence interval of a point is wider than all that lies between the points.
+    The widest confidence interval of a point is wider than all that lies between the points. With
+    one objective it is the best point and the next best that matter: see `close`.
     """
-    doubtful = []
+    doubtful: list[tuple[str, float, float]] = []
+    if len(experiment.objectives) == 1:
+        return doubtful
     for name in named(experiment):
         known = [each.metrics[name] for each in found if name in each.metrics]
         widths = [2 * each.half for each in known if each.half is not None]

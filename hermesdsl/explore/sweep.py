@@ -20,7 +20,7 @@ from hermesdsl.explore import points as enumerate_
 from hermesdsl.explore import table as tables
 from hermesdsl.explore.executors import Executor, Here, Lost
 from hermesdsl.explore.job import DONE, FAILED, PRUNED, Job, Row, Task, key
-from hermesdsl.explore.margin import hopeless
+from hermesdsl.explore.margin import AFTER_ALL, hopeless
 from hermesdsl.explore.metrics import named, plain, written
 from hermesdsl.explore.outcome import Outcome
 from hermesdsl.explore.points import Parameter, Point, argument
@@ -88,12 +88,16 @@ class Sweep:
         return all(False not in each.verdicts for each in self.points)
 
 
-def job_of(system: System, experiment: str | None = None) -> Job:
-    """What the points of an experiment of `system` are compiled from; raises SpecError HMS602."""
+def job_of(system: System, experiment: str | None = None, plugins: Sequence[str] = ()) -> Job:
+    """What the points of an experiment of `system` are compiled from; raises SpecError HMS602.
+
+    `plugins`: names of those that are loaded wherever points are run.
+    """
     given, chosen = system.given, system.experiment(experiment)
     return Job(
         system.spec if given.text is None else given.text, given.text is not None,
         chosen.name, given.settings, given.folders, given.case, argument(chosen, "short", 0.0),
+        tuple(plugins),
     )  # fmt: skip
 
 
@@ -181,24 +185,67 @@ class _Run:
         self._total = 0
 
     def all(self, search: Search, book: ledgers.Ledger | None) -> None:
-        """Run round after round; each row is stored in `book` as soon as it is there."""
+        """Run round after round; each row is stored in `book` as soon as it is there.
+
+        Where short runs may end a point, its seeds come one after the other, until one does.
+        """
+        seeds = tuple(dict.fromkeys(self.experiment.seeds))
         while points := search.round(self._found):
-            beat = self._beat() if self._job.short else {}
+            beat = self._beat("tried") if self._job.short else {}
+            whole = self._beat("metrics") if self._job.short else {}
             self.points += points
-            tasks = [
-                Task(point, seed, key(self._digest, self._job, point, seed), beat.get(seed))
-                for point in points
-                for seed in dict.fromkeys(self.experiment.seeds)
-            ]
-            self._total += len(tasks)
-            expected = max(self._total, search.expected * len(dict.fromkeys(self.experiment.seeds)))
-            left = self._left(tasks)
-            for row in self._executor.rows(self._job, left) if left else ():
-                self._take(row)
-                if book is not None:
-                    book.add(row)
-                if self._progress is not None:
-                    self._progress(len(self._rows), expected)
+            self._total += len(points) * len(seeds)
+            expected = max(self._total, search.expected * len(seeds))
+            for some in [(seed,) for seed in seeds] if self._job.short else [seeds]:
+                self._give_up(points, whole, some[0], book)
+                tasks = [
+                    Task(point, seed, key(self._digest, self._job, point, seed), beat.get(seed))
+                    for point in points
+                    if not self._ended(point)
+                    for seed in some
+                ]
+                left = self._left(tasks)
+                for row in self._executor.rows(self._job, left) if left else ():
+                    self._take(row)
+                    if book is not None:
+                        book.add(row)
+                    if self._progress is not None:
+                        self._progress(len(self._rows) + self._spared(seeds), expected)
+
+    def _give_up(
+        self, points: Sequence[Point], beat: Mapping[int, float | None], seed: int,
+        book: ledgers.Ledger | None,
+    ) -> None:  # fmt: skip
+        """End points whose whole runs with earlier seeds leave no hope, before that with `seed`.
+
+        `beat`: the objective of the best point so far by seed.
+        """
+        for point in points:
+            for row in list(self._by_point.get(point.index, {}).values()):
+                if row["status"] != DONE or "tried" not in row or self._ended(point):
+                    continue
+                why = hopeless(self.experiment, row["metrics"], beat.get(row["seed"]), AFTER_ALL)
+                if why is None:
+                    continue
+                name = key(self._digest, self._job, point, seed)
+                made = {"key": name, "point": point.index, "seed": seed,
+                        "parameters": dict(point.texts), "status": PRUNED,
+                        "reason": f"the run with seed {row['seed']} {why}"}  # fmt: skip
+                self._take(made)
+                if book is not None and name not in self._earlier:
+                    book.add(made)
+
+    def _ended(self, point: Point) -> bool:
+        """Whether a seed of a point said already that it is not wanted, or cannot be."""
+        rows = self._by_point.get(point.index, {}).values()
+        return any(row["status"] != DONE for row in rows)
+
+    def _spared(self, seeds: Sequence[int]) -> int:
+        """Runs that are not made, since another seed ended their point."""
+        if not self._job.short:
+            return 0
+        return sum(len(seeds) - len(rows) for rows in self._by_point.values()
+                   if any(row["status"] != DONE for row in rows.values()))  # fmt: skip
 
     def _left(self, tasks: Sequence[Task]) -> list[Task]:
         """Tasks that no earlier sweep has finished; the rows of the others are taken over."""
@@ -217,14 +264,15 @@ class _Run:
         rows = self._rows.values()
         return outcomes.outcomes(self.points, rows, self.experiment, self._job.case)
 
-    def _beat(self) -> dict[int, float | None]:
-        """By seed, the objective of the best point so far after its short run."""
+    def _beat(self, which: str) -> dict[int, float | None]:
+        """By seed, the objective of the best point so far: ``tried`` after its short run, or of its
+        whole run's ``metrics``."""
         best = outcomes.best(self.experiment, self.outcomes())
         metric = self.experiment.objectives[0].metric if best is not None else None
         if best is None or metric is None:
             return {}
         name = written(plain(metric))
-        return {row["seed"]: row.get("tried", {}).get(name) for row in best.rows}
+        return {row["seed"]: row.get(which, {}).get(name) for row in best.rows}
 
     def _still(self, row: Row, task: Task) -> bool:
         """Whether a run of an earlier sweep would end so now, with all that is asked of it.

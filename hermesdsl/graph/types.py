@@ -259,7 +259,8 @@ class Group:
     `memories` hold weights and KV; `memory_capacity` bytes and `memory_bandwidth` byte/s are per
     device, of which tiers of caches in use take `reserved` bytes. `tp_fabric` joins the devices of
     one tensor-parallel group, `pp_fabric` neighbouring pipeline stages, `ep_fabric` all devices
-    of the group.
+    of the group. Of processors that others run on too, the client has `cores_share` of the cores
+    and their peak, and `memory_share` of the bandwidth.
     """
 
     devices: tuple[str, ...]
@@ -275,6 +276,8 @@ class Group:
     pp_fabric: Fabric = Fabric(1, 0.0, float("inf"))
     ep_fabric: Fabric = Fabric(1, 0.0, float("inf"))
     reserved: float = 0.0
+    cores_share: float = 1.0
+    memory_share: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ def parameters(tree: Tree) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     files = {m.instance for m in tree.modules if m.library}
     for instance in walk(tree):
-        if instance in files or _in_library(tree, instance):
+        if instance in files or in_library(tree, instance):
             continue
         for name, declared in instance.params.items():
             if not isinstance(declared.statement, ast.Param):
@@ -33,7 +33,7 @@ def parameters(tree: Tree) -> dict[str, dict[str, Any]]:
     return dict(sorted(found.items()))
 
 
-def _in_library(tree: Tree, instance: Instance) -> bool:
+def in_library(tree: Tree, instance: Instance) -> bool:
     """True for single things and defaults of library modules."""
     while instance.parent is not None:
         instance = instance.parent

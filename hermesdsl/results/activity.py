@@ -85,7 +85,7 @@ def _steps(
     for table in (run.steps, run.cut_steps):
         lasted = table["first_s"] if table is run.cut_steps else None
         for cost, members, mine, rows in _alike(run, clients, costs, table, lasted):
-            use = cost.use(rows)
+            use = of_device(cost.use(rows), clients[members[0]])
             whole = _rows(use, table["start_s"][mine], table["end_s"][mine])
             own = rows_by(table["client"][mine])
             for number in members:
@@ -155,7 +155,16 @@ def _services(
                 use = cores_use(share[own])
             else:
                 use = cost.use(requests[own], whole[mine][own], share[own])
-            yield number, _rows(use, start[own], end[own])
+            yield number, _rows(of_device(use, clients[number]), start[own], end[own])
+
+
+def of_device(use: Use, client: Client) -> Use:
+    """What a client used of the part of its devices that is its own, as shares of them whole."""
+    group = client.group
+    if group is None or group.cores_share == group.memory_share == 1.0:
+        return use
+    cores, memory = group.cores_share, group.memory_share
+    return Use(use.busy * cores, use.compute * cores, use.memory * memory, use.link)
 
 
 def _stage_of(run: Run, client: int, start: Floats) -> Ints:

@@ -58,7 +58,7 @@ def test_help_loads_no_heavy_library() -> None:
     ("arguments", "message"),
     [
         (["rnu", "small.hms"], "no verb `rnu`\n = help: did you mean `run`?"),
-        (["xyzzy"], "no verb `xyzzy`\n = help: verbs are run, sweep, check, fmt, "),
+        (["xyzzy"], "no verb `xyzzy`\n = help: verbs are run, sweep, sensitivity, check, fmt, "),
         (["--verison"], "no such option `--verison`"),
         (["run"], "missing argument `SPEC`\n = help: `hermes run --help` lists what it takes"),
         (["run", "small.hms", "other.hms"], "got unexpected extra argument (other.hms)"),

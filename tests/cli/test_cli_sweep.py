@@ -125,7 +125,7 @@ def test_no_point_that_runs(hermes: Any) -> None:
         (("--force",), "HMS607", "`--force` is about the folder of `--out`"),
         (("--resume", "--force", "--out", "o"), "HMS607", "`--force` starts again"),
         (("--address", "a:1"), "HMS607", "`--address` is about `--engine ray`"),
-        (("--plugin", "x"), "HMS506", "`--plugin x` cannot be executed yet"),
+        (("--plugin", "x"), "HMS609", "no plug-in `x` is installed"),
         (("--workers", "0"), "HMS607", "0 is not in the range"),
         (("--limit", "0"), "HMS607", "0 is not in the range"),
         (("--experiment", "mian"), "HMS602", "no experiment `mian`"),

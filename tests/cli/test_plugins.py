@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import pytest
 
 from hermesdsl import plugins, schema
 from hermesdsl.diagnostics import SpecError
+from hermesdsl.explore.job import Job, Runner, Task, key
+from hermesdsl.explore.points import Point
 from hermesdsl.sim.routing import ROUTERS
 
 LAST = """
@@ -97,3 +101,27 @@ def test_a_name_that_is_nearly_right(hermes: Any) -> None:
     outcome = hermes("run", "small.hms", "--plugin", "lasst")
     assert outcome.code == 2
     assert "help: did you mean `last`?" in outcome.err
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_sweep_loads_it_wherever_points_are_run(hermes: Any, workers: str) -> None:
+    asked = ["sweep", "small.hms", "--seed", "1", "--set", "llm[*].route=last", "--json"]
+    assert hermes(*asked).code == 2
+    done = hermes(*asked, "--plugin", "last", "--workers", workers)
+    assert done.code == 0, done.err
+    assert [point["status"] for point in json.loads(done.out)["points"]] == ["done"] * 3
+
+
+def test_what_a_sweep_loaded_is_in_the_names_of_its_runs() -> None:
+    job, point = Job("a.hms", False, "main", {}), Point(0, {}, {})
+    loaded = replace(job, plugins=("last",))
+    assert key("d", job, point, 1) != key("d", loaded, point, 1)
+    assert key("d", loaded, point, 1) == key("d", replace(job, plugins=("last", "last")), point, 1)
+    assert plugins.version("last") == "others 1.0"
+    assert plugins.version("lost") == ""
+
+
+def test_a_worker_without_the_package_says_so() -> None:
+    run = Runner(Job("param n = 1", True, "main", {}, plugins=("lost",)))
+    row = run(Task(Point(0, {}, {}), 1, "k"))
+    assert (row["status"], row["reason"]) == ("failed", "HMS609: no plug-in `lost` is installed")

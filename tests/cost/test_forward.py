@@ -4,7 +4,7 @@ from dataclasses import replace
 from math import inf
 
 import pytest
-from conftest import GIB, SHEETS, dense
+from cost_systems import GIB, SHEETS, dense
 from hypothesis import given
 from hypothesis import strategies as st
 

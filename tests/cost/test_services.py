@@ -70,7 +70,14 @@ def test_every_stage_but_engines_and_own_times_has_a_cost():
 def test_workers_share_their_processors_cores():
     costs = bind_services(compiled())
     per_token, per_request = CONSTANTS["Tokenize"]
-    assert costs["rag.read", "text"] == TextCost(per_token, per_request, cores=2.0)
+    # 24 workers beside an embedder: a core each.
+    assert costs["rag.read", "text"] == TextCost(per_token, per_request, cores=1.0)
+    alone = compiled(PROGRAM.replace("text: WorkerPool on host[4]", "text: WorkerPool on host[3]")
+                     .replace("shards[4]: WorkerPool on host[0:4].cpu",
+                              "shards[4]: WorkerPool on [host[0:3].cpu, host[4].cpu]")
+                     .replace("workers = 48 }", "workers = 24; share = true }"))  # fmt: skip
+    # Alone on 48 cores: two each.
+    assert bind_services(alone)["rag.read", "text"].cores == 2.0
     search = costs["rag.search", "shards[0]"]
     assert isinstance(search, SearchCost)
     assert (search.workers, search.machine.cores) == (48, 48)

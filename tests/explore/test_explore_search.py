@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import ceil, log2
 
 import pytest
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 
 import hermesdsl
 from hermesdsl.api import System
-from hermesdsl.explore.outcome import Outcome
+from hermesdsl.explore.estimate import estimate
+from hermesdsl.explore.outcome import Outcome, close
 from hermesdsl.explore.points import Point
 from hermesdsl.explore.search import Search, search_of
-from hermesdsl.graph.types import Experiment, Objective, Spec, SweepAxis
+from hermesdsl.graph.types import Experiment, Metric, Objective, Spec, SweepAxis
 
 Compiled = Callable[..., System]
 Met = Callable[[Point], bool]
@@ -139,3 +141,60 @@ def test_the_least_bandwidth_that_is_fast_enough(compiled: Compiled) -> None:
     missed = [float(each.point.values["speed"]) for each in found.points if not each.met]
     assert edge - max(missed) <= 0.02 * edge * 1.001
     assert found.best.metrics["p50(tpot)"].mean == pytest.approx(10e-3, rel=0.05)
+
+
+def test_a_search_sees_the_same_customers_at_every_point(compiled: Compiled) -> None:
+    """Faster memory makes every step shorter, and so the wait of the same customers, seed by seed.
+
+    Were customers drawn anew at each point, neighbours a few per cent apart would change places.
+    """
+    body = """duration = 20 s; sweep speed in between(1 TB/s, 8 TB/s); minimize = speed
+    strategy = bisect(tolerance = 2%); seeds = [1, 2, 3]; require mean(e2e) <= 250 ms"""
+    system = compiled(body, arrivals="poisson(8 req/s)", set={"load.requests": "1000"})
+    found = hermesdsl.sweep(system)
+    assert len(found.points) >= 6
+    ordered = sorted(found.points, key=lambda each: each.point.values["speed"])
+    for seed in (1, 2, 3):
+        waits = [row["metrics"]["mean(e2e)"] for each in ordered for row in each.rows
+                 if row["seed"] == seed]  # fmt: skip
+        assert waits == sorted(waits, reverse=True)
+        assert len(set(waits)) == len(waits)
+    offered = {(row["seed"], row["requests"]["offered"]) for each in ordered for row in each.rows}
+    assert len(offered) == 3
+    assert found.best is not None
+    alone = compiled(body, arrivals="poisson(8 req/s)",
+                     set={"load.requests": "1000", **found.best.point.texts})  # fmt: skip
+    for row in found.best.rows:
+        result = hermesdsl.run(alone, seed=row["seed"])
+        assert result.summary()["metrics"]["e2e"]["mean"] == row["metrics"]["mean(e2e)"]
+
+
+def rows_of(index: int, *values: float) -> Outcome:
+    """A point that meets all goals, with `cost_per_token` by seed."""
+    rows = tuple({"seed": seed, "point": index, "status": "done", "metrics": {"cost_per_token": v}}
+                 for seed, v in enumerate(values, 1))  # fmt: skip
+    metrics = {"cost_per_token": estimate(list(values))}
+    return Outcome(Point(index, {}, {}), rows, "done", "", metrics)
+
+
+def test_more_seeds_are_asked_for_where_the_best_two_cannot_be_told_apart() -> None:
+    cheap = Objective("cost_per_token", up=False, metric=Metric("cost_per_token"))
+    wanted = Experiment("e", ("w",), seeds=(1, 2, 3), objectives=(cheap,))
+    # Seeds differ by 2, points by 0.1 with every seed: the same customers tell them apart.
+    best, second = rows_of(0, 1.0, 2.0, 3.0), rows_of(1, 1.1, 2.1, 3.1)
+    far = rows_of(2, 9.0, 9.0, 9.0)
+    assert close(wanted, [far, best, second]) is None
+    # Differences -0.3, 0.1, 0.5: 0.1 ± 4.303 × 0.4 / √3 has zero in it, however far the worst is.
+    other = rows_of(1, 0.7, 2.1, 3.5)
+    found = close(wanted, [far, best, other])
+    assert found is not None
+    name, apart = found
+    assert name == "cost_per_token"
+    assert (apart.mean, apart.half) == pytest.approx((0.1, 4.302653 * 0.4 / 3**0.5))
+    # The larger the better: signs turn with it.
+    dear = replace(wanted, objectives=(replace(cheap, up=True),))
+    turned = close(dear, [best, other])
+    assert turned is not None
+    assert turned[1].mean == pytest.approx(0.1)
+    assert close(wanted, [best]) is None
+    assert close(wanted, [rows_of(0, 1.0), rows_of(1, 1.1)]) is None

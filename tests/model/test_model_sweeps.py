@@ -122,8 +122,12 @@ def test_goals_may_compare_points_and_read_params() -> None:
 
 
 def test_objectives() -> None:
-    for text, up in (("cost_per_token", False), ("p99(ttft)", True), ("rate", True)):
-        (found,) = experiment(f"{'maximize' if up else 'minimize'} = {text}").objectives
-        assert (found.text, found.up) == (text, up)
+    def sought(text: str) -> list[tuple[str, bool, str | None]]:
+        found = experiment(text).objectives
+        return [(each.text, each.up, each.metric and each.metric.name) for each in found]
+
+    assert sought("minimize = cost_per_token") == [("cost_per_token", False, "cost_per_token")]
+    assert sought("maximize = p99(ttft)") == [("p99(ttft)", True, "p99")]
+    assert sought("maximize = rate") == [("rate", True, None)]
     text = f"{LOAD}experiment e {{ workload = [w]; duration = 1 min; minimize = costs }}\n"
     assert codes(text) == ["HMS604"]

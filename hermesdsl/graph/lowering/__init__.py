@@ -5,17 +5,24 @@ Each module lowers one part; what they build is in `graph.types` and knows no la
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hermesdsl.diagnostics import error
+from hermesdsl.graph.cores import share_cores
 from hermesdsl.graph.lowering import hardware, load, pipelines, serving, tiers, views
 from hermesdsl.graph.types import CompiledSystem
+from hermesdsl.model.explain import instance_at
 from hermesdsl.model.report import once_per_statement
+from hermesdsl.model.resolve import place_of
 from hermesdsl.model.room import room
 from hermesdsl.model.values import Stop
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hermesdsl.diagnostics import Diagnostic, Sink
+    from hermesdsl.graph.types import PipelineGraph, PlacementGraph
     from hermesdsl.model.elaborate import Tree
 
 
@@ -50,6 +57,8 @@ def _lower(tree: Tree, sink: Sink) -> CompiledSystem | None:
     if not keep(found) or not keep(tiers.check_capacity(tree, placement, graphs)):
         return None
     tiers.reserve(placement, graphs)
+    if not keep(_share_cores(tree, placement, graphs)):
+        return None
     offered, found = load.workloads(tree, graphs)
     groups = load.classes(tree)
     keep(found)
@@ -64,3 +73,14 @@ def _lower(tree: Tree, sink: Sink) -> CompiledSystem | None:
         graph, placement, graphs, offered, experiments, groups, views=shown, indexes=indexes,
         caches=caches,
     )  # fmt: skip
+
+
+def _share_cores(
+    tree: Tree, placement: PlacementGraph, graphs: Mapping[str, PipelineGraph]
+) -> list[Diagnostic]:
+    """What clients have of processors that they share; what they have not, where it was asked."""
+    found = []
+    for path, problem in share_cores(placement, graphs):
+        instance = instance_at(tree, path)
+        found.append(replace(problem, span=None if instance is None else place_of(instance)))
+    return found
