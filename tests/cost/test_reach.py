@@ -85,9 +85,7 @@ def test_calibrated_decoding_is_affine_between_half_octaves(build: SimpleNamespa
 def test_a_window_stops_calibrated_decoding_too(build: SimpleNamespace) -> None:
     shape = grouped(replace(build.llama, window=1000), 1, 2.0, 2.0)
     device = calibrated("decode", "bf16", Grid(("context",), ((1.0, 65536.0),), (0.5, 1.0)))
-    layer = calibrate(
-        decode(device, shape, 4), shape, 4, decode_reach(device, "bf16"), device
-    )
+    layer = calibrate(decode(device, shape, 4), shape, 4, decode_reach(device, "bf16"), device)
     last = layer.pieces()[-1]
     assert (last.start, last.b) == (4000.0, 0.0)
 
