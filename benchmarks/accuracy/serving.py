@@ -242,11 +242,11 @@ def rtx(data: Path) -> list[Row]:
 
 
 def splitwise(data: Path) -> list[Row]:
-    """Prompt and decode steps of Splitwise's table, `vllm_2023` fitted without each system's rows.
+    """Prompt and decode steps of Splitwise's table (2023, no captured graphs).
 
     Rows of capped power are no measurement of their own and left out. The prompt step reads
-    batch × prompt tokens; a decode step has a context of prompt and half the output tokens. Per
-    (model, tp) the constants of the profile are least squares over the other ones.
+    batch × prompt tokens; a decode step has a context of prompt and half the output tokens. What
+    the software of that year adds is `steps.fitted`, from the other systems on the same device.
     """
     table = _table(data / "splitwise" / "perf_model.csv.gz")
     if isinstance(table, str):
@@ -327,9 +327,7 @@ def _peer(rows: list[dict[str, str]]) -> list[dict[str, float]]:
     return found
 
 
-def _compared(
-    name: str, measured: list[dict[str, str]], predicted: list[dict[str, float]]
-) -> Row:
+def _compared(name: str, measured: list[dict[str, str]], predicted: list[dict[str, float]]) -> Row:
     """Means and the whole run; per request, the mean absolute relative error against none."""
     figures: dict[str, tuple[float, float]] = {}
     for metric in ("ttft", "tpot", "latency"):

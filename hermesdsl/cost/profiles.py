@@ -23,9 +23,7 @@ def made(found: EngineProfile) -> Profile:
     """A profile of the language, beside what kernels cost on every device."""
     host = {name: getattr(found, name) for name in _HOST}
     reserve = Reserve(**{name: getattr(found, name) for name in _RESERVE})
-    return Profile(
-        found.name, replace(DEVICE, **host), reserve, found.step_tokens, found.reserved
-    )
+    return Profile(found.name, replace(DEVICE, **host), reserve, found.step_tokens, found.reserved)
 
 
 @cache
