@@ -263,7 +263,8 @@ def step_costs(model: str, hardware: str, tp: int) -> Any | None:
         return None
     lines, name = head
     lines.append(_engine(name, str(tp), "profile = none", "dtype = fp16"))
-    lines.append("workload w { pipeline = chat; arrivals = closed(1); requests = 1 }")
+    lines.append("workload w { pipeline = chat; arrivals = closed(1); requests = 1\n"
+                 "  prompt = 1 tok; output = 1 tok }")  # fmt: skip
     return engine_cost(hermesdsl.compile("\n".join(lines)).placement.nodes["llm"]["client"])
 
 
