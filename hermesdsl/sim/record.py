@@ -229,7 +229,9 @@ class TierSummary:
 class LinkSummary:
     """One direction of a link over the run: `bytes` carried from `source` to `target`.
 
-    `bandwidth` byte/s; `busy_s`: the integral of its utilisation, bytes / bandwidth.
+    `bandwidth` byte/s; `busy_s`: the integral of its utilisation, bytes / bandwidth. Weights and
+    writes to caches that are still on their way when the last request has left count in full, so
+    `busy_s` may exceed `Run.end_s`.
     """
 
     source: str

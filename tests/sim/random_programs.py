@@ -213,9 +213,9 @@ class _Made:
         gpus = f"{self.devices}.hbm"
         rate = pick("", "", "; hit_rate = 40%")
         tiers = {
-            "near": f"near: KvTier on {gpus} {{ scope = client; capacity = {pick(4, 1)} MiB }}",
+            "near": f"near: KvTier on {gpus} {{ scope = client; capacity = {pick(4, 2)} MiB }}",
             "mid": f"mid: KvTier on box[*].dram {{ scope = {pick('node', 'all')}; "
-                   f"capacity = {pick(16, 1)} MiB{rate} }}",
+                   f"capacity = {pick(16, 2)} MiB{rate} }}",
             "far": f"far: KvTier on box[*].ssd {{ scope = {pick('all', 'node')}; "
                    f"capacity = {pick(1024, 4)} MiB }}",
         }  # fmt: skip
@@ -224,7 +224,7 @@ class _Made:
         self.tiers = names
         return block(
             "cache kv", *(tiers[name] for name in names), " -> ".join([*names, "recompute"]),
-            f"eviction = {pick('lru', 'lfu')}", f"block = {pick(32, 64, 16)} tok",
+            f"eviction = {pick('lru', 'lfu')}", f"block = {pick(32, 60, 16)} tok",
             f"write = {pick('on_release', 'none')}", f"overlap = {pick('false', 'true')}",
         )  # fmt: skip
 

@@ -64,7 +64,7 @@ def executable(made: Program) -> None:
 
 
 @given(programs())
-@few(15)
+@few(8)
 def test_what_holds_of_every_run(made: Program):
     executable(made)
     result = assert_both_forms_agree(made.text)
@@ -79,14 +79,14 @@ def test_what_holds_of_every_run(made: Program):
 
 
 @given(programs())
-@few(5)
+@few(4)
 def test_the_order_of_definitions_does_not_matter(made: Program):
     executable(made)
     assert_same_requests(run_of(ran(made.text)), run_of(ran(made.turned)))
 
 
 @given(programs(records=True), st.sampled_from([1, 7, 30]))
-@few(5)
+@few(4)
 def test_rows_or_none_say_the_same(made: Program, every: int):
     executable(made)
     before, draining.EVERY = draining.EVERY, every
