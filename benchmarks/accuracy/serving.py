@@ -82,11 +82,11 @@ class _Protocol:
 _CHUNKED = "chunked(8192 tok)"
 _PROTOCOLS = {
     ("vllm", ""): _Protocol("vllm_sync", _CHUNKED, 10, 0.2),
-    ("vllm", "0.12.0"): _Protocol("vllm_sync", _CHUNKED, 3, 0.2),
+    ("vllm", "0.12.0"): _Protocol("vllm_sync", _CHUNKED, 4, 0.2),
     ("trtllm", ""): _Protocol("trtllm", "mixed; max_tokens = 8192 tok", 10, 0.2),
     ("trtllm", "1.0.0rc3"): _Protocol("trtllm", "mixed; max_tokens = 8192 tok", 10, 0.1, full=True),
     ("sglang", "0.5.1.post1"): _Protocol("sglang", "continuous; max_tokens = 8192 tok", 1, 0.0),
-    ("sglang", "0.5.6.post2"): _Protocol("sglang", _CHUNKED, 10, 0.2),
+    ("sglang", "0.5.6.post2"): _Protocol("sglang", _CHUNKED, 5, 0.2),
 }
 
 

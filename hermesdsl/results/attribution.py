@@ -10,7 +10,8 @@ joined, the one that came last. Time along it is of five kinds:
 - ``transfer``: waiting for KV or bytes that are on the way, from another client or a cache
 - ``stall``: after the first service, time in which no step worked for it: preempted, beside steps
   that only read prompts, between slices of its own
-- ``outside``: services without a queue (``Delay``), and pauses before a request is tried again
+- ``outside``: services without a queue (``Delay``), the API of an engine before it is asked where
+  to, and pauses before a request is tried again
 
 Time of attempts that were given up is queueing of the stage that the last one enters first.
 
@@ -120,6 +121,12 @@ def attribute(run: Run) -> Attribution:
         paused = run.requests["paused_s"][request[first]]
         seconds[first, QUEUEING] -= paused
         seconds[first, OUTSIDE] += paused
+    if any(run.api):
+        # Nothing else passes before a stay at an engine but pauses, doors and holds.
+        paused = np.where(seconds[:, OUTSIDE] > 0.0, seconds[:, OUTSIDE], 0.0)
+        api = np.clip(gap - paused, 0.0, np.array([*run.api, 0.0])[run.visits["client"][rows]])
+        seconds[:, QUEUEING] -= api
+        seconds[:, OUTSIDE] += api
     rest = np.where(np.isnan(worked), TRANSFER, _codes(run)[run.visits["client"][rows]])
     worked = np.where(rest == STALL, worked, 0.0)
     seconds[:, COMPUTE] = worked

@@ -27,6 +27,7 @@ from hermesdsl.sim.record import (
     step_sums,
 )
 from hermesdsl.sim.writing import (
+    api_of,
     counts_of,
     engine_summaries,
     kinds_of,
@@ -182,6 +183,7 @@ class Drain:
             services=held["services"],
             shown=held["shown"],
             kinds=kinds_of(point, self._clients),
+            api=api_of(engines, self._clients),
         )
 
 

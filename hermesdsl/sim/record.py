@@ -304,6 +304,7 @@ class Run:
     None) in seconds. `makespan_s`: first arrival to last finish. `in_system`: ``time_s`` and
     ``requests`` (number present) at points evenly spaced over the arrivals. `end_s`: the clock
     when the run stopped. `kinds`: type of each of `clients`, such as ``LlmEngine``.
+    `api`: seconds that the API of each of `clients` takes for what comes to it to be read.
     `flow`: ``arrival_s`` and ``left_s`` of all admitted requests, where `requests` holds a part.
     """
 
@@ -338,6 +339,7 @@ class Run:
     gains: Column = field(default_factory=lambda: np.empty(0, np.int8))
     flow: Table = field(default_factory=dict)
     things: tuple[str, ...] = ()
+    api: tuple[float, ...] = ()
     breakdowns: Table = field(default_factory=lambda: table(array("d"), BREAKDOWN_COLUMNS))
     cut_steps: Table = field(default_factory=lambda: table(array("d"), STEP_COLUMNS))
     cut_services: Table = field(default_factory=lambda: table(array("d"), CUT_SERVICE_COLUMNS))

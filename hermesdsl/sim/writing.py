@@ -132,6 +132,7 @@ def records(
         shown=held["shown"],
         gains=np.array(recorder.gains, np.int8),
         kinds=kinds_of(point, clients),
+        api=api_of(engines, clients),
         flow={} if kept is None else {"arrival_s": arrival[let_in], "left_s": left[let_in]},
     )
 
@@ -148,6 +149,13 @@ class Drained(Protocol):
 
     def rest(self, recorder: Recorder) -> Column:
         """Numbers of the requests that are still there, ascending; they came."""
+
+
+def api_of(engines: Iterable[Engine], clients: Ordered[str]) -> tuple[float, ...]:
+    """What the API of each client takes; nothing where it is no engine."""
+    seconds = {engine.path: float(getattr(engine.cost, "request_seconds", 0.0))
+               for engine in engines}  # fmt: skip
+    return tuple(seconds.get(path, 0.0) for path in clients)
 
 
 def kinds_of(point: Point, clients: Ordered[str]) -> tuple[str, ...]:

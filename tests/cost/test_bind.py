@@ -111,7 +111,7 @@ def test_devices_without_memory_are_refused(build: SimpleNamespace) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"profile": "sglang"}, "engine profile `sglang` of `llm` has no constants yet"),
+        ({"profile": "orca"}, "engine profile `orca` of `llm` has no constants yet"),
         ({"memory_rule": Spec("all")}, "memory rule `all` of `llm` is not executable yet"),
     ],
 )

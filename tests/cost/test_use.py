@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from hermesdsl.cost.constants import NONE
+from hermesdsl.cost.constants import NONE, VLLM
 from hermesdsl.cost.forward import ForwardCost
 from hermesdsl.cost.rag import Machine, SearchCost, flat
 from hermesdsl.cost.speculation import drafted, mtp
@@ -106,7 +106,8 @@ def test_an_idle_host_keeps_the_devices_waiting(build: SimpleNamespace) -> None:
     on = build.group(build.sheets["h100"], tp=4)
     busy = build.engine(build.llama, on, profile=NONE)
     assert busy.use(rows(busy, decoding(8, 8e3))).busy[0] == 1.0
-    late = every_kind(build)[0]
+    host = replace(VLLM.overheads, step=3e-4, sequence=2.5e-5)
+    late = build.engine(build.llama, on, profile=replace(VLLM, overheads=host))
     # 0.3 ms per step and 25 us per sequence.
     seconds = late.step(decoding(8, 8e3))
     assert late.use(rows(late, decoding(8, 8e3))).busy[0] == pytest.approx(1 - 5e-4 / seconds)
