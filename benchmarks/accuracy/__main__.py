@@ -49,8 +49,10 @@ def part(name: str, data: Path, quiet: bool, jobs: int = 1) -> Section:
 
     start = time.perf_counter()
     try:
-        if name in kernels.SUBJECTS and jobs > 1:
+        if jobs > 1 and name in kernels.SUBJECTS:
             made = kernels.section(name, data, say, jobs)
+        elif jobs > 1 and name in served.SUBJECTS:
+            made = served.section(name, data, say, jobs)
         else:
             made = PARTS[name](data, say)
     except SpecError as problem:
@@ -66,8 +68,9 @@ def part(name: str, data: Path, quiet: bool, jobs: int = 1) -> Section:
 
 
 def sections(names: Sequence[str], data: Path, quiet: bool, jobs: int) -> list[Section]:
-    """The parts asked for, in their order: kernels by groups of rows, the others side by side."""
-    made = {name: part(name, data, quiet, jobs) for name in names if name in kernels.SUBJECTS}
+    """The parts asked for, in their order: the long ones by their rows, the others side by side."""
+    long = [*kernels.SUBJECTS, "closed_loop"]
+    made = {name: part(name, data, quiet, jobs) for name in names if name in long}
     rest = [name for name in names if name not in made]
     if jobs == 1 or len(rest) < 2:
         made |= {name: part(name, data, quiet) for name in rest}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
 
@@ -93,16 +94,24 @@ SUBJECTS: Mapping[str, Subject] = {
 }  # fmt: skip
 
 
-def section(name: str, data: Path, say: Callable[[str], None] = lambda _: None) -> Section:
-    """One part of the page from the rows that `serving` predicts."""
+def section(
+    name: str, data: Path, say: Callable[[str], None] = lambda _: None, jobs: int = 1
+) -> Section:
+    """One part of the page from the rows that `serving` predicts, on as many processes."""
     subject = SUBJECTS[name]
     made = Section(name, subject.title, subject.about)
     if not (data / subject.file).exists():
         made.missing = f"`{subject.file}` is not in the folder"
         return made
+    if name == "splitwise" and find_spec(f"{__package__}.steps") is None:
+        made.missing = "there is no profile of the engine of 2023 yet"
+        return made
     say(f"{name}: replaying")
-    function: Callable[[Path], Iterable[Row]] = getattr(serving, name)
-    rows = list(function(data))
+    if name == "closed_loop":
+        rows = serving.closed_loop(data, jobs=jobs)
+    else:
+        function: Callable[[Path], Iterable[Row]] = getattr(serving, name)
+        rows = list(function(data))
     good = [row for row in rows if not row.skipped and row.figures]
     made.skipped += [f"{row.name}: {row.skipped}" for row in rows if row.skipped][:TOLD]
     more = sum(bool(row.skipped) for row in rows) - TOLD
