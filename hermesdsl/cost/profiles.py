@@ -11,7 +11,6 @@ from dataclasses import fields, replace
 from functools import cache
 from types import MappingProxyType
 
-from hermesdsl import resources
 from hermesdsl.cost.constants import DEVICE, NONE, Overheads, Profile, Reserve
 from hermesdsl.graph.types import Client, EngineProfile
 
@@ -23,28 +22,15 @@ def made(found: EngineProfile) -> Profile:
     """A profile of the language, beside what kernels cost on every device."""
     host = {name: getattr(found, name) for name in _HOST}
     reserve = Reserve(**{name: getattr(found, name) for name in _RESERVE})
-    return Profile(
-        found.name, replace(DEVICE, **host), reserve, found.step_tokens, found.reserved
-    )
+    return Profile(found.name, replace(DEVICE, **host), reserve, found.step_tokens, found.reserved)
 
 
 @cache
 def library() -> Mapping[str, Profile]:
     """Every profile that a word names, by name; ``none`` has no fixed costs at all."""
-    from hermesdsl.diagnostics import Sink
-    from hermesdsl.graph.lowering.profile import profile
-    from hermesdsl.model.elaborate import elaborate
-    from hermesdsl.model.instance import Definition
+    from hermesdsl.graph.lowering.profile import library_profiles
 
-    sink = Sink()
-    tree = elaborate(resources.folder("stdlib") / "engines" / "profiles.hms", sink=sink)
-    sink.raise_if_failed()
-    assert tree is not None
-    profiles = {
-        name: made(profile(tree.builder, definition.instance(tree.builder)))
-        for name, definition in tree.root.instance.members.items()
-        if isinstance(definition, Definition)
-    }
+    profiles = {name: made(found) for name, found in library_profiles().items()}
     return MappingProxyType({**profiles, NONE.name: NONE})
 
 

@@ -228,7 +228,7 @@ def _request_seconds(
 ) -> list[float]:
     """Of each of these engines, what its API takes for a request."""
     paths = tuple(index)
-    return [getattr(costs[paths[member]], "request_seconds", 0.0) for member in members]
+    return [getattr(costs.get(paths[each]), "request_seconds", 0.0) for each in members]
 
 
 def _guessing(point: Point, client: Client) -> Guessing | None:

@@ -9,11 +9,14 @@ from dataclasses import fields
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from hermesdsl import resources
+from hermesdsl.diagnostics import Sink
 from hermesdsl.graph.types import EngineProfile
+from hermesdsl.model.elaborate import elaborate
+from hermesdsl.model.instance import Definition, Instance
 
 if TYPE_CHECKING:
     from hermesdsl.model.build import Builder
-    from hermesdsl.model.instance import Instance
 
 #: Those that are no numbers.
 _TEXTS = ("name", "source", "doc")
@@ -30,3 +33,16 @@ def profile(builder: Builder, instance: Instance) -> EngineProfile:
             values[field.name] = int(value) if field.name in _WHOLE else float(value)
     source = str(builder.get(instance, "source") or "")
     return EngineProfile(name=instance.name, source=source, doc=instance.doc, **values)
+
+
+def library_profiles() -> dict[str, EngineProfile]:
+    """The profiles of the standard library by name."""
+    sink = Sink()
+    tree = elaborate(resources.folder("stdlib") / "engines" / "profiles.hms", sink=sink)
+    sink.raise_if_failed()
+    assert tree is not None
+    return {
+        name: profile(tree.builder, definition.instance(tree.builder))
+        for name, definition in tree.root.instance.members.items()
+        if isinstance(definition, Definition)
+    }
