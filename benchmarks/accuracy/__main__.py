@@ -2,7 +2,7 @@
 
 Without names: every part. ``--data DIR`` is a folder with the layout of ``DATA.md``; ``-o FILE.md``
 writes the page (with pictures beside it), ``--json FILE`` the figures; without ``-o`` the page is
-printed. ``--earlier FILE`` takes the parts that are not named from the figures of an earlier run. A
+printed. ``--earlier FILE`` takes parts that are not named from the figures of an earlier run. A
 part that fails says so on the page and makes the exit status 1.
 """
 
@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks.accuracy import kernels, messages, power, served
 from benchmarks.accuracy.page import page
@@ -39,8 +40,8 @@ PARTS: dict[str, Part] = {
 }
 
 
-def part(name: str, data: Path, quiet: bool) -> Section:
-    """One part; where it fails, `missing` says how."""
+def part(name: str, data: Path, quiet: bool, jobs: int = 1) -> Section:
+    """One part on as many processes; where it fails, `missing` says how."""
 
     def say(text: str) -> None:
         if not quiet:
@@ -48,7 +49,12 @@ def part(name: str, data: Path, quiet: bool) -> Section:
 
     start = time.perf_counter()
     try:
-        made = PARTS[name](data, say)
+        if jobs > 1 and name in kernels.SUBJECTS:
+            made = kernels.section(name, data, say, jobs)
+        elif jobs > 1 and name in served.SUBJECTS:
+            made = served.section(name, data, say, jobs)
+        else:
+            made = PARTS[name](data, say)
     except SpecError as problem:
         made = Section(name, name, "", missing=problem.diagnostics[0].message)
     except FileNotFoundError as problem:
@@ -62,11 +68,17 @@ def part(name: str, data: Path, quiet: bool) -> Section:
 
 
 def sections(names: Sequence[str], data: Path, quiet: bool, jobs: int) -> list[Section]:
-    """The parts asked for, in their order, on as many processes."""
-    if jobs == 1 or len(names) == 1:
-        return [part(name, data, quiet) for name in names]
-    with ProcessPoolExecutor(max_workers=jobs) as pool:
-        return list(pool.map(partial(part, data=data, quiet=quiet), names))
+    """The parts asked for, in their order: the long ones by their rows, the others side by side."""
+    long = [*kernels.SUBJECTS, "closed_loop"]
+    made = {name: part(name, data, quiet, jobs) for name in names if name in long}
+    rest = [name for name in names if name not in made]
+    if jobs == 1 or len(rest) < 2:
+        made |= {name: part(name, data, quiet) for name in rest}
+    else:
+        with ProcessPoolExecutor(max_workers=jobs) as pool:
+            others = pool.map(partial(part, data=data, quiet=quiet), rest)
+            made |= dict(zip(rest, others, strict=True))
+    return [made[name] for name in names]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,8 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.md", help="instead of printing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the figures as JSON")
-    parser.add_argument("--earlier", type=Path, metavar="FILE", help="figures of an earlier "
-                        "run for the parts that are not named")  # fmt: skip
+    parser.add_argument("--earlier", type=Path, metavar="FILE", action="append", default=[],
+                        help="figures of earlier runs, for parts that are not named")  # fmt: skip
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes; default: 2")
     parser.add_argument("--quiet", action="store_true", help="say nothing meanwhile")
     given = parser.parse_args(arguments)
@@ -89,14 +101,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"there is no folder `{given.data}`; name one with --data", file=sys.stderr)
         return 2
 
-    named = given.names or list(PARTS)
-    found = sections(named, given.data, given.quiet, given.jobs)
-    if given.earlier:
-        told = json.loads(given.earlier.read_text(encoding="utf-8"))
-        made = {each.name: each for each in found}
-        made |= {name: Section.restored(name, told[name]) for name in PARTS
-                 if name in told and name not in made}  # fmt: skip
-        found = [made[name] for name in PARTS if name in made]
+    told: dict[str, Any] = {}
+    for earlier in given.earlier:
+        told |= json.loads(earlier.read_text(encoding="utf-8"))
+    named = given.names or [name for name in PARTS if name not in told]
+    made = {name: Section.restored(name, told[name]) for name in PARTS if name in told}
+    made |= zip(named, sections(named, given.data, given.quiet, given.jobs), strict=True)
+    found = [made[name] for name in PARTS if name in made]
     pictures = _pictures(found, given.output) if given.output else {}
     text = page(found, f"{COMMAND} -o docs/accuracy.md", pictures)
     if given.output:

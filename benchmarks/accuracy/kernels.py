@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,8 +116,10 @@ class Measured:
         return np.asarray((self.rows.model / factor)[self.told])
 
 
-def section(name: str, data: Path, say: Callable[[str], None] = lambda _: None) -> Section:
-    """One operator's part of the page."""
+def section(
+    name: str, data: Path, say: Callable[[str], None] = lambda _: None, jobs: int = 1
+) -> Section:
+    """One operator's part of the page, on as many processes."""
     subject = SUBJECTS[name]
     made = Section(name, subject.title, _about(subject))
     table = rows_of(data / "aiconfigurator" / f"{subject.file}.csv.gz", decoding=name == "decode")
@@ -124,7 +127,8 @@ def section(name: str, data: Path, say: Callable[[str], None] = lambda _: None) 
     if table.frame is None or table.frame.empty:
         made.missing = "no rows that can be used"
         return made
-    found = _measured(subject, table.frame, data, made, say)
+    say(f"{name}: {len(table.frame):,} rows")
+    found = _measured(subject, table.frame, data, made, jobs)
     _classed(subject.operator.name, found)
     if not found:
         made.missing = "no row above 50 µs on a chip whose data sheet is known"
@@ -137,10 +141,10 @@ def section(name: str, data: Path, say: Callable[[str], None] = lambda _: None) 
 
 
 def _measured(
-    subject: Subject, frame: pd.DataFrame, data: Path, made: Section, say: Callable[[str], None]
+    subject: Subject, frame: pd.DataFrame, data: Path, made: Section, jobs: int
 ) -> list[Measured]:
     name = subject.operator.name
-    found = []
+    tasks: list[_Task] = []
     strange: list[str] = []
     for (system, dtype), rows in frame.groupby(["system", "dtype"], sort=True):
         chip = chip_of(str(system), data)
@@ -152,33 +156,51 @@ def _measured(
             made.skipped.append(f"{len(rows):,} rows of `{dtype}`: no peak of it on {chip.name}")
             continue
         rows = rows.reset_index(drop=True)
-        seconds = rows["seconds"].to_numpy(np.float64)
-        told = seconds > LONG
-        if not told.any():
+        if not (rows["seconds"] > LONG).any():
             made.skipped.append(f"{len(rows):,} rows of {chip.name} {dtype}: none above 50 µs")
             continue
-        say(f"{name}: {chip.name} {dtype}, {len(rows):,} rows")
-        seen = classes.measured_of(
-            [KernelTable(name, rows, "")], name, {str(system): (chip.part, sheet.bandwidth)}
-        )[str(dtype)][0]
-        points = seen.points
-        each = Measured(
-            chip, str(dtype), seen, told, rows[SOURCE][told].tolist(),
-            rows[subject.size].to_numpy(np.float64)[told],
-        )  # fmt: skip
-        each.predicted["roofline"] = points.roofline[told]
-        each.predicted["sheet"] = seen.sheet[told]
-        each.predicted["constants"] = seen.model[told]
-        if len(set(points.keys)) >= FEWEST:
-            own = fitted(subject.operator, str(dtype), points, seconds)
-            each.predicted["held"] = own.predicted[told]
-        by = models.shipped(chip.calibration, name, str(dtype), points)
-        if by is not None:
-            each.predicted["shipped"] = by[told]
-        found.append(each)
+        tasks.append((name, rows, str(system), str(dtype), data))
     if strange:
         made.skipped.append(f"rows of systems with no data sheet: {counted(strange)}")
+    if jobs == 1 or len(tasks) < 2:
+        made_of = [_group(task) for task in tasks]
+    else:
+        with ProcessPoolExecutor(max_workers=jobs) as pool:
+            made_of = list(pool.map(_group, tasks))
+    found = []
+    for (_, rows, system, dtype, _), (seen, predicted) in zip(tasks, made_of, strict=True):
+        chip = chip_of(system, data)
+        assert chip is not None
+        told = seen.seconds > LONG
+        size = rows[subject.size].to_numpy(np.float64)[told]
+        found.append(Measured(chip, dtype, seen, told, rows[SOURCE][told].tolist(), size,
+                              predicted))  # fmt: skip
     return found
+
+
+#: Operator, rows, system, dtype, folder.
+_Task: TypeAlias = "tuple[str, pd.DataFrame, str, str, Path]"
+
+
+def _group(task: _Task) -> tuple[classes.Measured, dict[str, Floats]]:
+    """Rows of one operator, system and dtype as a class sees them, and seconds by way."""
+    name, rows, system, dtype, data = task
+    chip = chip_of(system, data)
+    assert chip is not None
+    operator = SUBJECTS[name].operator
+    device = {system: (chip.part, chip.sheets[dtype].bandwidth)}
+    (seen,) = classes.measured_of([KernelTable(name, rows, "")], name, device)[dtype]
+    told = seen.seconds > LONG
+    predicted = {
+        "roofline": seen.points.roofline[told], "sheet": seen.sheet[told],
+        "constants": seen.model[told],
+    }  # fmt: skip
+    if len(set(seen.points.keys)) >= FEWEST:
+        predicted["held"] = fitted(operator, dtype, seen.points, seen.seconds).predicted[told]
+    by = models.shipped(chip.calibration, name, dtype, seen.points)
+    if by is not None:
+        predicted["shipped"] = by[told]
+    return seen, predicted
 
 
 def _classed(operator: str, found: Sequence[Measured]) -> None:

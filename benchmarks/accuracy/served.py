@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
 
@@ -86,23 +87,31 @@ SUBJECTS: Mapping[str, Subject] = {
         "Closed-loop points",
         "serving",
         "`serving/closed_loop_dev.csv.gz`: points at fixed concurrency, three engines.",
-        "the engine profiles of the library, one for all models",
+        "not by model: one profile per engine for all models, whose constants were chosen on such points",
         {"": {"tpot": (0.15, 0.08), "ttft": (0.30, 0.20)}},
         ranked=True,
     ),
 }  # fmt: skip
 
 
-def section(name: str, data: Path, say: Callable[[str], None] = lambda _: None) -> Section:
-    """One part of the page from the rows that `serving` predicts."""
+def section(
+    name: str, data: Path, say: Callable[[str], None] = lambda _: None, jobs: int = 1
+) -> Section:
+    """One part of the page from the rows that `serving` predicts, on as many processes."""
     subject = SUBJECTS[name]
     made = Section(name, subject.title, subject.about)
     if not (data / subject.file).exists():
         made.missing = f"`{subject.file}` is not in the folder"
         return made
+    if name == "splitwise" and find_spec(f"{__package__}.steps") is None:
+        made.missing = "there is no profile of the engine of 2023 yet"
+        return made
     say(f"{name}: replaying")
-    function: Callable[[Path], Iterable[Row]] = getattr(serving, name)
-    rows = list(function(data))
+    if name == "closed_loop":
+        rows = serving.closed_loop(data, jobs=jobs)
+    else:
+        function: Callable[[Path], Iterable[Row]] = getattr(serving, name)
+        rows = list(function(data))
     good = [row for row in rows if not row.skipped and row.figures]
     made.skipped += [f"{row.name}: {row.skipped}" for row in rows if row.skipped][:TOLD]
     more = sum(bool(row.skipped) for row in rows) - TOLD

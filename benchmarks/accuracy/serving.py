@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -163,15 +164,20 @@ def _open_run(run: Mapping[str, str]) -> Row:
     return Row(name, group, figures)
 
 
-def closed_loop(data: Path, every: int = 1) -> list[Row]:
+def closed_loop(data: Path, every: int = 1, jobs: int = 1) -> list[Row]:
     """The closed-loop points, every so many of them: TTFT and TPOT, means over all requests.
+
+    They are replayed on as many processes.
 
     The sources say how many clients there were, and not how often each came: see `_PROTOCOLS`.
     """
     table = _table(data / "serving" / "closed_loop_dev.csv.gz")
     if isinstance(table, str):
         return [Row("points", "closed loop", skipped=table)]
-    return [_point(point) for point in table[::every]]
+    if jobs == 1:
+        return [_point(point) for point in table[::every]]
+    with ProcessPoolExecutor(max_workers=jobs) as pool:
+        return list(pool.map(_point, table[::every], chunksize=4))
 
 
 def _point(point: Mapping[str, str]) -> Row:

@@ -102,7 +102,7 @@ def test_calibrate_writes_a_calibration_that_compiles(tmp_path: Path) -> None:
     text = target.read_text()
     assert "power.gemm = [" in text
     assert "power.gemm, bf16:" in text
-    assert "1e3 W" in plot.read_text()
+    assert "measured, W" in plot.read_text()
     program = text + "\nchip Mine { peak.bf16 = 989 TFLOP/s; power = 700 W; "
     program += "calibration = H200_kernels }\npart: Mine\n"
     assert rung_of(part_of(program, tmp_path)) == "calibrated"
