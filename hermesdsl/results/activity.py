@@ -164,7 +164,8 @@ def of_device(use: Use, client: Client) -> Use:
     if group is None or group.cores_share == group.memory_share == 1.0:
         return use
     cores, memory = group.cores_share, group.memory_share
-    return Use(use.busy * cores, use.compute * cores, use.memory * memory, use.link)
+    drawn = None if use.drawn is None else use.drawn * cores
+    return Use(use.busy * cores, use.compute * cores, use.memory * memory, use.link, drawn)
 
 
 def _stage_of(run: Run, client: int, start: Floats) -> Ints:

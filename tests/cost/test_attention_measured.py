@@ -92,7 +92,7 @@ def test_collectives_held_out(build: SimpleNamespace, data: Find, name: str) -> 
         "seconds": read.latency_ms.to_numpy() * 1e-3,
     }
     found = fit_collective("all_reduce", link, ACCELERATOR, VLLM.overheads, rows)
-    assert found.held < 0.09
+    assert found.held < 0.1
     assert found.plain < 0.16
     read = pd.read_csv(data("aiconfigurator/nccl.csv.gz"))
     read = read[read.system.str.startswith(name) & (read.nccl_dtype == "half")]

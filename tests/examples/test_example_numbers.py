@@ -102,7 +102,8 @@ def test_two_ways_to_an_answer_are_waited_for_and_long_prompts_are_cut() -> None
     for stage in ("Text.tokenize", "Text.clean"):
         request, _, end = visits(result, stage)
         np.maximum.at(last, request, end)
-    np.testing.assert_array_equal(columns["Text.answer.enter_s"], last)
+    # Then the API of the engine takes its time.
+    np.testing.assert_allclose(columns["Text.answer.enter_s"], last + 6e-3, atol=1e-9)
     cut = np.minimum(columns["prompt_tokens"], 2048)
     assert prefilled(result) == cut.sum()
     # Two cores a worker; one text is one core's: 20 µs and 1 µs per token.

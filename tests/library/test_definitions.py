@@ -22,6 +22,7 @@ USE = {
     "model": "assert m.{name}.weights >= 1 MB and m.{name}.kv_per_token >= 1 KiB\n",
     "client": "on_{name}: H100\nx_{name}: m.{name} on on_{name} {{ model = L }}\n",
     "calibration": "chip C_{name} extends H100 {{ calibration = m.{name} }}\nx_{name}: C_{name}\n",
+    "profile": "profile x_{name} extends m.{name} {{ gap = 1 ms }}\n",
     "workload": "workload x_{name} extends m.{name} {{ pipeline = chat }}\n",
 }
 INSTANCE = "x_{name}: m.{name}\n"
