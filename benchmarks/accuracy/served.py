@@ -87,7 +87,7 @@ SUBJECTS: Mapping[str, Subject] = {
         "Closed-loop points",
         "serving",
         "`serving/closed_loop_dev.csv.gz`: points at fixed concurrency, three engines.",
-        "not by model: one profile per engine for all models, whose constants were chosen on such points",
+        "not by model: one profile per engine for all models, chosen on such points",
         {"": {"tpot": (0.15, 0.08), "ttft": (0.30, 0.20)}},
         ranked=True,
     ),

@@ -130,7 +130,9 @@ class Fetching(Partings):
         for cache in self.caches.values():
             cache.call_off(thread.key)
         if thread.fetching is not None:
-            self._write(thread, (*thread.fetching, now, 0.0, 0, nan, nan, -1))
+            *row, start = thread.fetching
+            # It may not have begun: the tier was busy with others.
+            self._write(thread, (*row, min(start, now), now, 0.0, 0, nan, nan, -1))
             thread.fetching = None
 
     def offer(self, request: int, tokens: int, engine: Engine, now: float) -> None:

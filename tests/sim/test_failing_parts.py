@@ -340,6 +340,15 @@ def test_caches_and_failures_agree(offer: Any, overlap: bool, room: Any, specs: 
     assert fast.counts["completed"] == len(load)
 
 
+def test_a_fetch_that_is_called_off_before_it_begins_takes_no_time() -> None:
+    """Both ask the tier at 36 s; the engine fails while the second still waits for the first."""
+    built = cached(Shelf(None), Shelf(None, stores=2), engines=2, overlap=True)
+    built = failing(built, llm_0={"fails": Spec("at", {"times": (36.1,), "down": 1.0})})
+    done = run(built, COST, sharing([0.0, 36.0, 36.0], [0, 0, 0], output=[1, 1, 1]))
+    assert (done.visits["start_s"] <= done.visits["end_s"]).all()
+    attribute(done)
+
+
 def _in_seconds(spec: Spec) -> Spec:
     """The same failures, a tick as long as a second."""
 
