@@ -133,7 +133,7 @@ def _pictures(found: Sequence[Section], target: Path) -> dict[str, str]:
     ]
     for name, title, groups in (
         ("kernels", "Kernels above 50 µs, shapes held out", own),
-        ("closed_loop", "Closed-loop points, models held out", points),
+        ("closed_loop", "Closed-loop points", points),
     ):
         path = target.parent / "images" / f"accuracy_{name}.svg"
         if groups:
