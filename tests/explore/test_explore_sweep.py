@@ -274,7 +274,7 @@ def test_control_c_leaves_a_usable_table(workers: str, compiled: Compiled) -> No
         env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, start_new_session=True,
         # A shell that starts the tests in the background has them ignore it.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )  # fmt: skip
     stored = Path("cut/points.jsonl")
     while process.poll() is None and not (stored.exists() and stored.read_text().count("\n") > 2):
