@@ -10,13 +10,8 @@ from hypothesis import strategies as st
 from machines import DDR, NDR, NVLINK, graph_of, node_parts, node_wires, part
 
 from hermesdsl.graph.hardware import Wire
-from hermesdsl.graph.placement import (
-    ClientRequest,
-    TierError,
-    place,
-    stores_in_reach,
-    tier_stores,
-)
+from hermesdsl.graph.placement import ClientRequest, place
+from hermesdsl.graph.stores import TierError, stores_in_reach, tier_stores
 from hermesdsl.graph.types import Container, Fabric, Group, HardwareGraph, Part
 from hermesdsl.source import Source, Span
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hermesdsl.diagnostics import Diagnostic, Label, error, warning
-from hermesdsl.graph import placement
 from hermesdsl.graph.pipeline import flatten
+from hermesdsl.graph.stores import TierError, stores_in_reach, tier_stores
 from hermesdsl.graph.types import (
     Client,
     Group,
@@ -94,12 +94,12 @@ def _tier(
     client: Client = placed.nodes[path]["client"]
     scope, rate = str(client.options["scope"]), client.options.get("hit_rate")
     fails = client.options.get("fails")
-    stores = placement.tier_stores(hardware, list(placed.successors(path)), scope, groups)
+    stores = tier_stores(hardware, list(placed.successors(path)), scope, groups)
     return Tier(
         path=path,
         scope=scope,
         stores=tuple(_store(hardware, memories, client.options) for memories in stores),
-        reach=placement.stores_in_reach(hardware, stores, scope, groups),
+        reach=stores_in_reach(hardware, stores, scope, groups),
         hit_rate=float(rate) if isinstance(rate, int | float) else None,
         fails=fails if isinstance(fails, Spec) else None,
     )
@@ -175,8 +175,8 @@ def check_scopes(tree: Tree, hardware: HardwareGraph, placed: PlacementGraph) ->
         if client.type_name == "KvTier":
             try:
                 memories = list(placed.successors(path))
-                placement.tier_stores(hardware, memories, client.options["scope"], groups)
-            except placement.TierError as problem:
+                tier_stores(hardware, memories, client.options["scope"], groups)
+            except TierError as problem:
                 found.append(error("HMS405", f"tier `{path}`: {problem}", spans.get(path)))
     return found
 
