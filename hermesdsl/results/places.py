@@ -72,12 +72,17 @@ class Busy:
         return {device: known[tuple(clients)] for device, clients in on.items()}
 
     def links(self) -> list[tuple[str, str, float, float]]:
-        """(source, target, bytes, utilisation over the whole run) of each link that carried any."""
-        total = self.run.end_s
-        return [
-            (link.source, link.target, link.bytes, link.busy_s / total if total > 0 else 0.0)
-            for link in self.run.links
-        ]
+        """(source, target, bytes, utilisation) of each link that carried any.
+
+        Over the whole run, and on to the last byte where weights or writes to caches are still on
+        their way when the last request has left.
+        """
+        found = []
+        for link in self.run.links:
+            total = max(self.run.end_s, link.last_s)
+            share = link.busy_s / total if total > 0 else 0.0
+            found.append((link.source, link.target, link.bytes, share))
+        return found
 
     def of(self, path: str) -> float | None:
         """Utilisation of what `path` names; None without a window, or if nothing is defined.

@@ -231,7 +231,7 @@ class LinkSummary:
 
     `bandwidth` byte/s; `busy_s`: the integral of its utilisation, bytes / bandwidth. Weights and
     writes to caches that are still on their way when the last request has left count in full, so
-    `busy_s` may exceed `Run.end_s`.
+    `last_s`, when the last of them had left, may lie behind `Run.end_s`.
     """
 
     source: str
@@ -239,6 +239,7 @@ class LinkSummary:
     bytes: float
     bandwidth: float
     busy_s: float
+    last_s: float
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,8 +39,8 @@ def machine() -> Run:
         ),
         services=columns(SERVICE_COLUMNS, (2, 0.0, 4.0, 1, 0.5), (3, 2.0, 5.0, 4, 1.0)),
         links=(
-            LinkSummary("gpu[0]", "switch", 50.0, 10.0, 5.0),
-            LinkSummary("switch", "gpu[1]", 80.0, 10.0, 8.0),
+            LinkSummary("gpu[0]", "switch", 50.0, 10.0, 5.0, 9.0),
+            LinkSummary("switch", "gpu[1]", 80.0, 10.0, 8.0, 10.0),
         ),
         tiers=(
             TierSummary("kv.hbm", 100, 30, 70, 10, 1e9, 1e8, 30.0, 0.0, 1),
@@ -73,6 +73,12 @@ BUSY = Busy(machine(), PLACES, (0.0, 10.0))
 )
 def test_utilisation_of_what_a_path_names(path, expected):
     assert BUSY.of(path) == (None if expected is None else pytest.approx(expected))
+
+
+def test_a_link_that_works_on_after_the_last_request_is_counted_to_its_last_byte():
+    """120 byte at 10 byte/s are 12 s of work; all had left at 16 s, and the run was over at 10."""
+    late = replace(machine(), links=(LinkSummary("gpu[0]", "switch", 120.0, 10.0, 12.0, 16.0),))
+    assert Busy(late, PLACES, (0.0, 10.0)).links() == [("gpu[0]", "switch", 120.0, 0.75)]
 
 
 def test_utilisation_within_a_window():

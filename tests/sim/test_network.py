@@ -155,6 +155,18 @@ def test_the_latency_of_a_flow_keeps_no_link_busy():
     assert site.run() == {"a>c": 1.5, "b>c": 2.0}
 
 
+def test_each_link_knows_when_its_last_byte_had_left():
+    # b's 5 MB leave at 0.5; the 10 MB of a share c with d's 20 from 0 on and leave at 2, d's at 3.
+    site = Site(*star("a", "b", "c", "d", "e"))
+    site.send(0.0, "a", "c", 10.0)
+    site.send(0.0, "d", "c", 20.0)
+    site.send(0.0, "b", "e", 5.0)
+    site.run()
+    assert {(x.source, x.target): x.last_s for x in site.network.links()} == {
+        ("a", "s"): 2.0, ("b", "s"): 0.5, ("d", "s"): 3.0, ("s", "c"): 3.0, ("s", "e"): 0.5,
+    }  # fmt: skip
+
+
 def test_a_cancelled_flow_leaves_its_share_and_calls_nobody():
     # Each has sent 2.5 MB at 0.5; b then has 7.5 left at 10 MB/s.
     site = Site(*star("a", "b", "c"))

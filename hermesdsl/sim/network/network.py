@@ -111,6 +111,7 @@ class Network:
         self._plans: dict[int, Stream] = {}
         self._changed: dict[Band, None] = {}
         self._carried: dict[Way, float] = {}
+        self._last: dict[Way, float] = {}
 
     def send(
         self,
@@ -180,14 +181,16 @@ class Network:
     def links(self) -> tuple[LinkSummary, ...]:
         """Every hop that carried anything, in the order of their names."""
         loads: dict[Hop, list[float]] = {}
+        last: dict[Hop, float] = {}
         for way, size in self._carried.items():
             for hop, share in way.shares.items():
                 loads.setdefault(hop, []).append(size * share)
+                last[hop] = max(last.get(hop, 0.0), self._last[way])
         found = []
         for hop in sorted(loads):
             total, bandwidth = fsum(loads[hop]), self.ways.capacity(hop)
             if total:
-                found.append(LinkSummary(*hop, total, bandwidth, total / bandwidth))
+                found.append(LinkSummary(*hop, total, bandwidth, total / bandwidth, last[hop]))
         return tuple(found)
 
     # --- one flow --------------------------------------------------------------------------
@@ -259,6 +262,7 @@ class Network:
 
     def _carry(self, way: Way, size: float) -> None:
         self._carried[way] = self._carried.get(way, 0.0) + size
+        self._last[way] = self._kernel.now
 
     # --- streams ---------------------------------------------------------------------------
 
