@@ -248,21 +248,21 @@ class Network:
         if flow is None:
             return
         if not flow.left:
-            self._carry(flow.way, flow.size)
+            self._carry(flow.way, flow.size, now)
             self.passing.note(((flow.way, flow.size),), flow.start, now - flow.way.latency)
         flow.arrived(now, flow.key)
 
     def _carry_part(self, flow: Flow, now: float) -> None:
         """Count what has left of a flow that will not arrive."""
         sent = self._sent(flow, now)
-        self._carry(flow.way, sent)
+        self._carry(flow.way, sent, now)
         if not flow.left and flow.lane is None and not flow.tail and not flow.moved:
             end = min(now, flow.start + sent / flow.way.bandwidth)
             self.passing.note(((flow.way, sent),), flow.start, end)
 
-    def _carry(self, way: Way, size: float) -> None:
+    def _carry(self, way: Way, size: float, now: float) -> None:
         self._carried[way] = self._carried.get(way, 0.0) + size
-        self._last[way] = self._kernel.now
+        self._last[way] = now
 
     # --- streams ---------------------------------------------------------------------------
 
@@ -305,7 +305,7 @@ class Network:
                 flow.moved = flow.size - flow.tail
             else:
                 flow.left = True
-                self._carry(flow.way, flow.size)
+                self._carry(flow.way, flow.size, now)
                 self._plan_arrival(flow, since + (flow.way.latency + seconds))
             self._quit(flow, stream)
         self._change(stream, now)
