@@ -68,10 +68,10 @@ class Engine(Losing):
     """
 
     __slots__ = (
-        "_due", "_fetch", "_interrupted", "_leave", "_limit", "_parked", "_poked", "_reading",
-        "_run", "_run_start", "_starved", "_state", "_step_decodes", "_step_prompts",
-        "_step_start", "_turn", "_version", "batching", "cost", "key", "path", "prompts_done",
-        "read",
+        "_due", "_fetch", "_interrupted", "_leave", "_limit", "_parked", "_passes", "_poked",
+        "_reading", "_run", "_run_start", "_seen", "_seen_at", "_seen_until", "_starved", "_state",
+        "_step_decodes", "_step_prompts", "_step_start", "_turn", "_version", "batching", "cost",
+        "key", "path", "prompts_done", "read",
     )  # fmt: skip
 
     def __init__(
@@ -102,6 +102,7 @@ class Engine(Losing):
         places = _count(client, "max_batch", DEFAULT_MAX_BATCH)
         most = max(places - int(getattr(cost, "reserved", 0)), 1) * ranks
         chain = texts.chain if texts is not None and caches else None
+        plain = ranks == 1 and guessing is None and speculation(client) is None
         super().__init__(
             index, kv, most, rank, host, kernel, recorder, chain, speculation(client), guessing
         )
@@ -134,6 +135,14 @@ class Engine(Losing):
         self._limit = 0
         self._interrupted = False
         self._version = 0
+        #: A run takes a step beyond the one in which somebody came (`_pass_by`), and nothing else
+        #: is to be done between the two.
+        self._passes = self.ahead and plain and host is None and self.reuse is None
+        #: The step of the run in which somebody came (0: nobody), its end, and the last turn in
+        #: the queue by then.
+        self._seen_at = 0
+        self._seen_until = 0.0
+        self._seen = 0
 
     # --- from outside -----------------------------------------------------------------------------
 
@@ -152,9 +161,15 @@ class Engine(Losing):
         self.accepted += sequence.left
         if self._poked and self._state == _STEPPING:
             return
+        earliest = now if arrival else nextafter(now, inf)
+        if self._seen_at:
+            self._see(earliest)
         first = alone or self.dealt is not None or waiting.head is sequence
         if self._state == _IDLE or (first and self.seats() > 0):
-            self._poke(now, now if arrival else nextafter(now, inf))
+            if self._passes and self._state == _RUNNING:
+                self._pass_by(earliest)
+            else:
+                self._poke(now, earliest)
 
     def deliver(self, sequence: Sequence, now: float) -> None:
         """Hand in the KV that `fetch` was asked for: the sequence goes on with the next step."""
@@ -349,6 +364,7 @@ class Engine(Losing):
     def share(self, turns: Turns, devices: tuple[str, ...]) -> None:
         """Take turns with others on `devices`; to be said before the run."""
         self._turn = Turn(turns, self.key, devices, self._go, self._hurry)
+        self._passes = False
 
     def _take_turn(self, now: float) -> None:
         """Nothing is copied out any more: begin, or wait for devices that others use."""
@@ -378,9 +394,13 @@ class Engine(Losing):
             self._run = self.cost.decode_run(decoding.count, decoding.context, max(self.dealt))
         self._run_start = now
         self._state = _RUNNING
-        self._plan_run()
-        if self._poked or self._passed:
-            self._interrupt(now)
+        self._seen_at = 0
+        if self._passed:
+            self._plan_one()
+        else:
+            self._plan_run()
+            if self._poked:
+                self._interrupt(now)
 
     def _begin_step(self, decodes: bool, now: float) -> None:
         slices = self._slices
@@ -522,6 +542,11 @@ class Engine(Losing):
         else:
             self._end_run_after(self._horizon())
 
+    def _plan_one(self) -> None:
+        """A run of one step, for the next one is to take in whoever waits."""
+        self._interrupted = True
+        self._end_run_after(1)
+
     def _end_run_after(self, steps: int) -> None:
         self._limit = steps
         self._version = version = self._version + 1
@@ -531,6 +556,8 @@ class Engine(Losing):
     def _end_run(self, now: float, version: int) -> None:
         if version == self._version:
             steps = self._limit
+            if 0 < self._seen_at < steps:
+                self._known = self._seen
             if self.dealt is None:
                 kv, decoding = self.parts[0]
                 kv.free -= decoding.advance(steps)
@@ -558,6 +585,26 @@ class Engine(Losing):
             steps = first_step_at(self._run, earliest, self._run_start, limit)
             if steps < limit:
                 self._end_run_after(steps)
+
+    def _pass_by(self, earliest: float) -> None:
+        """Somebody came who may join from `earliest` on: with the step after the next.
+
+        The next has been put together by then, so the run takes it too.
+        """
+        self._interrupted = True
+        if self._seen_at:
+            return
+        limit = self._limit
+        steps = 1 if limit == 1 else first_step_at(self._run, earliest, self._run_start, limit)
+        self._seen_at, self._seen = steps, self.waiting.turns
+        self._seen_until = self._run_start + self._run.seconds(steps)
+        if steps + 1 < limit:
+            self._end_run_after(steps + 1)
+
+    def _see(self, earliest: float) -> None:
+        """Somebody more came, perhaps in the same step as the first."""
+        if earliest <= self._seen_until:
+            self._seen = self.waiting.turns
 
     def _settle_run(self, until: float) -> int:
         """Count the steps of the run that have ended by `until`; how many."""
