@@ -22,6 +22,10 @@ __all__ = ["GapSeries"]
 Floats: TypeAlias = "NDArray[np.float64]"
 Ints: TypeAlias = "NDArray[np.int64]"
 
+#: Parts are sorted by the first binary digits of their least: as many as make so many cells, the
+#: last of which has the largest; what is too small for the others is in the first.
+_CELLS = 1 << 16
+_DROPPED = 41
 #: So few gaps are worked out and sorted at once.
 _FEW = 4096
 #: Stands for a growth of 0, to divide by.
@@ -31,31 +35,35 @@ _LEAST_GROWTH = 1e-280
 class GapSeries:
     """Has `n` and `statistic` as a `Series` does.
 
-    A part is a stretch or a single gap: from `_least` on, `_number` gaps that grow by `_growth`,
-    each seen by `_weight` requests; `_stretch` is its place in `gaps`, -1 for a single one. Sorted
-    by `_least`; `_upto`: gaps of the parts so far.
+    A part is a single gap or a stretch: from `_least` on, `_number` gaps that grow by `_growth`,
+    each seen by `_weight` requests; first the single ones, then the stretches of `gaps`. `_order`:
+    parts by the cell of their least, each from place `_begins` on; `_upto`: gaps of the parts in
+    all cells so far.
     """
 
     def __init__(self, gaps: Gaps) -> None:
         self.gaps = gaps
-        rows, row, k = gaps.times, gaps.row, len(gaps.values)
+        rows, row, single = gaps.times, gaps.row, len(gaps.values)
         growth = rows.growth[row]
         shortest = np.where(growth >= 0.0, gaps.low, gaps.high - 1)
-        least = np.concatenate([gaps.values, rows.first[row] + growth * shortest])
-        order = np.argsort(least, kind="stable")
-        self._least = least[order]
-        self._growth = np.concatenate([np.full(k, _LEAST_GROWTH), np.abs(growth)])[order]
-        self._growth = np.maximum(self._growth, _LEAST_GROWTH)
-        self._number = np.concatenate([np.ones(k, np.int64), gaps.high - gaps.low])[order]
-        self._weight = np.concatenate([gaps.counts, gaps.weight])[order]
-        self._stretch = np.where(order < k, -1, order - k)
-        self._upto = np.cumsum(self._weight * self._number)
+        self._least = np.concatenate([gaps.values, rows.first[row] + growth * shortest])
+        flat = np.full(single, _LEAST_GROWTH)
+        self._growth = np.concatenate([flat, np.maximum(np.abs(growth), _LEAST_GROWTH)])
+        self._number = np.concatenate([np.ones(single, np.int64), gaps.high - gaps.low])
+        self._weight = np.concatenate([gaps.counts, gaps.weight])
+        bits = _bits(self._least)
+        self._last_cell = int(bits.max(initial=0)) - _CELLS + 1
+        cells = np.maximum(bits - self._last_cell, 0)
+        self._order = np.argsort(cells.astype(np.uint16), kind="stable")
+        self._begins = np.concatenate([[0], np.cumsum(np.bincount(cells, minlength=_CELLS))])
+        seen = self._weight * self._number
+        self._upto = np.cumsum(np.bincount(cells, seen, _CELLS)).astype(np.int64)
         self._known: dict[int, float] = {}
 
     @property
     def n(self) -> int:
         """Number of observations."""
-        return int(self._upto[-1]) if len(self._upto) else 0
+        return int(self._upto[-1])
 
     def statistic(self, name: str) -> float | None:
         """As `Series.statistic`."""
@@ -85,13 +93,12 @@ class GapSeries:
 
     def _found(self, place: int) -> float:
         # As a formula, the gap that is sought lies between these; worked out, not `slack` beyond.
-        low = float(self._least[np.searchsorted(self._upto, place, "right")])
-        high = low + self._span
+        cell = int(np.searchsorted(self._upto, place, "right"))
+        low, high = self._edge(cell), self._edge(cell + 1) + self._span
         slack = 2.0 * self.gaps.times.error
-        begin = int(np.searchsorted(self._least, low - self._span - slack))
-        end = int(np.searchsorted(self._least, high + slack, "right"))
+        begin, end = self._cell(low - self._span - slack), self._cell(high + slack)
         below = int(self._upto[begin - 1]) if begin else 0
-        parts = np.arange(begin, end)
+        parts = self._order[self._begins[begin] : self._begins[end + 1]]
         while True:
             first = self._reach(parts, low - slack, "below")
             last = self._reach(parts, high + slack, "upto")
@@ -112,6 +119,17 @@ class GapSeries:
         upto = np.cumsum(weights[order])
         return float(values[order][np.searchsorted(upto, place - below, "right")])
 
+    def _cell(self, length: float) -> int:
+        """The cell that a length is in, or would be."""
+        bits = int(_bits(np.array([length]))[0])
+        return min(max(bits - self._last_cell, 0), _CELLS - 1)
+
+    def _edge(self, cell: int) -> float:
+        """The least length of a cell, seconds."""
+        if not cell:
+            return float(self._least.min())
+        return float(np.array([(cell + self._last_cell) << _DROPPED]).view(np.float64)[0])
+
     def _reach(self, parts: Ints, length: float, side: str) -> Ints:
         """How many gaps of each part are shorter than (`below`) or at most (`upto`) so long."""
         steps = (length - self._least[parts]) / self._growth[parts]
@@ -122,15 +140,21 @@ class GapSeries:
         """The gaps `first` to `last` - 1 of parts, counted from the least, and how often each."""
         gaps, some = self.gaps, last > first
         parts, first, last = parts[some], first[some], last[some]
-        stretch = self._stretch[parts]
-        single, inner = parts[stretch < 0], stretch >= 0
-        place, first, last = stretch[inner], first[inner], last[inner]
+        inner = parts >= len(gaps.values)
+        single, place = parts[~inner], parts[inner] - len(gaps.values)
+        first, last = first[inner], last[inner]
         row, low, high = gaps.row[place], gaps.low[place], gaps.high[place]
         grows = gaps.times.growth[row] >= 0.0
         begins = np.where(grows, low + first, high - last)
         ends = np.where(grows, low + last, high - first)
         some_of = Gaps(
-            gaps.times, self._least[single], self._weight[single], row, begins, ends,
+            gaps.times, gaps.values[single], gaps.counts[single], row, begins, ends,
             gaps.weight[place],
         )  # fmt: skip
         return some_of.spelt_out()
+
+
+def _bits(lengths: Floats) -> Ints:
+    """The first digits of lengths, in the order of these; those of 0 for anything below."""
+    # Numbers of one sign are ordered as their bits are.
+    return np.maximum(lengths, 0.0).view(np.int64) >> _DROPPED

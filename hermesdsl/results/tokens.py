@@ -11,6 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from hermesdsl.sim.step_times import Steps, StepTimes
 from hermesdsl.sim.tokens import TokenTimes
 
 __all__ = ["longest_gaps", "step_means", "tokens_between"]
@@ -45,22 +46,24 @@ def step_means(times: TokenTimes) -> Floats:
     NaN where none did.
     """
     n = len(times.run.requests["id"])
-    request, steps = times.stay("request"), times.left - times.came + 1
-    total = np.bincount(request, _worked(times, times.left) - _worked(times, times.came - 1), n)
-    count = np.bincount(request, steps, n)
-    return np.asarray(np.divide(total, count, out=np.full(n, np.nan), where=count > 0))
-
-
-def _worked(times: TokenTimes, number: Ints) -> Floats:
-    """Seconds of all decode steps up to each number, without what passed between their rows."""
-    rows = times.steps
-    if not len(number):
-        return np.zeros(0)
+    request, rows = times.stay("request"), times.steps
     one = np.ones(len(rows.count), np.int64)
     begun = rows.at(np.arange(len(one)), one) - rows.first
     passed = np.concatenate([[0.0], np.cumsum(rows.end - begun)])
-    row = np.maximum(rows.row(number), 0)
-    return np.where(number > 0, passed[row] + rows.ends(np.maximum(number, 1)) - begun[row], 0.0)
+    came, left = times.came, times.left
+    seconds = passed[left.row] - passed[came.row] - begun[left.row] + begun[came.row]
+    # What passed between rows is left out; so is what a row did before the stay.
+    seconds += rows.at(left.row, left.step) - _begun(rows, came)
+    total = np.bincount(request, seconds, n)
+    count = np.bincount(request, left.number - came.number + 1, n)
+    return np.asarray(np.divide(total, count, out=np.full(n, np.nan), where=count > 0))
+
+
+def _begun(rows: StepTimes, steps: Steps) -> Floats:
+    """When steps began."""
+    before = rows.at(steps.row, np.maximum(steps.step - 1, 1))
+    first = rows.at(steps.row, np.ones(len(steps.row), np.int64)) - rows.first[steps.row]
+    return np.where(steps.step > 1, before, first)
 
 
 def tokens_between(times: TokenTimes, start: float, end: float) -> Ints:

@@ -7,12 +7,22 @@ clients are numbered through, client by client: step s of a client (from 1) has 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from hermesdsl.sim.grouping import rows_by
 from hermesdsl.sim.record import Column, Table
 
-__all__ = ["StepTimes", "spread"]
+__all__ = ["StepTimes", "Steps", "spread"]
+
+
+class Steps(NamedTuple):
+    """Some steps: the `number` of each, and where it is: the how many-th `step` of which `row`."""
+
+    number: Column
+    row: Column
+    step: Column
 
 
 class StepTimes:
@@ -46,18 +56,15 @@ class StepTimes:
         times = self.start[row] + j * self.first[row] + self.growth[row] * (j * (j - 1) / 2)
         return np.asarray(np.where(step == self.count[row], self.end[row], times))
 
+    def find(self, number: Column) -> Steps:
+        """Steps by their numbers."""
+        row = np.searchsorted(self.upto, number - 1, "right")
+        return Steps(number, row, number - self.upto[row] + self.count[row])
+
     def ends(self, number: Column) -> Column:
         """Ends of steps by their numbers: seconds, of the same shape."""
-        row = self.row(number)
-        return self.at(row, self.within(row, number))
-
-    def row(self, number: Column) -> Column:
-        """The row of each step."""
-        return np.asarray(np.searchsorted(self.upto, number - 1, "right"))
-
-    def within(self, row: Column, number: Column) -> Column:
-        """The place of each step in its row, from 1."""
-        return np.asarray(number - self.upto[row] + self.count[row])
+        found = self.find(number)
+        return self.at(found.row, found.step)
 
     def before(self, time: float) -> Column:
         """How many steps of each client end before `time` (seconds), shape (clients,)."""

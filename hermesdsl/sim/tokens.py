@@ -14,8 +14,9 @@ from functools import cached_property
 
 import numpy as np
 
+from hermesdsl.sim.grouping import rows_by
 from hermesdsl.sim.record import Column, Run
-from hermesdsl.sim.step_times import StepTimes, spread
+from hermesdsl.sim.step_times import Steps, StepTimes, spread
 
 
 def step_ends(run: Run, client: int) -> Column:
@@ -65,29 +66,30 @@ class TokenTimes:
 
     @cached_property
     def told(self) -> Column:
-        """Rows of `Run.residences` that brought tokens."""
+        """Rows of `Run.residences` that brought tokens, by client."""
         stays = self.run.residences
-        return np.flatnonzero(stays["last_step"] > stays["first_step"])
+        rows = rows_by(stays["client"], stays["last_step"] > stays["first_step"])
+        return np.concatenate([np.empty(0, np.int64), *rows.values()])
 
     def stay(self, name: str) -> Column:
         """A column of these rows."""
         return np.asarray(self.run.residences[name][self.told])
 
     @cached_property
-    def came(self) -> Column:
-        """Numbers of the steps that brought the first token of these stays."""
-        return self.steps.bases[self.stay("client")] + self.stay("first_step") + 1
+    def came(self) -> Steps:
+        """The steps that brought the first token of these stays."""
+        return self.steps.find(self.steps.bases[self.stay("client")] + self.stay("first_step") + 1)
 
     @cached_property
-    def left(self) -> Column:
+    def left(self) -> Steps:
         """And the last."""
-        return self.steps.bases[self.stay("client")] + self.stay("last_step")
+        return self.steps.find(self.steps.bases[self.stay("client")] + self.stay("last_step"))
 
     @cached_property
     def until(self) -> Column:
         """Time of the last token of each stay, seconds; without any, that of the one before."""
         until = self.run.residences["since_s"].copy()
-        until[self.told] = self.steps.ends(self.left)
+        until[self.told] = self.steps.at(self.left.row, self.left.step)
         return until
 
     @cached_property
@@ -112,7 +114,7 @@ class TokenTimes:
     @cached_property
     def entries(self) -> Column:
         """Gap before the first token of each stay that brought any: seconds."""
-        return np.asarray(self.steps.ends(self.came) - self.stay("since_s"))
+        return np.asarray(self.steps.at(self.came.row, self.came.step) - self.stay("since_s"))
 
     @cached_property
     def stretches(self) -> Stretches:
@@ -166,22 +168,29 @@ class Stretches:
     opens stretch `first`[s], and the last one stretch `last`[s], the first that it does not see.
     """
 
-    def __init__(self, steps: StepTimes, came: Column, left: Column) -> None:
+    def __init__(self, steps: StepTimes, came: Steps, left: Steps) -> None:
         self.steps = steps
-        begins = steps.upto - steps.count + 1
-        edges = np.stack([begins, steps.upto], axis=1).ravel()
-        edges = edges[np.diff(edges, prepend=0) > 0]
-        cuts = np.concatenate([came, left])
-        places = np.searchsorted(edges, cuts)
-        if not np.array_equal(edges[places], cuts):
-            edges = np.union1d(edges, cuts)
-            places = np.searchsorted(edges, cuts)
-        self.first, self.last = places[: len(came)], places[len(came) :]
-        self.row = row = steps.row(edges)
-        self.low = steps.within(row, edges)
-        self.between = self.low == steps.count[row]
-        following = np.append(edges[1:], 0)
-        self.high = np.where(self.between, self.low, steps.within(row, following))
+        count = steps.count
+        # A row of one step has no gap of its own.
+        several = count > 1
+        begins = np.arange(len(count)) + np.cumsum(several) - several
+        ends = begins + several
+        self.row = np.repeat(np.arange(len(count)), 1 + several)
+        self.low = np.ones(len(self.row), np.int64)
+        self.low[ends] = count
+        self.first, self.last = begins[came.row], ends[left.row]
+        if not ((came.step == 1).all() and (left.step == count[left.row]).all()):
+            self._cut(came, left)
+        self.between = self.low == count[self.row]
+        self.high = np.where(self.between, self.low, np.append(self.low[1:], 0))
+
+    def _cut(self, came: Steps, left: Steps) -> None:
+        """Cut where stays begin and end within rows."""
+        steps = self.steps
+        edges = steps.upto[self.row] - steps.count[self.row] + self.low
+        edges = np.union1d(edges, np.concatenate([came.number, left.number]))
+        _, self.row, self.low = steps.find(edges)
+        self.first, self.last = (np.searchsorted(edges, cut.number) for cut in (came, left))
 
     def seen(self, mine: Column) -> Column:
         """How many of some stays saw each stretch; booleans of shape (stays,)."""
