@@ -80,8 +80,9 @@ class Kernel:
         due = coming[place] if place < total else inf
         while True:
             time = heap[0][0] if heap else inf
-            if time < due or (heap and (place == total or
-                                        (time == due and heap[0][1:3] < (stand, place)))):
+            if time < due or (
+                heap and (place == total or (time == due and heap[0][1:3] < (stand, place)))
+            ):
                 if time > until:
                     return
                 if looks:

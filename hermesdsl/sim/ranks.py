@@ -18,13 +18,14 @@ from hermesdsl.cost.types import StepWork
 from hermesdsl.sim.decoding import Sequence
 from hermesdsl.sim.order import BEGUN, SWAPPED
 from hermesdsl.sim.rank_memory import RankedDecoding
-from hermesdsl.sim.residents import Residents, Slice
+from hermesdsl.sim.residents import Slice
+from hermesdsl.sim.yielding import Yielding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class RankedResidents(Residents):
+class RankedResidents(Yielding):
     """Sequences at a client, dealt out to its ranks if it has several."""
 
     __slots__ = ()
