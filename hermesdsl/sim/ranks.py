@@ -82,6 +82,11 @@ class RankedResidents(Yielding):
             waiting.push(sequence, BEGUN if sequence.started else SWAPPED)
         return slices
 
+    def _too_late(self, sequence: Sequence) -> bool:
+        """The step was put together while the one before ran, from who waited when that began."""
+        self._passed = sequence.turn > self._known and self.decoding.count > 0
+        return self._passed
+
     def _admit(self, sequence: Sequence, tried: list[_Place], whole: bool) -> _Place | None:
         """Give the head of the queue its KV at the first place with room; None: there is none."""
         for place in tried:

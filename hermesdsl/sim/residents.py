@@ -162,10 +162,13 @@ class Residents:
             budget -= self.decoding.count * self.queries
         spare = self.kv.free - reserve
         seats = self.seats() if most is None else min(most, self.seats())
+        ahead = self.ahead
         while entries and seats > 0 and budget > 0:
             sequence = waiting.head
-            if self.ahead and self._too_late(sequence):
-                break
+            if ahead:
+                self._passed = sequence.turn > self._known and self.decoding.count > 0
+                if self._passed:
+                    break
             if sequence.source is not None and sequence.source.lost:
                 self._read_again(sequence, now)
             found = self.reuse.look_up(sequence) if self.reuse is not None else None
@@ -192,11 +195,6 @@ class Residents:
             if entries:
                 self._prune()
         return slices
-
-    def _too_late(self, sequence: Sequence) -> bool:
-        """The step was put together while the one before ran, from who waited when that began."""
-        self._passed = sequence.turn > self._known and self.decoding.count > 0
-        return self._passed
 
     def _take(self, sequence: Sequence, found: Found | None, spare: int) -> int:
         """Take the KV blocks of the head of the queue; how many, -1 if that is above `spare`."""
@@ -332,14 +330,13 @@ class Residents:
         for sequence in decoding.live():
             if sequence.cancelled:
                 decoding.drop(sequence)
-                self._record_residence(sequence)
                 sequence.place = GONE
-                self._count_kv(sequence)
+                self._stop_decoding(sequence)
                 self.kv.release(sequence)
 
-    def _count_kv(self, sequence: Sequence) -> int:
+    def _stop_decoding(self, sequence: Sequence) -> int:
         """A sequence decodes no longer: its KV is its own to count. Returns the tokens of that."""
-        tokens = sequence.base + self.decoding.done(sequence)
+        tokens = sequence.base + self._record_residence(sequence)
         sequence.held = self.kv.blocks(tokens) - sequence.shared
         if self.reuse is not None:
             self.reuse.publish(sequence, tokens)
@@ -381,7 +378,8 @@ class Residents:
         """As `fill`, where `budget` and `most` are those of each rank."""
         raise NotImplementedError
 
-    def _record_residence(self, sequence: Sequence) -> None:
+    def _record_residence(self, sequence: Sequence) -> int:
+        """The stay of a sequence among those that decode, until now; the tokens that it brought."""
         clock = self.decoding.clock
         recorder = self._recorder
         request, done = sequence.request, self.decoding.done(sequence)
@@ -397,3 +395,4 @@ class Residents:
             recorder.residences.frombytes(RESIDENCE_ROW(
                 request, self.index, sequence.joined, clock, sequence.since, done, carry
             ))  # fmt: skip
+        return done

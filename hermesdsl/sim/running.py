@@ -45,7 +45,7 @@ class Running(Losing):
 
     __slots__ = (
         "_interrupted", "_limit", "_passes", "_run", "_run_start", "_seen", "_seen_at",
-        "_seen_until", "_state", "_version", "key",
+        "_state", "_version", "key",
     )  # fmt: skip
 
     def __init__(
@@ -67,10 +67,9 @@ class Running(Losing):
         #: somebody came (`_pass_by`): nothing else is to be done between the two.
         drawn = speculation is not None or guessing is not None
         self._passes = self.dealt is None and host is None and self.reuse is None and not drawn
-        #: The step of the run in which somebody came (0: nobody), its end, and the last turn in
-        #: the queue by then.
+        #: The step of the run in which somebody came (0: nobody), and the last turn in the queue
+        #: at its end.
         self._seen_at = 0
-        self._seen_until = 0.0
         self._seen = 0
 
     def _next(self, now: float) -> None:
@@ -168,13 +167,12 @@ class Running(Losing):
         limit = self._limit
         steps = 1 if limit == 1 else first_step_at(self._run, earliest, self._run_start, limit)
         self._seen_at, self._seen = steps, self.waiting.turns
-        self._seen_until = self._run_start + self._run.seconds(steps)
         if steps + 1 < limit:
             self._end_run_after(steps + 1)
 
     def _see(self, earliest: float) -> None:
         """Somebody more came, perhaps in the same step as the first."""
-        if earliest <= self._seen_until:
+        if earliest <= self._run_start + self._run.seconds(self._seen_at):
             self._seen = self.waiting.turns
 
     def _settle_run(self, until: float) -> int:

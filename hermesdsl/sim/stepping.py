@@ -271,9 +271,8 @@ class Stepping(Running):
         if self.reuse is not None:
             self.kv.trim()
         for sequence in finished:
-            self._record_residence(sequence)
             sequence.place = GONE
-            self._count_kv(sequence)
+            self._stop_decoding(sequence)
             if not sequence.keeps:
                 self.kv.release(sequence)
             if not sequence.cancelled:

@@ -90,9 +90,8 @@ class Yielding(Residents):
     def _set_aside(self, sequence: Sequence) -> None:
         """A sequence that was decoding waits, its KV in host memory or given up."""
         waiting = self.waiting
-        self._record_residence(sequence)
         sequence.place = QUEUED
-        tokens = self._count_kv(sequence)
+        tokens = self._stop_decoding(sequence)
         blocks = sequence.held + len(sequence.pins)
         done = tokens - sequence.base
         sequence.guessed += self.decoding.clock - sequence.joined
