@@ -12,14 +12,14 @@ import numpy as np
 
 from hermesdsl.cost.provenance import CALIBRATED, DATASHEET, MEASURED, Shares
 from hermesdsl.cost.types import StepRows, StepWork
-from hermesdsl.cost.use import Work, by_schedule, fixed_work, rows_at
+from hermesdsl.cost.use import by_schedule, fixed_work, rows_at
 
 if TYPE_CHECKING:
     from hermesdsl.cost.llm import DataSheetCost
     from hermesdsl.cost.speculation import SpeculativeCost
     from hermesdsl.cost.types import Floats
 
-_COLUMNS = [Work._fields.index(name) for name in ("taken", "measured", "calibrated")]
+_COLUMNS = ("taken", "measured", "calibrated")
 
 
 def engine_rungs(cost: DataSheetCost, rows: StepRows, steps: Floats, queries: int = 1) -> Shares:
@@ -28,8 +28,8 @@ def engine_rungs(cost: DataSheetCost, rows: StepRows, steps: Floats, queries: in
     tokens = np.maximum(np.rint(rows.tokens).astype(np.int64), 1)
     for order, at in by_schedule(cost, tokens):
         part, count = rows_at(rows, at), steps[at]
-        host, work = fixed_work(cost, order, tokens[at], part, queries)
-        taken, measured, calibrated = (work[:, column] for column in _COLUMNS)
+        host, work = fixed_work(cost, order, tokens[at], part, queries, _COLUMNS)
+        taken, measured, calibrated = work
         whole = np.maximum(host + taken, 1e-300)
         scale = np.minimum(1.0, part.seconds / whole)
         found[MEASURED] += float(np.dot(measured * scale, count))

@@ -134,9 +134,9 @@ def _expected(cost: DataSheetCost, rows: StepRows, queries: int) -> Floats:
     tokens = np.maximum(np.rint(rows.tokens).astype(np.int64), 1)
     for order, at in by_schedule(cost, tokens):
         part = rows_at(rows, at)
-        host, linear = fixed_work(cost, order, tokens[at], part, queries)
+        host, (fixed,) = fixed_work(cost, order, tokens[at], part, queries, ("taken",))
         forever = np.full(len(at), np.inf)
-        found[at] = host + linear[:, _TAKEN]
+        found[at] = host + fixed
         plain = part._replace(prefill_tokens=np.maximum(part.prefill_tokens, 1e-9))
         found[at] += _decode_use(cost, order, plain, forever, queries)[0]
     return found
@@ -162,18 +162,22 @@ def by_schedule(cost: DataSheetCost, tokens: Ints) -> list[tuple[Schedule, Ints]
 
 
 def fixed_work(
-    cost: DataSheetCost, order: Schedule, tokens: Ints, rows: StepRows, queries: int
-) -> tuple[Floats, Floats]:
-    """Of steps cut alike: seconds of the host alone, (rows,), and of layers and head, (rows, 8).
+    cost: DataSheetCost, order: Schedule, tokens: Ints, rows: StepRows, queries: int,
+    columns: tuple[str, ...],
+) -> tuple[Floats, Floats]:  # fmt: skip
+    """Of steps cut alike: seconds of the host alone, (rows,), and of layers and head.
 
+    Those as `columns` of `Work`, shape (columns, rows).
     Where devices wait for the host beside them, that time counts as theirs.
     """
     layers = _distinct(
-        "layers", tokens, order, lambda n: cost.linear_operators(-(-n // cost.group.dp), n), cost
-    )
+        "layers", tokens, order, lambda n: cost.linear_operators(-(-n // cost.group.dp), n), cost,
+        columns,
+    )  # fmt: skip
     prompts = rows.prefill_tokens > 0
     sampled = rows.batch * queries + prompts
-    heads = _distinct("head", sampled, order, lambda n: cost.head_operators(n, order), cost)
+    heads = _distinct("head", sampled, order, lambda n: cost.head_operators(n, order), cost,
+                      columns)  # fmt: skip
     scheduled = -(-rows.batch // cost.group.dp) + prompts
     o = cost.profile.overheads
     host = o.step + o.sequence * scheduled + o.token * rows.prefill_tokens
@@ -184,12 +188,13 @@ def _shares(
     cost: DataSheetCost, order: Schedule, tokens: Ints, rows: StepRows, queries: int
 ) -> Floats:
     """`engine_use` of steps cut alike, shape (5, rows)."""
-    host, linear = fixed_work(cost, order, tokens, rows, queries)
+    host, linear = fixed_work(cost, order, tokens, rows, queries, _OF_DEVICES)
     prompts = rows.prefill_tokens > 0
-    left = np.maximum(rows.seconds - linear[:, _TAKEN] - host, 0.0)
+    fixed, computed, moved_first, wired, drawn_first = linear
+    left = np.maximum(rows.seconds - fixed - host, 0.0)
     taken, flops, read = _decode_use(cost, order, rows, left, queries)
     layers = cost.model.layers * order.passes
-    drawn = linear[:, _DRAWN] + _drawn(cost, "decode", layers, taken, flops, read)
+    drawn = drawn_first + _drawn(cost, "decode", layers, taken, flops, read)
     shape, efficiencies = cost.shape, cost.attention_device.efficiencies
     width = 0.5 * (shape.key_width + shape.value_width)
     reach = efficiencies.prefill_compute * min(1.0, (width / 128.0) ** efficiencies.head_exponent)
@@ -199,9 +204,9 @@ def _shares(
     drawn += _drawn(cost, "prefill", layers, prompting, prompting * reach, streamed)
     used = np.stack([
         np.maximum(rows.seconds - host, 0.0),
-        linear[:, _COMPUTE] + flops + prompting * reach,
-        linear[:, _MEMORY] + read,
-        linear[:, _WIRE],
+        computed + flops + prompting * reach,
+        moved_first + read,
+        wired,
         drawn,
     ])  # fmt: skip
     return np.asarray(used * (1.0 - order.bubble) / np.maximum(rows.seconds, 1e-300))
@@ -223,16 +228,14 @@ def _prompting_bytes(cost: DataSheetCost, tokens: Floats) -> Floats:
     return np.asarray(tokens * (row + shape.kv_bytes))
 
 
-_TAKEN, _COMPUTE, _MEMORY, _WIRE, _DRAWN = (
-    Work._fields.index(n) for n in ("taken", "compute", "memory", "wire", "drawn")
-)
+_OF_DEVICES = ("taken", "compute", "memory", "wire", "drawn")
 
 
 def _distinct(
     what: str, keys: Ints, order: Schedule, operators: Callable[[int], Iterable[Operator]],
-    cost: DataSheetCost,
+    cost: DataSheetCost, columns: tuple[str, ...],
 ) -> Floats:  # fmt: skip
-    """The `Work` of every key, worked out once for each that is different, shape (rows, 8)."""
+    """Columns of the `Work` of every key, worked out once for each that is different."""
     found, place = _different(keys)
     known, cuts, rows = cost.works, order.cuts, []
     for key in found.tolist():
@@ -240,8 +243,8 @@ def _distinct(
         if work is None:
             work = known[what, key, cuts] = work_of(cost, operators(key))
         rows.append(work)
-    table = np.array(rows, np.float64)
-    return np.asarray(table.reshape(-1, len(Work._fields))[place])
+    table = np.array(rows, np.float64).reshape(-1, len(Work._fields))
+    return np.stack([table[:, Work._fields.index(name)][place] for name in columns])
 
 
 def _different(keys: Ints) -> tuple[Ints, Ints]:

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from hermesdsl.graph.types import RequestClass
 from hermesdsl.results.attribution import Attribution, attribute
 from hermesdsl.results.definitions import OUTCOMES
+from hermesdsl.results.gaps import GapSeries
 from hermesdsl.results.places import Busy, Places, below
 from hermesdsl.results.series import Series, series_of
 from hermesdsl.results.tokens import longest_gaps, step_means, tokens_between
 from hermesdsl.results.visits import Visits, visits_of
 from hermesdsl.sim.record import COMPLETED, UNFINISHED, Run
-from hermesdsl.sim.tokens import TokenTimes, token_gaps
+from hermesdsl.sim.tokens import TokenTimes
 
 if TYPE_CHECKING:
     from hermesdsl.results.bill import Bill
@@ -167,7 +168,9 @@ class Measures:
 
     # --- metrics -------------------------------------------------------------------------------
 
-    def series(self, name: str, where: Mapping[str, str] = MappingProxyType({})) -> Series:
+    def series(
+        self, name: str, where: Mapping[str, str] = MappingProxyType({})
+    ) -> Series | GapSeries:
         """The observations of a series among the measured requests, seconds.
 
         With a ``stage`` those of every visit of it (see `BY_STAGE`).
@@ -176,9 +179,7 @@ class Measures:
         if "stage" in where:
             return series_of(self._of_stage(name, where["stage"])[mask[self.visits.request]])
         if name == "itl":
-            values, weights = token_gaps(self.run, mask, self.times)
-            order = np.argsort(values, kind="stable")
-            return Series(values[order], weights[order])
+            return GapSeries(self.times.gaps(mask))
         return series_of(self.column(name)[mask])
 
     def _of_stage(self, name: str, stage: str) -> Floats:

@@ -5,6 +5,7 @@ Knows no metric, request or unit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from hermesdsl.results.definitions import PERCENTILES
 
-__all__ = ["Series", "series_of"]
+__all__ = ["Series", "percentile", "series_of"]
 
 Floats: TypeAlias = "NDArray[np.float64]"
 
@@ -40,21 +41,23 @@ class Series:
             return float((self.values * self.counts).sum() / self.counts.sum())
         if name == "max":
             return float(self.values[-1])
-        return self._percentile(PERCENTILES[name])
+        return percentile(name, int(self._upto[-1]), self._at)
 
     @cached_property
     def _upto(self) -> NDArray[np.int64]:
         return np.cumsum(self.counts)
 
-    def _percentile(self, percent: float) -> float:
-        """Between the two observations next to place (n - 1) q of the sorted n."""
-        upto = self._upto
-        place = (float(upto[-1]) - 1.0) * percent / 100.0
-        below = int(place)
-        low, high = np.searchsorted(upto, [below, min(below + 1, int(upto[-1]) - 1)], "right")
-        share = place - below
-        start, end = float(self.values[low]), float(self.values[high])
-        return start + (end - start) * share
+    def _at(self, place: int) -> float:
+        """The observation at a place of the sorted ones, from 0."""
+        return float(self.values[np.searchsorted(self._upto, place, "right")])
+
+
+def percentile(name: str, n: int, at: Callable[[int], float]) -> float:
+    """Between the two observations next to place (n - 1) q of the sorted n; `at` gives them."""
+    place = (n - 1.0) * PERCENTILES[name] / 100.0
+    below = int(place)
+    low, high = at(below), at(min(below + 1, n - 1))
+    return low + (high - low) * (place - below)
 
 
 def series_of(values: Floats) -> Series:

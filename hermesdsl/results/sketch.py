@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hermesdsl.results.definitions import PERCENTILES
+from hermesdsl.results.series import percentile
 
 __all__ = ["ERROR", "Sketch"]
 
@@ -75,10 +75,7 @@ class Sketch:
             return self._sum / self.n
         if name == "max":
             return self._largest
-        place = (self.n - 1.0) * PERCENTILES[name] / 100.0
-        below = int(place)
-        low, high = self._at(below), self._at(min(below + 1, self.n - 1))
-        return low + (high - low) * (place - below)
+        return percentile(name, self.n, self._at)
 
     def _at(self, place: int) -> float:
         """About the value at a place of the sorted ones, from 0."""

@@ -1,18 +1,17 @@
 """What each request saw of its own tokens: longest gap, step lengths, tokens within a window.
 
-Works on the ends of each client's decode steps, of which a request's stay covers a range, so
-nothing is spelled out per token. Knows no metric, class or bound.
+Works on the rows of decode steps, of which a request's stay covers a range, so nothing is spelled
+out per token. Knows no metric, class or bound.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hermesdsl.sim.record import Run
+from hermesdsl.sim.step_times import Steps, StepTimes
 from hermesdsl.sim.tokens import TokenTimes
 
 __all__ = ["longest_gaps", "step_means", "tokens_between"]
@@ -21,68 +20,21 @@ Floats: TypeAlias = "NDArray[np.float64]"
 Ints: TypeAlias = "NDArray[np.int64]"
 
 
-class _Stays(NamedTuple):
-    """The stays at one client that brought tokens: its decode steps first … last - 1, from 0.
-
-    k steps of a stay bring ⌊k·advance + carry⌋ tokens, all of it `gained`. `drawn`: where guesses
-    are sampled, tokens of all such steps up to each, to be read from the place `carry` on.
-    """
-
-    client: int
-    request: Ints
-    since: Floats
-    first: Ints
-    last: Ints
-    ends: Floats
-    gained: Ints
-    carry: Floats
-    advance: float
-    drawn: Ints | None
-
-    def tokens(self, step: Ints) -> Floats:
-        """Tokens of each stay by the end of a step, from none before `first`; shape (stays,)."""
-        done = np.clip(step, self.first, self.last) - self.first
-        if self.drawn is None:
-            came = np.floor(done * self.advance + self.carry)
-        else:
-            place = self.carry.astype(np.int64)
-            came = (self.drawn[place + done] - self.drawn[place]).astype(np.float64)
-        came = np.minimum(came, self.gained)
-        return np.where(step >= self.last, self.gained, came)
-
-
-def _by_client(times: TokenTimes) -> Iterator[_Stays]:
-    stays = times.run.residences
-    advance = {engine.client: engine.advance for engine in times.run.engines}
-    sampled = {engine.client for engine in times.run.engines if engine.sampled}
-    totals = np.concatenate([[0], np.cumsum(times.run.gains, dtype=np.int64)])
-    for client, row in times.stays.items():
-        request, since, first, last, gained, carry = (
-            stays[name][row]
-            for name in ("request", "since_s", "first_step", "last_step", "gained", "carry")
-        )
-        yield _Stays(
-            client, request, since, first, last, times.ends(client), gained, carry,
-            advance.get(times.run.clients[client], 1.0),
-            totals if times.run.clients[client] in sampled else None,
-        )  # fmt: skip
-
-
 def longest_gaps(times: TokenTimes) -> Floats:
     """The longest gap between two tokens of each request, seconds, shape (n,).
 
     NaN without two, and where several answers were shown at once.
     """
     longest = np.full(len(times.run.requests["id"]), -np.inf)
-    for stay in _by_client(times):
-        np.maximum.at(longest, stay.request, stay.ends[stay.first] - stay.since)
-        inner = stay.last - stay.first > 1
-        if inner.any():
-            # Differences first … last - 2 lie within the stay.
-            most = _range_maxima(np.diff(stay.ends), stay.first[inner], stay.last[inner] - 1)
-            np.maximum.at(longest, stay.request[inner], most)
-    request, pause = times.pauses
-    np.maximum.at(longest, request, pause)
+    request = times.stay("request")
+    np.maximum.at(longest, request, times.entries)
+    stretches = times.stretches
+    inner = stretches.last > stretches.first
+    if inner.any():
+        most = _range_maxima(stretches.longest, stretches.first[inner], stretches.last[inner])
+        np.maximum.at(longest, request[inner], most)
+    paused, pause = times.pauses
+    np.maximum.at(longest, paused, pause)
     several = times.run.requests["visible"] > 1
     longest[several] = np.maximum(longest[several], 0.0)
     return np.where(np.isinf(longest) | times.parallel, np.nan, longest)
@@ -94,13 +46,24 @@ def step_means(times: TokenTimes) -> Floats:
     NaN where none did.
     """
     n = len(times.run.requests["id"])
-    total, count = np.zeros(n), np.zeros(n)
-    for stay in _by_client(times):
-        lengths = _step_lengths(times.run, times.steps[stay.client], stay.ends)
-        passed = np.concatenate([[0.0], np.cumsum(lengths)])
-        total += np.bincount(stay.request, passed[stay.last] - passed[stay.first], n)
-        count += np.bincount(stay.request, stay.last - stay.first, n)
+    request, rows = times.stay("request"), times.steps
+    one = np.ones(len(rows.count), np.int64)
+    begun = rows.at(np.arange(len(one)), one) - rows.first
+    passed = np.concatenate([[0.0], np.cumsum(rows.end - begun)])
+    came, left = times.came, times.left
+    seconds = passed[left.row] - passed[came.row] - begun[left.row] + begun[came.row]
+    # What passed between rows is left out; so is what a row did before the stay.
+    seconds += rows.at(left.row, left.step) - _begun(rows, came)
+    total = np.bincount(request, seconds, n)
+    count = np.bincount(request, left.number - came.number + 1, n)
     return np.asarray(np.divide(total, count, out=np.full(n, np.nan), where=count > 0))
+
+
+def _begun(rows: StepTimes, steps: Steps) -> Floats:
+    """When steps began."""
+    before = rows.at(steps.row, np.maximum(steps.step - 1, 1))
+    first = rows.at(steps.row, np.ones(len(steps.row), np.int64)) - rows.first[steps.row]
+    return np.where(steps.step > 1, before, first)
 
 
 def tokens_between(times: TokenTimes, start: float, end: float) -> Ints:
@@ -110,12 +73,32 @@ def tokens_between(times: TokenTimes, start: float, end: float) -> Ints:
     inside = (shown["time_s"] >= start) & (shown["time_s"] < end)
     count = np.zeros(n)
     count += np.bincount(shown["request"][inside], shown["tokens"][inside], n)
-    for stay in _by_client(times):
-        low, high = np.searchsorted(stay.ends, (start, end))
-        within = stay.tokens(np.full(len(stay.first), high))
-        within -= stay.tokens(np.full(len(stay.first), low))
-        count += np.bincount(stay.request, within, n)
+    within = _tokens(times, times.steps.before(end)) - _tokens(times, times.steps.before(start))
+    count += np.bincount(times.stay("request"), within, n)
     return count.astype(np.int64)
+
+
+def _tokens(times: TokenTimes, steps: Ints) -> Floats:
+    """Tokens of each stay by the end of so many steps of its client; shape (stays,).
+
+    k steps of a stay bring ⌊k·advance + carry⌋ tokens, all of it `gained`; where guesses are
+    sampled, what `gains` has from the place `carry` on.
+    """
+    run = times.run
+    client, first, last = (times.stay(name) for name in ("client", "first_step", "last_step"))
+    gained, carry = times.stay("gained"), times.stay("carry")
+    step = steps[client]
+    done = np.clip(step, first, last) - first
+    known = {engine.client: engine for engine in run.engines}
+    engines = [known.get(path) for path in run.clients]
+    advance = np.array([1.0 if engine is None else engine.advance for engine in engines])
+    sampled = np.array([engine is not None and engine.sampled for engine in engines], bool)[client]
+    came = np.floor(done * advance[client] + np.where(sampled, 0.0, carry))
+    if sampled.any():
+        drawn = np.concatenate([[0], np.cumsum(run.gains, dtype=np.int64)])
+        place = carry[sampled].astype(np.int64)
+        came[sampled] = drawn[place + done[sampled]] - drawn[place]
+    return np.where(step >= last, gained, np.minimum(came, gained))
 
 
 def _range_maxima(values: Floats, start: Ints, stop: Ints) -> Floats:
@@ -133,11 +116,3 @@ def _range_maxima(values: Floats, start: Ints, stop: Ints) -> Floats:
         if len(maxima) > 1 << k:
             maxima = np.maximum(maxima[: -(1 << k)], maxima[1 << k :])
     return found
-
-
-def _step_lengths(run: Run, rows: Ints, ends: Floats) -> Floats:
-    """Length of each decode step of a client, without what passed between two runs of steps."""
-    opens = np.cumsum(run.steps["steps"][rows]) - run.steps["steps"][rows]
-    lengths = np.diff(ends, prepend=0.0)
-    lengths[opens] = run.steps["first_s"][rows]
-    return lengths

@@ -65,10 +65,6 @@ class Interpreter(Straight):
         self._network = network
         self._progress = progress
         self.outages: Outages | None = None
-        #: 1 while requests are yet to come for the first time, and all follow-ups that will.
-        self._coming = 0
-        #: By workload, the one visit of its requests, where that is all (`sim.straight`).
-        self._straight: list[EngineVisit | None] = []
         #: The thread that a request left behind, where another follows it.
         self._histories: dict[int, Thread] = {}
 
@@ -80,7 +76,8 @@ class Interpreter(Straight):
         if offered.first:
             self._coming = 1
             self._straight = self._ways()
-            self._kernel.arrivals(offered.arrivals[: offered.first], self._arrive)
+            if not self._come_heard(self._straight):
+                self._kernel.arrivals(offered.arrivals[: offered.first], self._arrive)
 
     def run(self, until: float) -> None:
         """Process events up to time `until`."""

@@ -26,7 +26,7 @@ class Kernel:
     Arrivals that are known beforehand need no place in the heap: they are read off one by one.
     """
 
-    __slots__ = ("_arrive", "_arrived", "_coming", "_heap", "_looks", "_planned", "now")
+    __slots__ = ("_arrive", "_arrived", "_coming", "_heap", "_looks", "_planned", "_stand", "now")
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -34,6 +34,8 @@ class Kernel:
         self._coming: Sequence[float] = ()
         self._arrived = 0
         self._arrive: Action = _nobody
+        #: Their priority.
+        self._stand = ARRIVAL
         self._heap: list[tuple[float, int, int, int, Action, int]] = []
         self._planned = 0
         #: (when next, period, what is called) of those who look on.
@@ -44,12 +46,12 @@ class Kernel:
         self._planned += 1
         heappush(self._heap, (time, priority, key, self._planned, action, argument))
 
-    def arrivals(self, times: Sequence[float], action: Action) -> None:
-        """Call `action(times[i], i)` for every i, before whatever else happens at that time.
+    def arrivals(self, times: Sequence[float], action: Action, priority: int = ARRIVAL) -> None:
+        """Call `action(times[i], i)` for every i, the key of which is i.
 
         `times`: seconds, sorted; once in a run, before it.
         """
-        self._coming, self._arrive, self._arrived = times, action, 0
+        self._coming, self._arrive, self._arrived, self._stand = times, action, 0, priority
 
     def every(self, period: float, look: Callable[[float], None]) -> None:
         """Call `look(time)` with multiples of `period`, before all that happens then or later.
@@ -61,6 +63,11 @@ class Kernel:
         self._looks.append((following, period, look))
 
     @property
+    def watched(self) -> bool:
+        """Somebody looks on."""
+        return bool(self._looks)
+
+    @property
     def pending(self) -> int:
         """Number of events that are still to happen."""
         return len(self._heap) + len(self._coming) - self._arrived
@@ -69,11 +76,13 @@ class Kernel:
         """Process every event up to and including time `until`, the new ones among them."""
         heap, looks, pop = self._heap, self._looks, heappop
         coming, arrive, total = self._coming, self._arrive, len(self._coming)
-        place = self._arrived
+        place, stand = self._arrived, self._stand
         due = coming[place] if place < total else inf
         while True:
-            if heap and (heap[0][0] < due or place == total):
-                time = heap[0][0]
+            time = heap[0][0] if heap else inf
+            if time < due or (
+                heap and (place == total or (time == due and heap[0][1:3] < (stand, place)))
+            ):
                 if time > until:
                     return
                 if looks:

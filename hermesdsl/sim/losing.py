@@ -45,8 +45,7 @@ class Losing(RankedResidents):
     def _leave_batch(self, sequence: Sequence) -> None:
         """A sequence decodes no longer: what it has produced is text to be read again."""
         self.decoding.drop(sequence)
-        self._record_residence(sequence)
-        tokens = self._count_kv(sequence)
+        tokens = self._stop_decoding(sequence)
         sequence.carry = self.decoding.carried(sequence)
         sequence.remaining -= tokens - sequence.base
         sequence.prompt = sequence.left = tokens + 1

@@ -18,13 +18,14 @@ from hermesdsl.cost.types import StepWork
 from hermesdsl.sim.decoding import Sequence
 from hermesdsl.sim.order import BEGUN, SWAPPED
 from hermesdsl.sim.rank_memory import RankedDecoding
-from hermesdsl.sim.residents import Residents, Slice
+from hermesdsl.sim.residents import Slice
+from hermesdsl.sim.yielding import Yielding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class RankedResidents(Residents):
+class RankedResidents(Yielding):
     """Sequences at a client, dealt out to its ranks if it has several."""
 
     __slots__ = ()
@@ -80,6 +81,11 @@ class RankedResidents(Residents):
         for sequence in aside:
             waiting.push(sequence, BEGUN if sequence.started else SWAPPED)
         return slices
+
+    def _too_late(self, sequence: Sequence) -> bool:
+        """The step was put together while the one before ran, from who waited when that began."""
+        self._passed = sequence.turn > self._known and self.decoding.count > 0
+        return self._passed
 
     def _admit(self, sequence: Sequence, tried: list[_Place], whole: bool) -> _Place | None:
         """Give the head of the queue its KV at the first place with room; None: there is none."""

@@ -275,7 +275,7 @@ class Run:
     ``batch`` (sequences decoding), ``tokens`` (through the linear layers, all steps together,
     guesses left out),
     ``prefill_tokens``, ``kv_blocks`` (held at its end), ``first_s`` (length of the first step;
-    within a row, the others grow linearly, see `sim.tokens`).
+    within a row, the others grow linearly, see `sim.step_times`).
 
     `residences`, one row per uninterrupted stay of a request among a client's decoding sequences
     whose tokens are visible as they come:

@@ -228,6 +228,9 @@ class SteppedEngine(Engine):
         self._advance(1)
         self._done += 1
         finished = self.decoding.finished()
+        if 0 < self._seen_at < self._done:
+            self._known = self._seen
+            self._stop = True
         if finished or self._stop or any(d.need(1) > kv.free for kv, d in self.parts):
             self._record_run(self._done, now)
             self._end_sequences(finished, now)
@@ -238,8 +241,20 @@ class SteppedEngine(Engine):
     def _extend(self) -> None:
         """Nothing to do: memory is looked at after every step."""
 
+    def _plan_one(self) -> None:
+        self._plan_run()
+        self._stop = True
+
     def _interrupt(self, earliest: float) -> None:
         self._stop = True
+
+    def _pass_by(self, earliest: float) -> None:
+        if not self._seen_at:
+            self._seen_at, self._seen = self._done + 1, self.waiting.turns
+
+    def _see(self, earliest: float) -> None:
+        if self._done < self._seen_at:
+            self._seen = self.waiting.turns
 
     def _settle_run(self, until: float) -> int:
         if self._done:

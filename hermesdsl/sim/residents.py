@@ -1,7 +1,8 @@
-"""The sequences at one engine: who waits, whose KV is under way, who decodes, who has to give way.
+"""The sequences at one engine: who waits, whose KV is under way, who decodes.
 
-Decides who is admitted and who is preempted, block by block; `sim.engine` adds when, and
-`sim.liveness` says why that lets everybody through. Knows no step, cost, pipeline or other engine.
+Decides who is admitted, block by block; `sim.yielding` adds who has to give way, `sim.engine` when,
+and `sim.liveness` says why that lets everybody through. Knows no step, cost, pipeline or other
+engine.
 """
 
 from __future__ import annotations
@@ -139,24 +140,6 @@ class Residents:
         """How many more sequences the batch may take."""
         return self.max_batch - self.decoding.count - len(self._incoming)
 
-    def make_room(self) -> int:
-        """Preempt until one step of all decodes fits; the KV blocks that step takes."""
-        if self.dealt is not None:
-            return sum(self._make_room_on(rank) for rank in range(len(self.dealt)))
-        kv, decoding = self.parts[0]
-        need = decoding.need(1)
-        while need > kv.free:
-            self._preempt()
-            need = decoding.need(1)
-        return need
-
-    def _horizon(self) -> int:
-        """Steps until a sequence finishes, or until the next one does not fit."""
-        if self.dealt is None:
-            kv, decoding = self.parts[0]
-            return decoding.horizon(kv.free)
-        return min(part.horizon(kv.free) for kv, part in self.parts if part.count)
-
     def fill(
         self, budget: float, reserve: int, now: float, *, whole: bool, beside: bool = False,
         most: int | None = None,
@@ -179,10 +162,13 @@ class Residents:
             budget -= self.decoding.count * self.queries
         spare = self.kv.free - reserve
         seats = self.seats() if most is None else min(most, self.seats())
+        ahead = self.ahead
         while entries and seats > 0 and budget > 0:
             sequence = waiting.head
-            if self.ahead and self._too_late(sequence):
-                break
+            if ahead:
+                self._passed = sequence.turn > self._known and self.decoding.count > 0
+                if self._passed:
+                    break
             if sequence.source is not None and sequence.source.lost:
                 self._read_again(sequence, now)
             found = self.reuse.look_up(sequence) if self.reuse is not None else None
@@ -209,11 +195,6 @@ class Residents:
             if entries:
                 self._prune()
         return slices
-
-    def _too_late(self, sequence: Sequence) -> bool:
-        """The step was put together while the one before ran, from who waited when that began."""
-        self._passed = sequence.turn > self._known and self.decoding.count > 0
-        return self._passed
 
     def _take(self, sequence: Sequence, found: Found | None, spare: int) -> int:
         """Take the KV blocks of the head of the queue; how many, -1 if that is above `spare`."""
@@ -349,14 +330,13 @@ class Residents:
         for sequence in decoding.live():
             if sequence.cancelled:
                 decoding.drop(sequence)
-                self._record_residence(sequence)
                 sequence.place = GONE
-                self._count_kv(sequence)
+                self._stop_decoding(sequence)
                 self.kv.release(sequence)
 
-    def _count_kv(self, sequence: Sequence) -> int:
+    def _stop_decoding(self, sequence: Sequence) -> int:
         """A sequence decodes no longer: its KV is its own to count. Returns the tokens of that."""
-        tokens = sequence.base + self.decoding.done(sequence)
+        tokens = sequence.base + self._record_residence(sequence)
         sequence.held = self.kv.blocks(tokens) - sequence.shared
         if self.reuse is not None:
             self.reuse.publish(sequence, tokens)
@@ -398,103 +378,8 @@ class Residents:
         """As `fill`, where `budget` and `most` are those of each rank."""
         raise NotImplementedError
 
-    def _make_room_on(self, rank: int) -> int:
-        """As `make_room`, on one of several ranks."""
-        raise NotImplementedError
-
-    def _store(self, blocks: int) -> None:
-        """Copy blocks to the host; no step begins before that has ended."""
-        raise NotImplementedError
-
-    # --- giving way -------------------------------------------------------------------------------
-
-    def _unblock(self) -> bool:
-        """Nothing can run: give up the KV of who came last and waits with it behind the head."""
-        waiting = self.waiting
-        if not waiting or self._incoming:
-            return False
-        head = waiting.head
-        holders = [s for s in self._holders() if s is not head]
-        if not holders:
-            return False
-        last = max(holders, key=lambda s: s.turn)
-        self._set_back(last)
-        return True
-
-    def _holders(self) -> list[Sequence]:
-        """Those that wait with KV of their own, as far as that is in the way of the head."""
-        return [s for s in self.waiting if s.held or s.pins]
-
-    def _lift(self) -> bool:
-        """Whoever came last of those that wait on top of kept KV lets go of it; False if none."""
-        sharing = [s for s in self.waiting if s.parent is not None]
-        if not sharing:
-            return False
-        head = self.waiting.head
-        last = max(sharing, key=lambda s: (s is not head, s.turn))
-        self.kv.release(last)
-        last.shared = last.below = 0
-        self._set_back(last)
-        return True
-
-    def _set_back(self, sequence: Sequence) -> None:
-        """A sequence that waits with KV loses it."""
-        self.preemptions += 1
-        self._forget_copy(sequence)
-        if not sequence.left:
-            sequence.prompt += 1
-        self._lose(sequence)
-
-    def _preempt(self) -> None:
-        """Take the KV of whoever was admitted last: a prompt read in part, or the last to decode.
-
-        Its KV is swapped out if there is a host memory with room, else given up. A prompt read in
-        part is always given up: nothing has been produced from its KV yet.
-        """
-        self.preemptions += 1
-        waiting = self.waiting
-        if waiting and waiting.head.held and waiting.head.started:
-            sequence = waiting.pop()
-            self._lose(sequence)
-            waiting.push(sequence)
-            return
-        self._set_aside(self.parts[0][1].drop_last())
-
-    def _set_aside(self, sequence: Sequence) -> None:
-        """A sequence that was decoding waits, its KV in host memory or given up."""
-        waiting = self.waiting
-        self._record_residence(sequence)
-        sequence.place = QUEUED
-        tokens = self._count_kv(sequence)
-        blocks = sequence.held + len(sequence.pins)
-        done = tokens - sequence.base
-        sequence.guessed += self.decoding.clock - sequence.joined
-        sequence.carry = self.decoding.carried(sequence)
-        sequence.remaining -= done
-        sequence.again = True
-        if self.host is not None and self.host.fits(blocks):
-            if done:
-                sequence.since = self._decoded_at
-            sequence.prompt, sequence.left = tokens, 0
-            sequence.swapped = blocks
-            self.kv.release_own(sequence)
-            self._store(blocks)
-            waiting.push(sequence, SWAPPED)
-        else:
-            sequence.prompt = tokens + 1
-            self._lose(sequence)
-            waiting.push(sequence)
-
-    def _lose(self, sequence: Sequence) -> None:
-        """Its own KV is given up: all but what it shares has to be read again."""
-        self._forget_copy(sequence)
-        self.kv.release_own(sequence)
-        whole = sequence.prompt - sequence.below
-        sequence.lost = whole - sequence.left
-        self.recomputed += sequence.lost
-        sequence.left = whole
-
-    def _record_residence(self, sequence: Sequence) -> None:
+    def _record_residence(self, sequence: Sequence) -> int:
+        """The stay of a sequence among those that decode, until now; the tokens that it brought."""
         clock = self.decoding.clock
         recorder = self._recorder
         request, done = sequence.request, self.decoding.done(sequence)
@@ -510,3 +395,4 @@ class Residents:
             recorder.residences.frombytes(RESIDENCE_ROW(
                 request, self.index, sequence.joined, clock, sequence.since, done, carry
             ))  # fmt: skip
+        return done

@@ -41,6 +41,7 @@ from hermesdsl.sim.routing.context import Scene
 from hermesdsl.sim.routing.load import ClientLoad
 from hermesdsl.sim.routing.pools import Routers
 from hermesdsl.sim.servers import server
+from hermesdsl.sim.settled import settled
 from hermesdsl.sim.speculating import speculation
 from hermesdsl.sim.supported import raise_unless_supported
 from hermesdsl.sim.swap import host_memories, swaps
@@ -111,12 +112,13 @@ def simulate(
     failing = _plan_outages(point, index, interpreter, scene, network, kernel, recorder)
     if drain is not None:
         drain.watch(point, recorder, interpreter, plan.stages, tuple(index))
-    interpreter.start()
-    if chosen.horizon == "cut" and chosen.duration is not None:
-        interpreter.run(chosen.duration)
-        interpreter.settle(chosen.duration)
-    else:
-        interpreter.run(inf)
+    with settled():
+        interpreter.start()
+        if chosen.horizon == "cut" and chosen.duration is not None:
+            interpreter.run(chosen.duration)
+            interpreter.settle(chosen.duration)
+        else:
+            interpreter.run(inf)
     if interpreter.outages is not None:
         interpreter.outages.settle(inf)
     engines = interpreter.engines.values()

@@ -8,16 +8,22 @@ befalls them (a refusal, a client that fails). Knows no engine's work.
 
 from __future__ import annotations
 
+from array import array
 from math import isnan, nan
 from struct import Struct
+
+import numpy as np
 
 from hermesdsl.sim.decoding import Sequence
 from hermesdsl.sim.engine import Engine
 from hermesdsl.sim.failing import Failing
-from hermesdsl.sim.kernel import DELIVERY
+from hermesdsl.sim.kernel import DELIVERY, Kernel
+from hermesdsl.sim.load import Offered
 from hermesdsl.sim.nodes import End, EngineVisit
-from hermesdsl.sim.record import COMPLETED, VISIT_COLUMNS, VISIT_ROW
+from hermesdsl.sim.record import COMPLETED, VISIT_COLUMNS, VISIT_ROW, Recorder
 from hermesdsl.sim.routing.admission import NOBODY
+from hermesdsl.sim.routing.load import ClientLoad
+from hermesdsl.sim.transfer import Transfers
 from hermesdsl.sim.visiting import NOT_ADMITTED, TOO_LONG
 from hermesdsl.sim.walk import Thread
 
@@ -27,6 +33,16 @@ _TWO_VISITS = Struct(f"{2 * len(VISIT_COLUMNS)}d").pack
 
 class Straight(Failing):
     """The short way there and back."""
+
+    def __init__(
+        self, offered: Offered, kernel: Kernel, recorder: Recorder, load: ClientLoad,
+        transfers: Transfers,
+    ) -> None:  # fmt: skip
+        super().__init__(offered, kernel, recorder, load, transfers)
+        #: 1 while requests are yet to come for the first time, and all follow-ups that will.
+        self._coming = 0
+        #: By workload, the one visit of its requests, where that is all.
+        self._straight: list[EngineVisit | None] = []
 
     def _ways(self) -> list[EngineVisit | None]:
         """By workload, the one visit of its requests; None if they have another way."""
@@ -41,6 +57,36 @@ class Straight(Failing):
             else:
                 found.append(None)
         return found
+
+    def _come_heard(self, ways: list[EngineVisit | None]) -> bool:
+        """Plan all requests as they come out of the API of their engines, if that is all there is.
+
+        Every way is straight, and takes the same time in an API, where nothing can happen to a
+        request: it need not be there before.
+        """
+        first = ways[0]
+        delay = first.request if first is not None else 0.0
+        alike = all(node is not None and node.request == delay for node in ways)
+        if not (delay and alike) or self._kernel.watched:
+            return False
+        offered, count = self._offered, self._offered.first
+        context = offered.prompt[:count] + np.frombuffer(offered.prefixes, np.int64)[:count]
+        self._recorder.context[:count] = array("q", context.tobytes())
+        times = array("d", (offered.arrival[:count] + delay).tobytes())
+        self._kernel.arrivals(times, self._enter_heard, DELIVERY)
+        return True
+
+    def _enter_heard(self, now: float, request: int) -> None:
+        """A request comes out of the API, and enters the engine that serves it."""
+        offered = self._offered
+        if request + 1 == offered.first:
+            self._coming -= 1
+        node = self._straight[offered.workload_of[request]]
+        assert node is not None
+        thread = Thread(request, request, self._recorder.context[request])
+        self._live[request] = thread
+        thread.node = node
+        self._send_straight(thread, node, now)
 
     def _enter_straight(self, node: EngineVisit, request: int, now: float) -> None:
         """A request arrives, and enters the engine that serves it."""

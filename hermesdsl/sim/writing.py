@@ -51,7 +51,7 @@ from hermesdsl.sim.record import (
     table,
 )
 from hermesdsl.sim.routing.pools import Routers
-from hermesdsl.sim.tokens import decoding_rows, ends_of_rows
+from hermesdsl.sim.step_times import StepTimes
 
 
 def records(
@@ -315,9 +315,9 @@ def _begun_by_decoding(
     if not fresh.any():
         return residences, shown
     fresh &= last > first
-    decoded = decoding_rows(steps)
+    ends = StepTimes(steps, max(advances) + 1)
     for client, mine in rows_by(residences["client"], fresh).items():
-        times = ends_of_rows(steps, decoded[client])[first[mine]]
+        times = ends.ends(ends.bases[client] + first[mine] + 1)
         since[mine] = times
         first[mine] += 1
         request = residences["request"][mine]
@@ -346,13 +346,12 @@ def _first_tokens(visits: Table, steps: Table) -> None:
     wanted = np.isnan(first) & (opened >= 0)
     if not wanted.any():
         return
-    decoded = decoding_rows(steps)
-    for client, mine in rows_by(visits["client"], wanted).items():
-        if client not in decoded:
-            continue
-        ends = ends_of_rows(steps, decoded[client])
-        came = mine[opened[mine] < len(ends)]
-        first[came] = ends[opened[came]]
+    rows = np.flatnonzero(wanted)
+    client = visits["client"][rows]
+    ends = StepTimes(steps, int(client.max()) + 1)
+    number = ends.bases[client] + opened[rows] + 1
+    came = number <= ends.bases[client + 1]
+    first[rows[came]] = ends.ends(number[came])
 
 
 def _stage_columns(visits: Table, stage: int, n: int) -> Table:

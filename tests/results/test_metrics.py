@@ -9,6 +9,7 @@ from tiny_runs import CLASSES, NAN, columns, cut, tiny, with_columns
 
 from hermesdsl.graph.types import Spec
 from hermesdsl.results.definitions import DEFINITIONS, PERCENTILES
+from hermesdsl.results.gaps import GapSeries
 from hermesdsl.results.metrics import Measures
 from hermesdsl.results.series import Series
 from hermesdsl.results.tokens import longest_gaps, step_means, tokens_between
@@ -20,7 +21,9 @@ def measures(made=None) -> Measures:
     return Measures(tiny() if made is None else made, CLASSES)
 
 
-def values(series: Series) -> list[float]:
+def values(series: Series | GapSeries) -> list[float]:
+    if isinstance(series, GapSeries):
+        return np.sort(np.repeat(*series.gaps.spelt_out())).tolist()
     return np.repeat(series.values, series.counts).tolist()
 
 
