@@ -49,13 +49,56 @@ def test_every_case_of_the_grid_is_a_call_of_the_right_shapes(torch: Torch) -> N
     some = cases(SHEETS, "bf16", ["fp8"], device.memory)
     for case in some:
         device.prepare(case)
-    count = {name: torch.calls.count(name) for name in set(torch.calls)}
     of = {(o, d): sum(1 for c in some if (c.operator, c.dtype) == (o, d))
           for o in SIZES for d in SHEETS}  # fmt: skip
-    assert count == {
-        "mm": of["gemm", "bf16"], "scaled_mm": of["gemm", "fp8"],
-        "causal": of["prefill", "bf16"], "whole": of["decode", "bf16"],
-    }  # fmt: skip
+    assert torch.calls.count("mm") == of["gemm", "bf16"]
+    assert torch.calls.count("scaled_mm") == of["gemm", "fp8"]
+    kinds = {name for name in torch.calls if not name.endswith("mm")}
+    assert kinds == {"flash causal", "cudnn causal", "efficient causal", "flash whole",
+                     "efficient whole"}  # fmt: skip
+
+
+def test_caches_are_emptied_by_a_read_of_four_times_their_bytes(torch: Torch) -> None:
+    torch_device.gpu().flush()
+    assert torch.flushed == 256 * 2**20  # four times 50 MiB is less
+
+
+def last(torch: Torch, case: Case) -> str:
+    """The kernel that is timed for a case."""
+    torch_device.gpu().prepare(case)
+    return torch.calls[-1]
+
+
+PROMPT = Case("prefill", "bf16", (512, 512, 2, 32, 8, 128))
+ALONE = Case("decode", "bf16", (512, 2, 8, 8, 64))
+
+
+def test_attention_is_that_of_the_fastest_kernel(torch: Torch) -> None:
+    torch.pace = {"flash": 2.0, "cudnn": 1.0, "efficient": 0.5}
+    assert last(torch, PROMPT) == "cudnn causal"  # the fastest does not share KV heads
+    torch.pace["cudnn"] = 3.0
+    assert last(torch, PROMPT) == "flash causal"
+    assert last(torch, ALONE) == "efficient whole"
+
+
+def test_plans_for_prompts_are_made_from_hopper_on(torch: Torch) -> None:
+    torch.capability = (8, 9)
+    torch.pace = {"flash": 2.0}
+    assert last(torch, PROMPT) == "flash causal"
+    assert "cudnn causal" not in torch.calls
+
+
+def test_kv_heads_are_not_repeated_where_no_kernel_shares_them(torch: Torch) -> None:
+    torch.capability = (7, 5)
+    with pytest.raises(Unfit, match="No available kernel: flash"):
+        torch_device.gpu().prepare(PROMPT)
+    assert last(torch, Case("decode", "fp16", ALONE.sizes)) == "efficient whole"
+
+
+def test_memory_that_others_hold_is_known(torch: Torch) -> None:
+    torch.free = 100 * GIB
+    # Of 141 GiB 41 are gone, a quarter of one to PyTorch itself.
+    assert torch_device.gpu().held == 40.75 * GIB
 
 
 def test_time_is_between_two_events(torch: Torch) -> None:
@@ -106,22 +149,6 @@ def test_facts_of_the_machine(torch: Torch, monkeypatch: pytest.MonkeyPatch) -> 
         "multiprocessors": 132, "cuda": "13.0", "driver": "570.12.3", "clock_mhz": 1980.0,
         "memory_clock_mhz": 3201.0, "power_limit_w": 700.0,
     }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("nvml", "command", "watts"),
-    [(400e3, None, 400.0), (None, "312.50\n", 312.5), (None, "[N/A]\n", None), (None, "", None),
-     (None, None, None)],
-)  # fmt: skip
-def test_board_where_it_can_be_read(
-    torch: Torch, monkeypatch: pytest.MonkeyPatch, nvml: float | None, command: str | None,
-    watts: float | None,
-) -> None:  # fmt: skip
-    torch.milliwatts = nvml
-    says(monkeypatch, command)
-    device = torch_device.gpu()
-    assert device.power() == watts
-    assert device.power() == watts
 
 
 def test_what_the_driver_does_not_say_is_left_out(
