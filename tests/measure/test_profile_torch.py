@@ -72,6 +72,18 @@ def test_attention_is_that_of_the_fastest_kernel(torch: Torch) -> None:
     assert last(torch, ALONE) == "efficient whole"
 
 
+def test_a_plan_is_made_for_long_prompts_alone(
+    torch: Torch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An event of the stand-in takes 250 us, and a kernel nothing: short is what takes no more.
+    torch.pace = {"flash": 0.0}
+    monkeypatch.setattr(torch_device, "_WORTH", 260e-6)
+    assert last(torch, PROMPT) == "flash causal"
+    assert "cudnn causal" not in torch.calls
+    torch.pace = {"flash": 0.02}
+    assert last(torch, PROMPT) == "cudnn causal"
+
+
 def test_plans_for_prompts_are_made_from_hopper_on(torch: Torch) -> None:
     torch.capability = (8, 9)
     torch.pace = {"flash": 2.0}
@@ -140,7 +152,7 @@ def test_facts_of_the_machine(torch: Torch, monkeypatch: pytest.MonkeyPatch) -> 
     assert torch_device.gpu().about() == {
         "torch": "2.9.0", "device": "NVIDIA H200", "devices": 1, "memory_bytes": 141 * GIB,
         "multiprocessors": 132, "cuda": "13.0", "driver": "570.12.3", "clock_mhz": 1980.0,
-        "memory_clock_mhz": 3201.0, "power_limit_w": 700.0,
+        "memory_clock_mhz": 3201.0, "power_limit_w": 700.0, "mark_s": 0.25e-3,
     }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -16,7 +16,7 @@ from hermesdsl.diagnostics import SpecError, error
 from hermesdsl.measure.profile.grid import Case
 from hermesdsl.measure.profile.nvidia import Board, facts
 from hermesdsl.measure.profile.session import Unfit
-from hermesdsl.measure.profile.timing import Call, batch
+from hermesdsl.measure.profile.timing import LEAST, Call, batch, summary
 
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp8": "float8_e4m3fn"}
 #: Bytes that are read between two calls: several times the caches, and enough that the read (50 us
@@ -28,10 +28,11 @@ _CACHES = 4
 #: is 9.0), as CUDA numbers them.
 _WIDE, _NARROW = (8, 0), (8, 9)
 #: Fused kernels of attention: of prompts and of decoding. None of them repeats the KV of a head for
-#: the query heads that share it; the first of those for decoding shares out long contexts. cuDNN
-#: has the faster kernels for prompts from Hopper on, where its plans are worth their making.
+#: the query heads that share it; the first shares long contexts out among the multiprocessors.
+#: From Hopper on cuDNN has faster ones for prompts; it makes a plan for every shape, some 0.4 s of
+#: the host's, so that it is tried where the others take longer than `_WORTH` (seconds).
 _FUSED = ("FLASH_ATTENTION", "EFFICIENT_ATTENTION")
-_PLANNED, _HOPPER = "CUDNN_ATTENTION", (9, 0)
+_PLANNED, _HOPPER, _WORTH = "CUDNN_ATTENTION", (9, 0), 50e-6
 #: Calls by which the fastest of them is found.
 _TRIED = 3
 
@@ -107,9 +108,13 @@ class TorchDevice:
         return ("bf16", "fp8") if known and self._generation >= _NARROW else ("bf16",)
 
     def about(self) -> dict[str, Any]:
-        """What a reader of the times has to know of the machine; its name is no part of that."""
+        """What a reader of the times has to know of the machine; its name is no part of that.
+
+        ``mark_s``: seconds between two marks without a call, which are part of every time.
+        """
         torch = self._torch
-        found: dict[str, Any] = {"torch": str(torch.__version__)}
+        idle = summary(batch(self, lambda: None, LEAST)).seconds
+        found: dict[str, Any] = {"torch": str(torch.__version__), "mark_s": float(f"{idle:.2g}")}
         if not self._gpu:
             return {"device": "cpu", **found}
         own = self._properties
@@ -221,16 +226,18 @@ class TorchDevice:
 
             return call
 
-        planned = causal and self._generation >= _HOPPER
-        names = (*_FUSED, _PLANNED) if planned else _FUSED
-        kernels = [getattr(choice.SDPBackend, name, None) for name in names]
-        return self._fastest([by(kernel) for kernel in kernels if kernel is not None])
+        names = (*_FUSED, _PLANNED) if causal and self._generation >= _HOPPER else _FUSED
+        kernels = {name: getattr(choice.SDPBackend, name, None) for name in names}
+        known = {name: by(kernel) for name, kernel in kernels.items() if kernel is not None}
+        return self._fastest(known)
 
-    def _fastest(self, calls: list[Call]) -> Call:
-        """The fastest of calls that do the same. Raises what the first says if none works."""
+    def _fastest(self, calls: Mapping[str, Call]) -> Call:
+        """The fastest of kernels by name. Raises what the first says if none works."""
         found: list[tuple[float, Call]] = []
         reasons: list[RuntimeError] = []
-        for call in calls:
+        for name, call in calls.items():
+            if name == _PLANNED and found and min(found, key=_seconds)[0] < _WORTH:
+                continue
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # of kernels that do not take the shape
@@ -241,7 +248,7 @@ class TorchDevice:
                 reasons.append(problem)
         if not found:
             raise reasons[0]
-        return min(found, key=lambda pair: pair[0])[1]
+        return min(found, key=_seconds)[1]
 
     def _copy(self, case: Case) -> Call:
         """Bytes from one buffer to another: of the device, or pinned memory of the host."""
@@ -263,3 +270,7 @@ class TorchDevice:
 
     def _dtype(self, case: Case) -> Any:
         return getattr(self._torch, _DTYPES[case.dtype])
+
+
+def _seconds(pair: tuple[float, Call]) -> float:
+    return pair[0]
