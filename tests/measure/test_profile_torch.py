@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from standin_torch import GIB, Torch
 
+from hermesdsl.diagnostics import SpecError
 from hermesdsl.measure.operators import Sheet
 from hermesdsl.measure.profile import torch_device
 from hermesdsl.measure.profile.grid import SIZES, Case, cases
@@ -47,6 +48,22 @@ def test_every_case_of_the_grid_is_a_call_of_the_right_shapes(torch: Torch) -> N
     kinds = {name for name in torch.calls if not name.endswith("mm")}
     assert kinds == {"flash causal", "cudnn causal", "efficient causal", "flash whole",
                      "efficient whole"}  # fmt: skip
+
+
+def test_a_gpu_that_cannot_be_used_is_told(torch: Torch, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise RuntimeError(
+            "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"
+        )
+
+    monkeypatch.setattr(Torch, "zeros", full)
+    with pytest.raises(SpecError) as found:
+        torch_device.gpu()
+    (diagnostic,) = found.value.diagnostics
+    assert diagnostic.code == "HMS607"
+    assert diagnostic.message == (
+        "PyTorch 2.9.0 cannot use the first GPU: CUDA error: out of memory"
+    )
 
 
 def test_caches_are_emptied_by_a_read_of_four_times_their_bytes(torch: Torch) -> None:

@@ -52,7 +52,7 @@ def torch_module() -> Any:
 def gpu() -> TorchDevice:
     """The first GPU of this machine.
 
-    Raises SpecError HMS607 without PyTorch or without a GPU that it can use.
+    Raises SpecError HMS607 without PyTorch, or without a GPU that it can use.
     """
     torch = torch_module()
     if not torch.cuda.is_available():
@@ -61,7 +61,13 @@ def gpu() -> TorchDevice:
         message = f"PyTorch {torch.__version__} has no GPU to time: {why}"
         note = "help: run this on the machine whose GPU is meant; `nvidia-smi` lists its GPUs"
         raise SpecError([error("HMS607", message, notes=[note])])
-    return TorchDevice(torch, "cuda:0")
+    try:
+        return TorchDevice(torch, "cuda:0")
+    except RuntimeError as problem:  # full, in use by another alone, or too new for this build
+        reason = _told(problem)
+        message = f"PyTorch {torch.__version__} cannot use the first GPU: {reason}"
+        note = "help: CUDA_VISIBLE_DEVICES chooses another"
+        raise SpecError([error("HMS607", message, notes=[note])]) from None
 
 
 class TorchDevice:
@@ -176,7 +182,7 @@ class TorchDevice:
         except (RuntimeError, TypeError, ImportError) as problem:  # no memory or kernel; too old
             if self._gpu:
                 self._torch.cuda.empty_cache()
-            raise Unfit(" ".join(str(problem).split())[:200]) from None
+            raise Unfit(_told(problem)) from None
         return call
 
     def _gemm(self, case: Case) -> Call:
@@ -274,3 +280,9 @@ class TorchDevice:
 
 def _seconds(pair: tuple[float, Call]) -> float:
     return pair[0]
+
+
+def _told(problem: Exception) -> str:
+    """What PyTorch says, without its hints for those who debug kernels."""
+    text = " ".join(str(problem).partition("\nCUDA kernel errors might")[0].split())
+    return text[:200] or type(problem).__name__
