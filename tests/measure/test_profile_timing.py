@@ -53,6 +53,12 @@ def test_an_unsteady_call_is_timed_again_but_not_for_ever() -> None:
     assert found.high == pytest.approx(0.11)
 
 
+def test_a_slow_call_is_not_timed_again() -> None:
+    # Seven calls of 0.3 s and 0.33 s are 2.2 s: enough.
+    own = device(0.3, noise=(1.0, 1.1))
+    assert timed(own, own.prepare(CASE)).repeats == LEAST
+
+
 def test_an_outlier_moves_neither_median_nor_quartiles() -> None:
     found = summary([1.0] * 9 + [50.0])
     assert (found.seconds, found.low, found.high, found.repeats) == (1.0, 1.0, 1.0, 10)

@@ -20,8 +20,8 @@ AWAKE_S = 0.5
 FILL = 0.02
 LEAST, MOST = 7, 50
 #: A case is timed again while the middle half of its times spans more than this part of their
-#: median, in at most so many batches.
-STEADY, BATCHES = 0.05, 3
+#: median, in at most so many batches and not once they have taken so long (seconds).
+STEADY, BATCHES, ENOUGH_S = 0.05, 3, 2.0
 #: Seconds that a call is repeated for to read power, and those of one uninterrupted stretch.
 POWER_S, STRETCH_S = 0.6, 0.1
 #: A reading of power that takes less (seconds) finds the device at work when it is done.
@@ -72,7 +72,7 @@ def timed(device: Device, call: Call) -> Timing:
     for _ in range(BATCHES):
         samples += batch(device, call, count)
         found = summary(samples)
-        if found.high - found.low <= STEADY * found.seconds:
+        if found.high - found.low <= STEADY * found.seconds or sum(samples) > ENOUGH_S:
             break
     return found
 
