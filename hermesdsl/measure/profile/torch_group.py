@@ -6,7 +6,9 @@ Knows cases of collectives and PyTorch's devices; no tables.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -119,12 +121,21 @@ def _member(
     sender: Connection,
 ) -> None:  # fmt: skip
     """What one process of the group does; the first says what was timed, each how it ended."""
+    threading.Thread(target=_orphaned, daemon=True).start()
     try:
         _timed(rank, members, backend, meeting, cases, seconds, sender)
         reason = None
     except Exception as problem:  # whatever stops a member must be said, or the others wait
         reason = " ".join(str(problem).split())[:200] or type(problem).__name__
     sender.send((None, reason))
+
+
+def _orphaned() -> None:
+    """End a process of the group when the one that started it is killed: it would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _timed(
