@@ -1,4 +1,5 @@
-"""A profile with PyTorch itself, on the processor of the machine: from kernels to a calibration.
+"""A profile with PyTorch itself, on the processor of the machine: from kernels to a calibration;
+and on its GPU, if it has one.
 
 What is timed says nothing here: that every call is one that PyTorch takes does.
 """
@@ -6,6 +7,7 @@ What is timed says nothing here: that every call is one that PyTorch takes does.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +19,8 @@ from hermesdsl.api import compile
 from hermesdsl.cli.app import run
 from hermesdsl.measure.profile import grid, timing, torch_device
 from hermesdsl.measure.profile.grid import COLLECTIVES, Case
-from hermesdsl.measure.profile.session import Unfit
+from hermesdsl.measure.profile.session import Unfit, profile
+from hermesdsl.measure.profile.store import Store
 from hermesdsl.measure.profile.timing import timed
 from hermesdsl.measure.profile.torch_device import TorchDevice
 from hermesdsl.measure.tables import read_table
@@ -146,3 +149,17 @@ def test_processes_exchange_messages(
         frame = read_table(tmp_path / "times" / f"{operator}.csv").frame
         assert frame[["members", "bytes"]].to_numpy().tolist() == [[2, 4096], [2, 65536]]
         assert (frame["seconds"] > 0.0).all()
+
+
+def test_a_gpu_of_this_machine_is_timed(torch: Any, tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("PyTorch finds no GPU")
+    device = torch_device.gpu()
+    wide, *narrow = device.dtypes()
+    cases = [Case("gemm", dtype, (256, 1024, 1024)) for dtype in (wide, *narrow)]
+    cases += [Case(case.operator, wide, case.sizes) for case in SMALL if case.operator != "gemm"]
+    store = Store(tmp_path, {"chip": "any", **device.about()})
+    found = profile(device, cases, store, until=time.monotonic() + 60.0, clock=time.monotonic,
+                    tell=lambda *_: None)  # fmt: skip
+    refused = {case.told: reason for case, reason in found.failed}
+    assert (found.timed, refused) == (len(cases), {})

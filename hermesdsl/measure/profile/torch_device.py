@@ -132,7 +132,7 @@ class TorchDevice:
 
     @property
     def held(self) -> float:
-        """Bytes of its memory that other programs hold, or this one's start took."""
+        """Bytes of its memory that are in use, but for buffers of this process."""
         if not self._gpu:
             return 0.0
         free, total = self._torch.cuda.mem_get_info(self._name)
