@@ -10,9 +10,11 @@ import click
 
 from hermesdsl.cli import options
 from hermesdsl.cli.output import Output
-from hermesdsl.diagnostics import SpecError, error
+from hermesdsl.diagnostics import SpecError, error, warning
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hermesdsl.measure.profile.session import Outcome
     from hermesdsl.measure.profile.store import Store
     from hermesdsl.measure.profile.torch_device import TorchDevice
@@ -36,7 +38,7 @@ def command(chip: str, target: str, minutes: float, quiet: bool) -> int:
     Writes a table per operator, which `hermes calibrate DIR` takes. Ctrl-C and a crash lose the
     shape at hand; the same command goes on with the rest.
     """
-    from hermesdsl.cli.app import FAILED, FINE
+    from hermesdsl.cli.app import FAILED, FINE, INTERRUPTED
     from hermesdsl.cli.calibrate import data_sheets
     from hermesdsl.cli.progress import Shapes
     from hermesdsl.measure.profile.grid import cases
@@ -55,15 +57,40 @@ def command(chip: str, target: str, minutes: float, quiet: bool) -> int:
     about: dict[str, Any] = {"chip": label, **device.about()}
     store = Store(Path(target), about)
     output.note(f"{about['device']}, PyTorch {about['torch']}; data sheet of {label}")
+    _doubted(chip, sheets[wide].sms, about, device.held, output)
     todo = cases(sheets, wide, [each for each in narrow if each in sheets], device.memory)
-    _messages(device, store, wide, minutes, output)
-    with Shapes(output.console, shown=not quiet) as progress:
-        found = profile(device, todo, store, until=until, clock=time.monotonic,
-                        tell=progress)  # fmt: skip
+    try:
+        _messages(device, store, wide, minutes, output)
+        with Shapes(output.console, shown=not quiet) as progress:
+            found = profile(device, todo, store, until=until, clock=time.monotonic,
+                            tell=progress)  # fmt: skip
+    except KeyboardInterrupt:
+        here = sum(case in store.done for case in todo)
+        output.note(f"{here} of {len(todo)} shapes are timed: the same command goes on",
+                    label="interrupted")  # fmt: skip
+        return INTERRUPTED
     _told(found, output)
     if found.before + found.timed:
         output.note(f"hermes calibrate {target} --chip {chip}", label="next")
     return FAILED if found.broken else FINE
+
+
+def _doubted(
+    chip: str, sms: int, about: Mapping[str, Any], held: float, output: Output
+) -> None:  # fmt: skip
+    """Warn where this GPU is not that chip, or is not idle."""
+    from hermesdsl.api import compile
+    from hermesdsl.library.find import imported
+    from hermesdsl.measure.profile.match import doubts
+
+    line, name, folder = imported(chip, ("chip", "cpu"))
+    graph = compile(f"{line}\npart: {name}\n", path=[str(folder)]).hardware
+    memories = [each for each, owner in graph.graph["owner"].items() if owner == "part"]
+    capacity = sum(graph.nodes[memory]["part"].capacity for memory in memories)
+    of_library = None if ":" in chip else name
+    for doubt in doubts(of_library, sms, capacity, about, held):
+        message = f"times may not be those of `{name}`: {doubt}"
+        output.report([warning("HMS607", message)])
 
 
 def _messages(device: TorchDevice, store: Store, wide: str, minutes: float, output: Output) -> None:
@@ -75,7 +102,8 @@ def _messages(device: TorchDevice, store: Store, wide: str, minutes: float, outp
     groups = sorted({case.size("members") for case in todo}, reverse=True)
     for members in groups:
         own = [case for case in todo if case.size("members") == members]
-        reason = message_times(own, _TOGETHER * 60.0 * minutes / len(groups), store.add)
+        reason = message_times(own, _TOGETHER * 60.0 * minutes / len(groups), store.add,
+                               device.backend)  # fmt: skip
         if reason is not None:
             output.note(f"messages among {members} GPUs: {reason}", label="left out")
 

@@ -30,9 +30,6 @@ class Tensor:
     def to(self, dtype: str) -> Tensor:
         return Tensor(self.shape, dtype, self.device)
 
-    def zero_(self) -> None:
-        assert self.device.startswith("cuda")
-
     def copy_(self, other: Tensor, *, non_blocking: bool) -> None:
         assert self.shape == other.shape
         assert non_blocking
@@ -42,13 +39,18 @@ class Tensor:
 
 @dataclass
 class Torch:
-    """A machine with one GPU; `calls` counts kernels by name, `now` is its clock in ms."""
+    """A machine with one GPU; `calls` counts kernels by name, `now` is its clock in ms.
+
+    `pace`: ms that a kernel of attention takes, by its name; nothing else but events takes time.
+    """
 
     capability: tuple[int, int] = (9, 0)
     backend: tuple[str, ...] = ()
     calls: list[str] = field(default_factory=list)
     now: float = 0.0
-    milliwatts: float | None = 400_000.0
+    pace: dict[str, float] = field(default_factory=dict)
+    flushed: int = 0
+    free: int = 140 * GIB
     __version__ = "2.9.0"
     int8, bfloat16, float16, float32, float8_e4m3fn = "i8", "bf16", "f16", "f32", "f8"
 
@@ -63,7 +65,8 @@ class Torch:
                 name="NVIDIA H200", total_memory=141 * GIB, multi_processor_count=132,
                 L2_cache_size=50 * 2**20,
             ),
-            Event=self._event, power_draw=self._power, set_device=lambda _: None,
+            Event=self._event, power_draw=lambda _: 412, set_device=lambda _: None,
+            mem_get_info=lambda _: (self.free, 141 * GIB), memory_reserved=lambda _: GIB // 4,
         )  # fmt: skip
 
     def import_module(self, name: str) -> Any:
@@ -72,7 +75,8 @@ class Torch:
         if name == "torch.distributed":
             return Group(self)
         assert name == "torch.nn.attention"
-        names = SimpleNamespace(FLASH_ATTENTION="flash", EFFICIENT_ATTENTION="efficient")
+        names = SimpleNamespace(FLASH_ATTENTION="flash", EFFICIENT_ATTENTION="efficient",
+                                CUDNN_ATTENTION="cudnn")  # fmt: skip
         return SimpleNamespace(SDPBackend=names, sdpa_kernel=self._chosen)
 
     def randn(self, shape: tuple[int, ...], *, dtype: str, device: str) -> Tensor:
@@ -92,8 +96,16 @@ class Torch:
     def empty_like(self, other: Tensor) -> Tensor:
         return Tensor(other.shape, other.dtype, other.device)
 
-    def zeros(self, size: int, *, dtype: str, device: str, pin_memory: bool = False) -> Tensor:
-        return Tensor((size,), dtype, device, pinned=pin_memory)
+    def zeros(
+        self, shape: int | tuple[int, ...], *, dtype: str, device: str, pin_memory: bool = False
+    ) -> Tensor:
+        sizes = shape if isinstance(shape, tuple) else (shape,)
+        return Tensor(sizes, dtype, device, pinned=pin_memory)
+
+    def sum(self, whole: Tensor, *, dim: int, out: Tensor) -> None:
+        assert (len(whole.shape), dim, out.shape) == (1, 0, ())
+        assert whole.dtype == out.dtype == "f32"
+        self.flushed = 4 * whole.numel()
 
     def mm(self, a: Tensor, b: Tensor, *, out: Tensor) -> Tensor:
         self.calls.append("mm")
@@ -103,10 +115,13 @@ class Torch:
         return out
 
     def _scaled_mm(
-        self, a: Tensor, b: Tensor, *, scale_a: Tensor, scale_b: Tensor, out_dtype: str
-    ) -> Tensor:
+        self, a: Tensor, b: Tensor, *, scale_a: Tensor, scale_b: Tensor, out_dtype: str,
+        use_fast_accum: bool,
+    ) -> Tensor:  # fmt: skip
         """Takes rows of the first and columns of the second, sizes in sixteens, in 8 bits."""
         self.calls.append("scaled_mm")
+        assert use_fast_accum
+        assert scale_a.numel() == scale_b.numel() == 1
         assert (a.dtype, b.dtype, scale_a.dtype, scale_b.dtype) == ("f8", "f8", "f32", "f32")
         assert not a.turned
         assert b.turned
@@ -118,8 +133,8 @@ class Torch:
         self, query: Tensor, keys: Tensor, values: Tensor, *, is_causal: bool,
         enable_gqa: bool = False,
     ) -> Tensor:  # fmt: skip
-        assert self.backend == ("flash", "efficient")
-        self.calls.append("causal" if is_causal else "whole")
+        (kernel,) = self.backend
+        self.calls.append(f"{kernel} {'causal' if is_causal else 'whole'}")
         assert keys.shape == values.shape
         assert (query.shape[0], query.shape[3]) == (keys.shape[0], keys.shape[3])
         assert enable_gqa == (query.shape[1] != keys.shape[1])
@@ -128,6 +143,10 @@ class Torch:
         assert not is_causal or query.shape[2] == keys.shape[2]
         if query.shape[2] * query.shape[0] > 65536:
             raise RuntimeError("CUDA out of memory.\nTried to allocate")
+        generation = {"flash": (8, 0), "efficient": (5, 0), "cudnn": (8, 0)}[kernel]
+        if self.capability < generation or (kernel == "efficient" and enable_gqa):
+            raise RuntimeError(f"No available kernel: {kernel}")
+        self.now += self.pace.get(kernel, 0.0)
         return query
 
     def _chosen(self, backends: list[str]) -> Any:
@@ -158,11 +177,6 @@ class Torch:
                 return float(other.at - self.at)
 
         return Event()
-
-    def _power(self, device: str) -> float:
-        if self.milliwatts is None:
-            raise ModuleNotFoundError("pynvml does not seem to be installed")
-        return self.milliwatts
 
 
 @dataclass

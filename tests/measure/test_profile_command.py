@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 import time
@@ -24,13 +26,18 @@ ROOT = Path(__file__).parents[2]
 class Gpu(FormulaDevice):
     """A device of formulas that says what a GPU says of itself."""
 
-    memory, count = 141e9, 1
+    memory, count, held = 141e9, 1, 0.0
+    backend = "nccl"
+    name, multiprocessors = "NVIDIA H200", 132
 
     def dtypes(self) -> tuple[str, ...]:
         return ("bf16", "fp8")
 
     def about(self) -> dict[str, Any]:
-        return {"device": "NVIDIA H200", "torch": "2.9.0", "driver": "570.1"}
+        return {
+            "device": self.name, "torch": "2.9.0", "driver": "570.1",
+            "multiprocessors": self.multiprocessors, "memory_bytes": 140 * 2**30,
+        }  # fmt: skip
 
 
 Hermes = Callable[..., "tuple[int, str, str]"]
@@ -103,6 +110,83 @@ def test_a_gpu_that_fails_on_and_on(hermes: Hermes, device: Gpu) -> None:
     assert "left out: 53 more shapes" in err
     assert "left out: device_to_host.bf16: 1 more shapes, since none had worked" in err
     assert "next:" not in err
+
+
+def test_a_gpu_that_is_the_chip_is_no_cause_of_doubt(hermes: Hermes, device: Gpu) -> None:
+    _, _, err = hermes("profile", "--chip", "H200", "-o", "times", "--minutes", "0.02")
+    assert "warning" not in err
+
+
+def test_a_gpu_that_is_not_the_chip_is_told(hermes: Hermes, device: Gpu, tmp_path: Path) -> None:
+    device.name, device.multiprocessors, device.held = "NVIDIA H100 NVL", 114, 70e9
+    words = ("--minutes", "0.02")
+    code, _, err = hermes("profile", "--chip", "H200", "-o", "times", *words)
+    assert code == 0
+    start = "warning[HMS607]: times may not be those of `H200`: "
+    for doubt in (
+        "the GPU calls itself NVIDIA H100 NVL",
+        "the GPU has 114 multiprocessors, the data sheet 132",
+        "65 GiB of its memory are in use by other programs",
+    ):
+        assert start + doubt in err
+    # A chip of one's own may be called anything; its sizes are compared.
+    (tmp_path / "own.hms").write_text(
+        "from std.nvidia.hopper import H200\nchip Mine extends H200 { power = 600 W }\n"
+    )
+    code, _, err = hermes("profile", "--chip", "own.hms:Mine", "-o", "mine", *words)
+    assert code == 0
+    assert "calls itself" not in err
+    assert "warning[HMS607]: times may not be those of `Mine`: the GPU has 114" in err
+
+
+def test_ctrl_c_keeps_what_is_timed(hermes: Hermes, device: Gpu) -> None:
+    calls = 0
+
+    def interrupted(case: Case) -> bool:
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            raise KeyboardInterrupt
+        return False
+
+    device.unfit = interrupted
+    code, out, err = hermes("profile", "--chip", "H200", "-o", "times")
+    assert (code, out) == (130, "")
+    assert "interrupted: 5 of 1855 shapes are timed: the same command goes on" in err
+    device.unfit = lambda _: False
+    _, _, err = hermes("profile", "--chip", "H200", "-o", "times", "--minutes", "0.02")
+    assert "5 of them earlier" in err
+
+
+def test_the_same_folder_for_another_chip_is_refused(hermes: Hermes, device: Gpu) -> None:
+    hermes("profile", "--chip", "H200", "-o", "times", "--minutes", "0.02")
+    calls = device.calls
+    code, _, err = hermes("profile", "--chip", "H100", "-o", "times")
+    assert code == 2
+    assert "error[HMS608]: `times` was measured with chip H200, not H100" in err
+    assert device.calls == calls
+
+
+def test_a_full_disk_is_told(
+    hermes: Hermes, device: Gpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, _, err = hermes("profile", "--chip", "H200", "-o", "times")
+    assert code == 2
+    assert "error[HMS608]: cannot write to `times" in err
+    assert "No space left on device" in err
+    assert [path.name for path in (tmp_path / "times").iterdir()] == ["meta.json"]
+
+
+def test_a_folder_that_cannot_be_made_is_told(hermes: Hermes, device: Gpu, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = hermes("profile", "--chip", "H200", "-o", "file/times")
+    assert code == 2
+    assert "error[HMS608]: cannot write to `file/times`: Not a directory" in err
+    assert device.calls == 0
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
+import threading
+import time
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 from standin_torch import Torch
@@ -53,34 +57,85 @@ def test_a_member_says_why_it_ended(torch: Torch) -> None:
     assert said([Case("all_reduce", "bf16", (4, 4096))], rank=4) == ([], "AssertionError")
 
 
-def received(*rows: object) -> tuple[str | None, dict[Case, Timing]]:
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    for row in rows:
-        sender.send(row)
-    sender.close()
+def received(*members: list[object]) -> tuple[str | None, dict[Case, Timing]]:
+    """What becomes of rows that members say before they end."""
+    receivers = []
+    for rows in members:
+        receiver, sender = multiprocessing.Pipe(duplex=False)
+        for row in rows:
+            sender.send(row)
+        sender.close()
+        receivers.append(receiver)
     found: dict[Case, Timing] = {}
-    return torch_group._received(receiver, MESSAGES, found.__setitem__), found
+    return torch_group._received(receivers, MESSAGES, found.__setitem__), found
+
+
+DONE = (None, None)
 
 
 def test_rows_are_kept_as_they_come() -> None:
-    reason, found = received((0, [3.0, 1.0, 2.0]), (None, None))
+    reason, found = received([(0, [3.0, 1.0, 2.0]), DONE], [DONE])
     assert reason is None
     assert found == {MESSAGES[0]: Timing(2.0, 1.0, 3.0, 3)}
 
 
 def test_rows_before_a_failure_are_kept() -> None:
-    reason, found = received((0, [1.0]), (None, "NCCL error"))
+    reason, found = received([(0, [1.0]), (None, "NCCL error")])
     assert (reason, len(found)) == ("NCCL error", 1)
-    reason, found = received((0, [1.0]))
+    reason, found = received([(0, [1.0])], [DONE])
     assert (reason, len(found)) == ("a process of the group ended early", 1)
+
+
+def test_any_member_may_say_why_it_failed() -> None:
+    # The first waits for the others and would say nothing for two minutes.
+    silent, _sender = multiprocessing.Pipe(duplex=False)
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    sender.send((None, "CUDA out of memory"))
+    reason = torch_group._received([silent, receiver], MESSAGES, lambda *_: None)
+    assert reason == "CUDA out of memory"
 
 
 def test_a_group_that_says_nothing_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch_group, "STUCK", 0.0)
     receiver, _sender = multiprocessing.Pipe(duplex=False)
-    assert torch_group._received(receiver, MESSAGES, lambda *_: None) == (
+    assert torch_group._received([receiver], MESSAGES, lambda *_: None) == (
         "the group said nothing for 0 s"
     )
+
+
+def test_processes_that_wait_for_ever_are_stopped() -> None:
+    stuck = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,))
+    stuck.start()
+    torch_group._ended([stuck], patience=0.0)
+    assert stuck.exitcode == -signal.SIGKILL
+
+
+def test_what_a_profile_starts_does_not_hear_ctrl_c() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with torch_group._undisturbed():
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    assert signal.getsignal(signal.SIGINT) is before
+    seen: list[object] = []
+
+    def elsewhere() -> None:
+        with torch_group._undisturbed():
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+def test_pytorch_has_two_names_for_two_calls(torch: Torch) -> None:
+    """Those of PyTorch 2.13 are taken where they are there, and give no warning of their age."""
+    modern = SimpleNamespace(
+        all_gather_single=lambda whole, part: torch.calls.append("gathered"),
+        reduce_scatter_single=lambda part, whole: torch.calls.append("scattered"),
+    )
+    for operator in ("all_gather", "reduce_scatter"):
+        torch_group._call(torch, modern, Case(operator, "bf16", (4, 4096)), "cuda:0")()
+    assert torch.calls == ["gathered", "scattered"]
 
 
 @pytest.mark.skipif(find_spec("torch") is not None, reason="PyTorch is installed")

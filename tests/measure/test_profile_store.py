@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,24 @@ def test_a_last_line_that_was_cut_off_is_done_again(folder: Path, cut: int) -> N
     assert again.done == {DECODE}
     again.add(GEMM, TIMING)
     assert len(read_table(path).frame) == 1
+
+
+def test_a_row_that_cannot_be_written_is_taken_off_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(folder)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    store = Store(folder, META)
+    monkeypatch.setattr(os, "fsync", full)
+    for case in (Case("gemm", "bf16", (32, 1024, 4096)), Case("device_copy", "bf16", (1024,))):
+        with pytest.raises(SpecError, match="No space left on device") as found:
+            store.add(case, TIMING)
+        assert [each.code for each in found.value.diagnostics] == ["HMS608"]
+    assert contents(folder) == before
+    assert store.done == {GEMM, DECODE}
 
 
 def test_a_fit_leaves_a_line_out_that_was_cut_off(folder: Path) -> None:

@@ -12,10 +12,12 @@ from typing import Protocol
 
 from hermesdsl.measure.profile.grid import Case
 from hermesdsl.measure.profile.store import Store
-from hermesdsl.measure.profile.timing import Call, Device, Timing, drawn, timed
+from hermesdsl.measure.profile.timing import Call, Device, Timing, awake, drawn, timed
 
-#: Power is read at the first cases of each operator and dtype: it takes longest.
+#: Power is read at the first cases of each operator and dtype: it takes longest. What the host
+#: sends or receives keeps no device busy.
 POWERED_CASES = 16
+UNPOWERED = ("host_to_device", "device_to_host")
 #: An operator and dtype that fails so often, and has not worked once, is given up.
 PATIENCE = 8
 
@@ -73,8 +75,9 @@ def profile(
             continue
         tell(len(known) + gone - 1, len(cases), case.told)
         powered[case.kind] += 1
+        power = powered[case.kind] <= POWERED_CASES and case.operator not in UNPOWERED
         try:
-            found = _one(device, case, clock, power=powered[case.kind] <= POWERED_CASES)
+            found = _one(device, case, clock, power=power, first=not count)
         except RuntimeError as reason:  # `Unfit`, or a call that ran once and fails now
             failed.append((case, str(reason)))
             in_a_row[case.kind] += 1
@@ -89,9 +92,13 @@ def profile(
                    len(rest) - gone, broken)  # fmt: skip
 
 
-def _one(device: Profiled, case: Case, clock: Callable[[], float], *, power: bool) -> Timing:
+def _one(
+    device: Profiled, case: Case, clock: Callable[[], float], *, power: bool, first: bool
+) -> Timing:
     """Times of one case, whose buffers are gone when it returns."""
     call = device.prepare(case)
+    if first:
+        awake(device, call, clock)
     found = timed(device, call)
     if power:
         found = replace(found, power=drawn(device, call, found.seconds, clock))

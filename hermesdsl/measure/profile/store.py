@@ -10,6 +10,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,24 +56,27 @@ class Store:
             text = json.dumps(meta, indent=2, ensure_ascii=False) + "\n"
             write_whole(folder / META, text.encode())
         except OSError as failure:
-            message = f"cannot write to `{folder}`: {failure.strerror or failure}"
-            raise SpecError([error("HMS608", message)]) from None
+            raise SpecError([_unwritable(folder, failure)]) from None
 
     def add(self, case: Case, timing: Timing) -> None:
-        """Append one row; it is on the disk when this returns. Raises OSError."""
+        """Append one row; it is on the disk when this returns.
+
+        Raises SpecError HMS608 where it cannot be written; the table is as it was then.
+        """
         path = self._table(case.operator)
         power = "" if timing.power is None else f"{timing.power:.1f}"
         times = [f"{t:.9g}" for t in (timing.seconds, timing.low, timing.high)]
         row = [case.operator, case.dtype, *case.sizes, *times, power, timing.repeats]
         text = io.StringIO()
         lines = csv.writer(text, lineterminator="\n")
-        if not path.exists() or not path.stat().st_size:
-            lines.writerow(columns(case.operator))
-        lines.writerow(row)
-        with path.open("ab") as file:
-            file.write(text.getvalue().encode())
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            size = path.stat().st_size if path.exists() else 0
+            if not size:
+                lines.writerow(columns(case.operator))
+            lines.writerow(row)
+            _append(path, text.getvalue().encode(), size)
+        except OSError as failure:
+            raise SpecError([_unwritable(path, failure)]) from None
         self.done.add(case)
 
     def _table(self, operator: str) -> Path:
@@ -119,6 +123,26 @@ def _another(
     )  # fmt: skip
 
 
+def _unwritable(path: Path, failure: OSError) -> Diagnostic:
+    return error("HMS608", f"cannot write to `{path}`: {failure.strerror or failure}")
+
+
+def _append(path: Path, data: bytes, size: int) -> None:
+    """Add to a file of that size; a part that could be written is taken off again."""
+    try:
+        with path.open("ab") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        with suppress(OSError):
+            if size:
+                os.truncate(path, size)
+            else:
+                path.unlink()
+        raise
+
+
 def _whole(path: Path) -> bytes:
     """What a table holds up to its last line end; a line that was cut off is left out."""
     data = path.read_bytes()
@@ -130,7 +154,7 @@ def _read(folder: Path, operator: str) -> Iterator[Case]:
     path = folder / f"{operator}.csv"
     try:
         lines = list(csv.reader(_whole(path).decode(errors="replace").splitlines()))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except (OSError, csv.Error) as problem:
         raise SpecError([error("HMS608", f"`{path}` cannot be read: {problem}")]) from None
