@@ -24,6 +24,7 @@ from hermesdsl.explore.job import DONE, FAILED, PRUNED, Job, Row, Task, key
 from hermesdsl.explore.margin import AFTER_ALL, hopeless
 from hermesdsl.explore.metrics import named, plain, written
 from hermesdsl.explore.outcome import Outcome
+from hermesdsl.explore.picture import picture
 from hermesdsl.explore.points import Parameter, Point, argument, strategy
 from hermesdsl.explore.reads import digest
 from hermesdsl.explore.resume import still
@@ -69,6 +70,11 @@ class Sweep:
     def front(self) -> tuple[Outcome, ...]:
         """The points that no other one beats in every objective: see `explore.outcome.front`."""
         return outcomes.front(self.experiment, self.points)
+
+    @cached_property
+    def picture(self) -> str | None:
+        """The front of several objectives as SVG text: see `explore.picture`; None for one."""
+        return picture(self.experiment, self.points, self.parameters)
 
     @cached_property
     def columns(self) -> tables.Columns:
@@ -163,7 +169,8 @@ def _summed(
         if len(run.experiment.objectives) > 1:
             best = outcomes.front(run.experiment, ended)
             front = tables.columns(best, parameters, run.experiment)
-        files = [ledgers.NAME, *tables.write(folder, table, front)]
+        drawn = picture(run.experiment, ended, parameters)
+        files = [ledgers.NAME, *tables.write(folder, table, front, drawn)]
     return Sweep(
         run.experiment, ended, parameters, len(run.points), run.resumed, interrupted, folder,
         tuple(files),
