@@ -6,22 +6,66 @@ Ties the layers `cost`, `sim` and `results` together; knows no formula of any of
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hermesdsl.diagnostics import Diagnostic, SpecError, warning
 
 if TYPE_CHECKING:
     from hermesdsl.api import Progress, System
+    from hermesdsl.cost.bind import Costs
     from hermesdsl.cost.provenance import Shares
     from hermesdsl.graph.types import CompiledSystem, Experiment, Pool, Workload
     from hermesdsl.results import Result
+    from hermesdsl.results.bars import Bar
     from hermesdsl.results.energy import Meter
     from hermesdsl.results.places import Places
     from hermesdsl.sim.record import Run
     from hermesdsl.sim.workload import Load
 
 _DEFAULT_BATCH, _DEFAULT_TOKENS = 256, 2048
+#: What is remembered from run to run, the latest: so many sorts of engines, and loads of so many
+#: requests in all.
+_SORTS, _REQUESTS = 64, 500_000
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """What the runs of one process may have in common: cost models of engines, and loads.
+
+    All of it is pure, so that no result shows what was there already.
+    """
+
+    costs: Costs = field(default_factory=lambda: deque(maxlen=_SORTS))
+    loads: deque[tuple[Any, Load]] = field(default_factory=deque)
+
+    def remember(self, asked: Any, load: Load) -> None:
+        """Keep a load, and forget the oldest where there are too many requests."""
+        self.loads.appendleft((asked, load))
+        while sum(len(load.batch) for _, load in self.loads) > _REQUESTS:
+            self.loads.pop()
+
+
+def loads_of(
+    compiled: CompiledSystem, experiment: Experiment, seed: int, shared: Shared | None = None
+) -> list[Load]:
+    """What the workloads of an experiment offer with a seed."""
+    from hermesdsl.sim.workload import offered
+
+    shared = Shared() if shared is None else shared
+    loads = []
+    for name in experiment.workloads:
+        asked = (compiled.workloads[name], experiment.duration, seed, compiled.classes)
+        load = next((load for other, load in shared.loads if other == asked), None)
+        if load is None:
+            workload, duration, _, classes = asked
+            load = offered(workload, duration=duration, seed=seed, classes=classes)
+            shared.remember(asked, load)
+        loads.append(load)
+    return loads
 
 
 def execute(
@@ -31,11 +75,18 @@ def execute(
     seed: int | None = None,
     progress: Progress | None = None,
     reference: bool = False,
+    shared: Shared | None = None,
+    bars: Sequence[Bar] = (),
 ) -> Result:
-    """One run of one experiment; see `hermesdsl.run`."""
+    """One run of one experiment; see `hermesdsl.run`.
+
+    `shared`: what other runs leave to it, and it to others. Raises `results.bars.Missed` as soon
+    as it is certain that one of `bars` is passed, where that can be told.
+    """
     from hermesdsl.cost import bind
     from hermesdsl.cost.services import bind_services
     from hermesdsl.results import summarise
+    from hermesdsl.results.bars import watch, watched
     from hermesdsl.results.bill import bill
     from hermesdsl.results.energy import meter, summed_meter
     from hermesdsl.results.rungs import fractions, rungs
@@ -43,22 +94,14 @@ def execute(
     from hermesdsl.sim.keeping import streams
     from hermesdsl.sim.run import simulate
     from hermesdsl.sim.supported import raise_unless_supported
-    from hermesdsl.sim.workload import offered
 
     compiled = system.compiled
     raise_unless_supported(compiled, experiment)
     chosen = experiment.seeds[0] if seed is None else seed
     started = time.perf_counter()
-    costs, services = bind(compiled.placement), bind_services(compiled)
-    loads = [
-        offered(
-            compiled.workloads[name],
-            duration=experiment.duration,
-            seed=chosen,
-            classes=compiled.classes,
-        )
-        for name in experiment.workloads
-    ]
+    costs = bind(compiled.placement, None if shared is None else shared.costs)
+    services = bind_services(compiled)
+    loads = loads_of(compiled, experiment, chosen, shared)
     reserve = str(experiment.options.get("reserve", "all"))
 
     def metering(run: Run) -> Meter:
@@ -72,10 +115,14 @@ def execute(
     sums = None
     if streams(compiled, experiment, count):
         sums = Summing(compiled.classes, places, metering, standing)
+    beside = None
+    if bars and sums is None and watched(compiled, experiment):
+        beside = partial(watch, bars, compiled.classes, experiment)
     record = simulate(
         compiled, experiment.name, seed=chosen, costs=costs, services=services,
         load=[load.batch for load in loads], reference=reference, progress=progress,
         receive=None if sums is None else sums.receive,
+        beside=beside,
     )  # fmt: skip
     found = metering(record)
     if sums is not None:

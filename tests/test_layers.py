@@ -28,7 +28,7 @@ ALLOWED = {
     "cost": _TYPES,
     "sim": _TYPES | {"cost"},
     "results": _TYPES | {"cost", "sim"},
-    "explore": _SYNTAX | {"graph", "results", "api", "plugins"},
+    "explore": _SYNTAX | {"graph", "results", "api", "execute", "plugins"},
     "measure": _TYPES | {"cost", "sim", "results", "files", "api"},
     "drawing": _TYPES,
     "library": _MODEL,

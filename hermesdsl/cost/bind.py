@@ -5,7 +5,9 @@ Knows which options of an engine a cost model reads. Never the clock, requests o
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
+from typing import TypeAlias
 
 from hermesdsl.cost.constants import efficiencies_of
 from hermesdsl.cost.device import peak_dtype
@@ -28,6 +30,10 @@ from hermesdsl.graph.types import (
 
 #: What each form of `speculate` calls its guesses per step.
 _GUESSES = {"mtp": "depth", "draft": "gamma"}
+
+Cost: TypeAlias = DataSheetCost | SpeculativeCost
+#: Cost models, each with the engine that it is of, wherever that is.
+Costs: TypeAlias = deque[tuple[Client, Cost]]
 
 
 def served_model(client: Client) -> LlmModel:
@@ -120,11 +126,11 @@ def diagnose(client: Client) -> list[Diagnostic]:
     return sink.items
 
 
-def bind(placement: PlacementGraph) -> dict[str, DataSheetCost | SpeculativeCost]:
+def bind(placement: PlacementGraph, known: Costs | None = None) -> dict[str, Cost]:
     """The cost model of every LLM engine, by path; also attached to its node as ``cost``.
 
-    Engines that are alike but for where they are share one, and what it remembers. Raises SpecError
-    with all errors of all engines.
+    Engines that are alike but for where they are share one, and what it remembers; with `known`
+    those of other runs too, to which it adds. Raises SpecError with all errors of all engines.
     """
     sink = Sink()
     engines: list[Client] = []
@@ -136,14 +142,14 @@ def bind(placement: PlacementGraph) -> dict[str, DataSheetCost | SpeculativeCost
                 if item.is_error:
                     sink.add(item)
     sink.raise_if_failed()
-    made: list[tuple[Client, DataSheetCost | SpeculativeCost]] = []
-    costs: dict[str, DataSheetCost | SpeculativeCost] = {}
+    made: Costs = deque() if known is None else known
+    costs: dict[str, Cost] = {}
     for client in engines:
         sort = _anywhere(client)
         found = next((cost for other, cost in made if other == sort), None)
         if found is None:
             found = served_cost(client)
-            made.append((sort, found))
+            made.appendleft((sort, found))
         costs[client.path] = found
     for path, cost in costs.items():
         placement.nodes[path]["cost"] = cost

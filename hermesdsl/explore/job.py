@@ -8,28 +8,35 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hermesdsl.diagnostics import Diagnostic, SpecError
+from hermesdsl.explore.certain import Rival, behind, floors
 from hermesdsl.explore.margin import hopeless
 from hermesdsl.explore.metrics import named, plain, written
 from hermesdsl.explore.points import Point
 from hermesdsl.explore.reads import FREE
 from hermesdsl.graph.types import Experiment, Metric
 from hermesdsl.plugins import load, version
+from hermesdsl.results.bars import Bar, Missed
+from hermesdsl.results.floors import least_cost_per_token
 
 if TYPE_CHECKING:
     from hermesdsl.api import System
     from hermesdsl.results import Result
 
-__all__ = ["DONE", "FAILED", "PRUNED", "SKIPPED", "Job", "Row", "Runner", "Task"]
+__all__ = ["DONE", "FAILED", "PRUNED", "SKIPPED", "Job", "Row", "Runner", "Task", "key", "listed"]
 
 #: How a run ended: with a result; without one, since the point does not compile; given up after
 #: a short run that left no hope; or broken off.
 DONE, SKIPPED, PRUNED, FAILED = "done", "skipped", "pruned", "failed"
+
+#: Why a point is pruned that cannot be as good as another.
+BEHIND = "it cannot be as good as another point, whatever its run says"
 
 #: One line of `points.jsonl`.
 Row: TypeAlias = "dict[str, Any]"
@@ -61,13 +68,18 @@ class Task:
     """One point with one seed; `key` is the hash of everything that its result follows from.
 
     `beat`: the only objective, in SI units, after a short run with this seed of the best point so
-    far; None without one.
+    far; None without one. `rivals`: points found so far that this one must not come behind, which
+    is looked at where `seeds` are given, those of the point in all. `bars`: what its run may not
+    pass.
     """
 
     point: Point
     seed: int
     key: str
     beat: float | None = None
+    rivals: tuple[Rival, ...] = ()
+    seeds: tuple[int, ...] = ()
+    bars: tuple[Bar, ...] = ()
 
 
 def key(digest: str, job: Job, point: Point, seed: int) -> str:
@@ -86,10 +98,16 @@ def key(digest: str, job: Job, point: Point, seed: int) -> str:
 
 
 class Runner:
-    """Runs tasks of one job one after another; keeps the last point compiled for its next seed."""
+    """Runs tasks of one job one after another.
+
+    Keeps the last point compiled for its next seed, and what runs may share (`execute.Shared`).
+    """
 
     def __init__(self, job: Job) -> None:
+        from hermesdsl.execute import Shared
+
         self._job = job
+        self._shared = Shared()
         self._last: tuple[int, System | str] | None = None
         self._loaded = not job.plugins
 
@@ -131,45 +149,78 @@ class Runner:
         return self._last[1]
 
     def _ran(self, system: System, task: Task) -> Row:
-        """A run, unless a short one leaves no hope; with what the short one said."""
-        tried = self._tried(system, task.seed) if self._job.short else None
-        if tried is None:
-            return self._run(system, task.seed)
-        length, values = tried
+        """A run, unless it is certain beforehand that nobody wants it, or a short one leaves no
+        hope; or the part of it after which its end was certain. With what was learnt."""
         experiment = system.experiment(self._job.experiment)
-        why = hopeless(experiment, values, task.beat)
-        if why is None:
-            return {**self._run(system, task.seed), "short": self._job.short, "tried": values}
-        return {"status": PRUNED, "reason": f"a run of {length:g} s {why}",
-                "short": self._job.short, "tried": values}  # fmt: skip
+        row: Row = {}
+        if task.seeds:
+            row = {"floor": self._floor(system, experiment, task), "seeds": list(task.seeds)}
+            apart = behind(experiment, row["floor"], task.rivals)
+            if apart is not None:
+                return {**row, "status": PRUNED, "behind": apart, "reason": BEHIND}
+        if self._job.short:
+            length, values = self._tried(system, experiment, task.seed)
+            row |= {"short": self._job.short, "tried": values}
+            why = hopeless(experiment, values, task.beat) if length else None
+            if why is not None:
+                return {**row, "status": PRUNED, "reason": f"a run of {length:g} s {why}"}
+        if task.bars:
+            row["bars"] = listed(task.bars)
+        try:
+            return {**row, **self._run(system, experiment, task)}
+        except Missed as end:
+            why = f"the run with seed {task.seed} {end.bar.text}"
+            return {**row, "status": PRUNED, "reason": why, "stopped_s": end.now}
 
-    def _tried(self, system: System, seed: int) -> tuple[float, dict[str, float | None]] | None:
-        """How long a short run is, in s, and its metrics; None where nothing is to be learnt."""
-        from hermesdsl import api
+    def _floor(
+        self, system: System, experiment: Experiment, task: Task
+    ) -> tuple[float | None, ...]:
+        """The best that each objective can be in the mean over the seeds."""
+        from hermesdsl.execute import loads_of
 
-        name, share = self._job.experiment, self._job.short
-        experiment = system.experiment(name)
+        def least() -> float | None:
+            found = [
+                least_cost_per_token(system.compiled, experiment, [load.batch for load in loads])
+                for loads in (loads_of(system.compiled, experiment, seed, self._shared)
+                              for seed in task.seeds)
+            ]  # fmt: skip
+            known = [value for value in found if value is not None]
+            return fmean(known) if known and len(known) == len(found) else None
+
+        return floors(experiment, task.point, least)
+
+    def _tried(
+        self, system: System, experiment: Experiment, seed: int
+    ) -> tuple[float, dict[str, float | None]]:
+        """How long a short run is, in s, and its metrics; none where nothing is to be learnt."""
+        from hermesdsl.execute import execute
+
         if experiment.duration is None or not named(experiment):
-            return None
-        length = experiment.warmup + share * (experiment.duration - experiment.warmup)
+            return 0.0, {}
+        length = experiment.warmup + self._job.short * (experiment.duration - experiment.warmup)
         cut = replace(experiment, duration=length)
-        compiled = replace(system.compiled, experiments={name: cut})
-        result = api.run(replace(system, compiled=compiled), experiment=name, seed=seed)
+        compiled = replace(system.compiled, experiments={experiment.name: cut})
+        result = execute(replace(system, compiled=compiled), cut, seed=seed, shared=self._shared)
         values = {text: result.value(metric) for text, metric in named(experiment).items()}
         return length, _stored(values)
 
-    def _run(self, system: System, seed: int) -> Row:
-        from hermesdsl import api
+    def _run(self, system: System, experiment: Experiment, task: Task) -> Row:
+        from hermesdsl.execute import execute
 
-        result = api.run(system, experiment=self._job.experiment, seed=seed)
+        result = execute(system, experiment, seed=task.seed, shared=self._shared, bars=task.bars)
         data = result.summary()
         return {
             "status": DONE,
             "verdict": data["verdict"],
             "requests": data["requests"],
-            "metrics": _metrics(result, system.experiment(self._job.experiment), self._job.metrics),
+            "metrics": _metrics(result, experiment, self._job.metrics),
             "wall_s": data["wall_s"],
         }
+
+
+def listed(bars: Sequence[Bar]) -> list[list[Any]]:
+    """Bars as a row holds them: of which goal, and where."""
+    return [[bar.text, bar.limit] for bar in bars]
 
 
 def _metrics(

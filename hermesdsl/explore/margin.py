@@ -12,7 +12,7 @@ from hermesdsl.explore.metrics import plain, written
 from hermesdsl.graph.types import Experiment, Goal, Metric, Requirement
 from hermesdsl.results.definitions import SERIES
 
-__all__ = ["AFTER_ALL", "AFTER_SHORT", "UNKNOWN", "Margins", "hopeless", "violation"]
+__all__ = ["AFTER_ALL", "AFTER_SHORT", "UNKNOWN", "Margins", "hopeless", "one_bound", "violation"]
 
 
 class Margins(NamedTuple):
@@ -86,17 +86,24 @@ def hopeless(
     return f"has {objective.text} more than {margins.behind:g} times as bad as another point"
 
 
-def _ruled_out(goal: Goal, values: Mapping[str, float | None], margin: float) -> bool:
+def one_bound(goal: Goal) -> tuple[Metric, str, float] | None:
+    """(metric, comparison, number) of a goal that bounds one metric of the point itself."""
     if len(goal.operands) != 2:
-        return False
+        return None
     left, right = goal.operands
     op = goal.ops[0]
     if isinstance(right, Metric):
         left, right, op = right, left, op.translate(str.maketrans("<>", "><"))
     if not isinstance(left, Metric) or isinstance(right, Metric) or "case" in left.where:
+        return None
+    return left, op, float(right)
+
+
+def _ruled_out(goal: Goal, values: Mapping[str, float | None], margin: float) -> bool:
+    bound = one_bound(goal)
+    value = values.get(written(plain(bound[0]))) if bound is not None else None
+    if bound is None or value is None:
         return False
-    value = values.get(written(plain(left)))
-    if value is None:
-        return False
-    late = left.of in SERIES and op in ("<", "<=") and value > margin * right
-    return late or (left.name == "attainment" and op in (">", ">=") and value * margin < right)
+    metric, op, limit = bound
+    late = metric.of in SERIES and op in ("<", "<=") and value > margin * limit
+    return late or (metric.name == "attainment" and op in (">", ">=") and value * margin < limit)

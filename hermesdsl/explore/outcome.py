@@ -16,7 +16,8 @@ from hermesdsl.explore.points import CASE, Point
 from hermesdsl.graph.types import Experiment, Metric, Objective, Requirement
 from hermesdsl.results.slo import decide
 
-__all__ = ["Outcome", "best", "close", "front", "outcomes", "sought", "unsettled"]
+__all__ = ["Outcome", "best", "close", "front", "outcomes", "rivals", "sought",
+           "unsettled"]  # fmt: skip
 
 #: From bad to good: of the verdicts of several seeds, the worst is that of the point.
 _WORST = ("overloaded", "backlogged", "stable")
@@ -136,12 +137,28 @@ def front(experiment: Experiment, found: Sequence[Outcome]) -> tuple[Outcome, ..
     A point is beaten by one that is nowhere worse and somewhere better (Pareto). Of equal points
     all are on the front. For one objective these are the best and its equals.
     """
+    return tuple(each for _, each in _kept(experiment, found))
+
+
+def _kept(
+    experiment: Experiment, found: Sequence[Outcome]
+) -> list[tuple[tuple[float, ...], Outcome]]:
     rated = sorted(_rated(experiment, found), key=lambda entry: (entry[0], entry[1].point.index))
     kept: list[tuple[tuple[float, ...], Outcome]] = []
     for values, each in rated:  # in this order nobody is beaten by one that comes later
         if not any(_beats(other, values) for other, _ in kept):
             kept.append((values, each))
-    return tuple(each for _, each in kept)
+    return kept
+
+
+def rivals(experiment: Experiment, found: Sequence[Outcome]) -> tuple[tuple[float, ...], ...]:
+    """Values of the objectives of every point of the front, in SI units, each once."""
+    signed = {tuple(values) for values, _ in _kept(experiment, found)}
+    ups = [objective.up for objective in experiment.objectives]
+    return tuple(
+        tuple(-v if up else v for v, up in zip(values, ups, strict=True))
+        for values in sorted(signed)
+    )
 
 
 def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:

@@ -18,13 +18,16 @@ from hermesdsl.explore import ledger as ledgers
 from hermesdsl.explore import outcome as outcomes
 from hermesdsl.explore import points as enumerate_
 from hermesdsl.explore import table as tables
+from hermesdsl.explore.certain import Rival, bars
 from hermesdsl.explore.executors import Executor, Here, Lost
 from hermesdsl.explore.job import DONE, FAILED, PRUNED, Job, Row, Task, key
 from hermesdsl.explore.margin import AFTER_ALL, hopeless
 from hermesdsl.explore.metrics import named, plain, written
 from hermesdsl.explore.outcome import Outcome
-from hermesdsl.explore.points import Parameter, Point, argument
+from hermesdsl.explore.picture import picture
+from hermesdsl.explore.points import Parameter, Point, argument, strategy
 from hermesdsl.explore.reads import digest
+from hermesdsl.explore.resume import still
 from hermesdsl.explore.search import Search, search_of
 from hermesdsl.graph.types import Experiment
 
@@ -67,6 +70,11 @@ class Sweep:
     def front(self) -> tuple[Outcome, ...]:
         """The points that no other one beats in every objective: see `explore.outcome.front`."""
         return outcomes.front(self.experiment, self.points)
+
+    @cached_property
+    def picture(self) -> str | None:
+        """The front of several objectives as SVG text: see `explore.picture`; None for one."""
+        return picture(self.experiment, self.points, self.parameters)
 
     @cached_property
     def columns(self) -> tables.Columns:
@@ -161,7 +169,8 @@ def _summed(
         if len(run.experiment.objectives) > 1:
             best = outcomes.front(run.experiment, ended)
             front = tables.columns(best, parameters, run.experiment)
-        files = [ledgers.NAME, *tables.write(folder, table, front)]
+        drawn = picture(run.experiment, ended, parameters)
+        files = [ledgers.NAME, *tables.write(folder, table, front, drawn)]
     return Sweep(
         run.experiment, ended, parameters, len(run.points), run.resumed, interrupted, folder,
         tuple(files),
@@ -192,6 +201,7 @@ class _Run:
         seeds = tuple(dict.fromkeys(self.experiment.seeds))
         while points := search.round(self._found):
             beat = self._beat("tried") if self._job.short else {}
+            rivals = self._rivals()
             whole = self._beat("metrics") if self._job.short else {}
             self.points += points
             self._total += len(points) * len(seeds)
@@ -199,7 +209,7 @@ class _Run:
             for some in [(seed,) for seed in seeds] if self._job.short else [seeds]:
                 self._give_up(points, whole, some[0], book)
                 tasks = [
-                    Task(point, seed, key(self._digest, self._job, point, seed), beat.get(seed))
+                    self._task(point, seed, seeds, beat, rivals)
                     for point in points
                     if not self._ended(point)
                     for seed in some
@@ -211,6 +221,36 @@ class _Run:
                         book.add(row)
                     if self._progress is not None:
                         self._progress(len(self._rows) + self._spared(seeds), expected)
+
+    def _task(
+        self, point: Point, seed: int, seeds: Sequence[int], beat: Mapping[int, float | None],
+        rivals: tuple[Rival, ...],
+    ) -> Task:  # fmt: skip
+        """A run of a point, with all that may end it early where it may be ended early."""
+        name = key(self._digest, self._job, point, seed)
+        if not self._job.short:
+            return Task(point, seed, name)
+        first = self._bounded and seed == seeds[0]
+        done = [row for row in self._by_point.get(point.index, {}).values()
+                if row["status"] == DONE]  # fmt: skip
+        known = {
+            text: [row["metrics"].get(text) for row in done] for text in named(self.experiment)
+        }
+        after = len(seeds) - 1 - seeds.index(seed)
+        return Task(
+            point, seed, name, beat.get(seed), rivals if first else (),
+            tuple(seeds) if first else (), bars(self.experiment, known, after),
+        )  # fmt: skip
+
+    def _rivals(self) -> tuple[Rival, ...]:
+        """What no point may come behind from now on."""
+        return outcomes.rivals(self.experiment, self.outcomes()) if self._bounded else ()
+
+    @property
+    def _bounded(self) -> bool:
+        """Whether points compete with each other: `bisect` looks for the edge of every one."""
+        competes = bool(self.experiment.objectives) and strategy(self.experiment) != "bisect"
+        return bool(self._job.short) and competes
 
     def _give_up(
         self, points: Sequence[Point], beat: Mapping[int, float | None], seed: int,
@@ -252,7 +292,7 @@ class _Run:
         left = []
         for task in tasks:
             row = self._earlier.get(task.key)
-            if row is None or not self._still(row, task):
+            if row is None or not still(self.experiment, self._job, row, task):
                 left.append(task)
             else:
                 self._take({**row, "point": task.point.index})
@@ -273,24 +313,6 @@ class _Run:
             return {}
         name = written(plain(metric))
         return {row["seed"]: row.get(which, {}).get(name) for row in best.rows}
-
-    def _still(self, row: Row, task: Task) -> bool:
-        """Whether a run of an earlier sweep would end so now, with all that is asked of it.
-
-        Its short run has the same length, and what it says is what decided then and would now.
-        """
-        wanted = set(named(self.experiment))
-        if row["status"] == DONE and not wanted <= set(row["metrics"]):
-            return False
-        if row["status"] == DONE and not self._job.short:
-            return True
-        if row["status"] not in (DONE, PRUNED):
-            return True
-        tried = row.get("tried") if row.get("short") == self._job.short else None
-        if tried is None or not wanted <= set(tried):
-            return False
-        gone = hopeless(self.experiment, tried, task.beat) is not None
-        return gone is bool(row["status"] == PRUNED)
 
     def _take(self, row: Row) -> None:
         self._rows[row["key"]] = row

@@ -87,19 +87,24 @@ def _titled(name: str, unit: str) -> str:
     return name if unit in ("", "1") else f"{name} [{unit}]"
 
 
-def write(folder: Path, table: Columns, front: Columns | None = None) -> list[str]:
+def write(
+    folder: Path, table: Columns, front: Columns | None = None, picture: str | None = None
+) -> list[str]:
     """Store ``sweep.csv``, and ``sweep.parquet`` where pyarrow is there; their names.
 
-    `front` becomes ``pareto.csv``; without one that of an earlier sweep is removed. Each is
-    written beside its place and renamed. Raises OSError.
+    `front` becomes ``pareto.csv`` and `picture` ``front.svg``; without one that of an earlier sweep
+    is removed. Each is written beside its place and renamed. Raises OSError.
     """
     write_whole(folder / "sweep.csv", _csv(table))
     names = ["sweep.csv"]
-    if front is not None:
-        write_whole(folder / "pareto.csv", _csv(front))
-        names.append("pareto.csv")
-    else:
-        (folder / "pareto.csv").unlink(missing_ok=True)
+    more = {"pareto.csv": None if front is None else _csv(front),
+            "front.svg": None if picture is None else picture.encode()}  # fmt: skip
+    for name, data in more.items():
+        if data is not None:
+            write_whole(folder / name, data)
+            names.append(name)
+        else:
+            (folder / name).unlink(missing_ok=True)
     if find_spec("pyarrow") is None:
         return names
     import pandas as pd

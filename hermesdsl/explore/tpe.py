@@ -15,7 +15,7 @@ from math import inf, prod
 from typing import TYPE_CHECKING, Any
 
 from hermesdsl.explore.estimate import estimate
-from hermesdsl.explore.job import DONE, PRUNED
+from hermesdsl.explore.job import DONE, PRUNED, Row
 from hermesdsl.explore.margin import UNKNOWN, violation
 from hermesdsl.explore.metrics import plain, written
 from hermesdsl.explore.outcome import Outcome, sought
@@ -92,11 +92,16 @@ class Tpe:
 
         Of a pruned point it is what its short run says.
         """
+        behind = [row for row in outcome.rows if "behind" in row]
+        if behind:
+            self._tell_behind(trial, behind[0])
+            return
         known = _tried(outcome) if outcome.status == PRUNED else outcome
         values = [sought(objective, known) for objective in self._experiment.objectives]
         told = [value for value in values if value is not None]
         runs = outcome.status in (DONE, PRUNED) and len(told) == len(values)
-        trial.set_constraint("runs", 0.0 if runs else _NEVER)
+        unknown = UNKNOWN if outcome.status == PRUNED else _NEVER
+        trial.set_constraint("runs", 0.0 if runs else unknown)
         for number, requirement in enumerate(self._experiment.requirements):
             missed = UNKNOWN
             if outcome.status in (DONE, PRUNED):
@@ -104,11 +109,17 @@ class Tpe:
             trial.set_constraint(f"goal {number}", missed)
         self._study.tell(trial, told if runs else [0.0] * len(values))
 
+    def _tell_behind(self, trial: optuna.Trial, row: Row) -> None:
+        """Of a point that cannot win it is how far it must be behind, whatever its goals."""
+        trial.set_constraint("worth", row["behind"])
+        self._study.tell(trial, list(row["floor"]))
+
 
 def _tried(outcome: Outcome) -> Outcome:
     """The same with the metrics of its short runs."""
-    rows = [row["tried"] for row in outcome.rows if "tried" in row]
-    values = {name: [row[name] for row in rows if row[name] is not None] for name in rows[0]}
+    rows = [row["tried"] for row in outcome.rows if row.get("tried")]
+    names = dict.fromkeys(name for row in rows for name in row)
+    values = {name: [row[name] for row in rows if row[name] is not None] for name in names}
     metrics = {name: estimate(known) for name, known in values.items() if known}
     return replace(outcome, metrics=metrics)
 

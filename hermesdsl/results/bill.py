@@ -12,10 +12,10 @@ from typing import Any
 
 from hermesdsl.graph.hardware import ancestors
 from hermesdsl.graph.types import CompiledSystem, Container, Part
-from hermesdsl.results.reach import Reach, listed, reach
+from hermesdsl.results.reach import Asked, Reach, listed, reach
 from hermesdsl.sim.record import Run
 
-__all__ = ["Bill", "Item", "bill"]
+__all__ = ["Bill", "Item", "bill", "steady_rate"]
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,20 @@ def bill(system: CompiledSystem, run: Run, reserve: str = "all") -> Bill:
     it, and a part on its own if a client does.
     """
     within = reach(system, run, reserve)
+    items, paying = _items(system, within)
+    return Bill(run, within, tuple(items), _unpriced(system, within, items, paying))
+
+
+def steady_rate(system: CompiledSystem, clients: tuple[str, ...], reserve: str) -> float | None:
+    """$/s of any run on these clients, known before it is made; None where parts come and go."""
+    within = reach(system, Asked(clients), reserve)
+    if within.up:
+        return None
+    return sum(item.rate for item in _items(system, within)[0])
+
+
+def _items(system: CompiledSystem, within: Reach) -> tuple[list[Item], dict[str, str]]:
+    """All that is paid for, and by part the container whose price stands for its own."""
     containers: Mapping[str, Container] = system.hardware.graph.get("containers", {})
     paying: dict[str, str] = {}
     for part in within.parts:
@@ -132,7 +146,7 @@ def bill(system: CompiledSystem, run: Run, reserve: str = "all") -> Bill:
         for part in within.parts
         if part.cost > 0 and part.path not in paying
     ]
-    return Bill(run, within, tuple(items), _unpriced(system, within, items, paying))
+    return items, paying
 
 
 def _under(system: CompiledSystem, container: str) -> tuple[str, ...]:

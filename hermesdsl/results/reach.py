@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import fsum
 from typing import TypeAlias
 
 from hermesdsl.graph.types import Client, CompiledSystem, Part, Pool, Spec
-from hermesdsl.sim.record import Run
+from hermesdsl.sim.record import Run, Table
 
 #: Some (start, end) in seconds.
 Periods: TypeAlias = tuple[tuple[float, float], ...]
@@ -43,7 +43,15 @@ class Reach:
         return fsum(max(min(b, end) - max(a, start), 0.0) for a, b in periods)
 
 
-def reach(system: CompiledSystem, run: Run, reserve: str) -> Reach:
+@dataclass(frozen=True)
+class Asked:
+    """What is known of a run that is not made: its clients, and that none was started yet."""
+
+    clients: tuple[str, ...]
+    scaling: Table = field(default_factory=dict)
+
+
+def reach(system: CompiledSystem, run: Run | Asked, reserve: str) -> Reach:
     """What counts for a run."""
     users: dict[str, list[int]] = {}
     for number, path in enumerate(run.clients):
@@ -61,7 +69,9 @@ def reach(system: CompiledSystem, run: Run, reserve: str) -> Reach:
     )
 
 
-def _up(system: CompiledSystem, run: Run, users: Mapping[str, list[int]]) -> dict[str, Periods]:
+def _up(
+    system: CompiledSystem, run: Run | Asked, users: Mapping[str, list[int]]
+) -> dict[str, Periods]:
     """When the parts are up that only members of pools with autoscaling use."""
     pools: Mapping[str, Pool] = system.placement.graph["pools"]
     scaled = {

@@ -26,7 +26,7 @@ from hermesdsl.sim.guessing import Guessing
 from hermesdsl.sim.identity import Identities
 from hermesdsl.sim.interpreter import Interpreter, Progress
 from hermesdsl.sim.kernel import Kernel
-from hermesdsl.sim.load import merge
+from hermesdsl.sim.load import Offered, merge
 from hermesdsl.sim.losses import Losses
 from hermesdsl.sim.network.network import Network
 from hermesdsl.sim.nodes import EngineVisit, Fetch
@@ -63,6 +63,7 @@ def simulate(
     reference: bool = False,
     progress: Progress | None = None,
     receive: Callable[[Part], None] | None = None,
+    beside: Callable[[Kernel, Offered, Recorder], None] | None = None,
 ) -> Run:
     """Run `experiment` of `system` on the requests of `load`, one batch per workload.
 
@@ -70,7 +71,8 @@ def simulate(
     without a time of its own, by (path of the stage, path of the client). `reference`: take one
     event per step, with the same records bit for bit. `progress(simulated s, requests ended,
     offered)` is called now and then. With `receive`, rows of requests that have ended are handed on
-    while the run goes, and it holds the rest (`sim.draining`). Raises `SpecError` for what cannot
+    while the run goes, and it holds the rest (`sim.draining`). `beside` is called before anything
+    happens: it may look on, and end the run with an exception. Raises `SpecError` for what cannot
     be executed or offered.
     """
     system = by_role(system)
@@ -112,6 +114,8 @@ def simulate(
     failing = _plan_outages(point, index, interpreter, scene, network, kernel, recorder)
     if drain is not None:
         drain.watch(point, recorder, interpreter, plan.stages, tuple(index))
+    if beside is not None:
+        beside(kernel, offered, recorder)
     with settled():
         interpreter.start()
         if chosen.horizon == "cut" and chosen.duration is not None:
