@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from hermesdsl.cost.attention import (
     AttentionShape,
     DecodeAttention,
+    apart,
     calibrate,
     decode,
     decode_reach,
@@ -33,7 +34,7 @@ from hermesdsl.cost.classes import class_of
 from hermesdsl.cost.constants import Efficiencies, Profile
 from hermesdsl.cost.device import Device, peak_dtype, wider_of
 from hermesdsl.cost.layers import Layers
-from hermesdsl.cost.memory import MemoryPlan, plan
+from hermesdsl.cost.memory import MemoryPlan, plan, spare
 from hermesdsl.cost.operator import LAUNCH, Operator, bound_of, total_seconds
 from hermesdsl.cost.pipelining import Schedule, candidates, schedule
 from hermesdsl.cost.slowest import fullest
@@ -79,13 +80,16 @@ class DataSheetCost:
         value = max(DTYPE_BYTES[model.activation_dtype], 2.0)
         form = latent if model.kv_lora_rank else grouped
         self.shape = form(model, group.tp, DTYPE_BYTES[model.kv_dtype], value)
+        #: What decode attention reads.
+        self.decode_shape = apart(self.shape) if profile.kernels.per_head else self.shape
         self.device = _device(gemm_dtype(model), group, efficiencies, profile)
         self.attention_device = _device(attention_dtype(model), group, efficiencies, profile)
         self._prefill_reach = prefill_reach(self.attention_device, model.kv_dtype)
         self._decode_reach = decode_reach(self.attention_device, model.kv_dtype)
         self._layers = Layers(
-            model, group, self.device, self.shape, efficiencies, profile.overheads
-        )
+            model, group, self.device, self.shape, efficiencies, profile.overheads,
+            profile.kernels, self._free(),
+        )  # fmt: skip
         self._staged, self._ranked = group.pp > 1, group.dp > 1
         self._schedules: dict[int, Schedule] = {}
         self._operators: dict[tuple[int, int], list[Operator]] = {}
@@ -199,6 +203,10 @@ class DataSheetCost:
     def memory(self) -> MemoryPlan:
         """Bytes of weights, reserve and KV on each device."""
         return plan(self.model, self.group, self.profile, self.options)
+
+    def _free(self) -> float:
+        """Bytes of a device that buffers of all-reduces may take before they are allocated anew."""
+        return inf if self.profile.kernels.churn == inf else spare(self.memory, self.group)
 
     def breakdown(self, work: StepWork) -> list[Operator]:
         """The operators of one step; their times add up to `step(work)` (1e-12 relative).
@@ -321,14 +329,16 @@ class DataSheetCost:
         """Of one step: seconds that it lasts at least, and those that come on top.
 
         The host works `overlap` of its time beside the devices, and starts the kernels of every
-        layer one by one where no captured graph has so many tokens (of the fullest rank).
+        layer one by one where no captured graph has so many tokens (of the fullest rank); a layer
+        that reads prompts has more of them.
         """
         o = self._overheads
         host = o.step + o.sequence * sequences + o.token * prompts
         least = o.overlap * host
         if rank > o.graph_limit:
             order = self.schedule(tokens)
-            least = max(least, o.eager * self.model.layers * order.passes)
+            layer = o.eager + o.eager_prompt if prompts else o.eager
+            least = max(least, layer * self.model.layers * order.passes)
         return least, (1.0 - o.overlap) * host + o.gap
 
     # --- the fullest data-parallel rank ------------------------------------------------------
@@ -395,7 +405,7 @@ class DataSheetCost:
         self, sequences: float, queries: int = 1, shape: AttentionShape | None = None
     ) -> DecodeAttention:
         """One layer on the fullest rank; `limit` is in that rank's context."""
-        shape = shape or self.shape
+        shape = shape or self.decode_shape
         layer = decode(self.attention_device, shape, sequences, queries)
         if not self._decode_reach:
             return layer
@@ -407,7 +417,8 @@ class DataSheetCost:
         full = self.model.full_layers / self.model.layers
         if not full or not self.shape.window:
             return ring
-        whole = self._decode_attention(sequences, queries, self._unwindowed).pieces()
+        unwindowed = replace(self.decode_shape, window=0)
+        whole = self._decode_attention(sequences, queries, unwindowed).pieces()
         starts = sorted({*(p.start for p in ring), *(p.start for p in whole)})
         pairs = ((piece_at(ring, start), piece_at(whole, start), start) for start in starts)
         return tuple(
@@ -430,7 +441,8 @@ class DataSheetCost:
         seen = self.seen(decodes * share, context * share)
         memory = layer.memory + layer.memory_slope * seen
         bound = bound_of(layer.fixed, layer.compute_slope * seen, memory)
-        flops, traffic = self.shape.flops_per_token * seen, self.shape.kv_bytes * seen
+        shape = self.decode_shape
+        flops, traffic = shape.flops_per_token * seen, shape.kv_bytes * seen
         return Operator("attention decode", layers, seconds, flops, traffic, bound, layer.rung)
 
     def _prefill(self, work: StepWork, order: Schedule) -> Operator:

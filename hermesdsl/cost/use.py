@@ -260,7 +260,7 @@ def _decode_use(
     taken, compute, memory = np.zeros((3, len(left)))
     passed = cost.model.layers * order.passes / order.cuts / cost.group.dp
     per_token = passed * queries * cost.shape.flops_per_token / cost.attention_device.peak
-    per_read = passed * cost.shape.kv_bytes / cost.attention_device.bandwidth
+    per_read = passed * cost.decode_shape.kv_bytes / cost.attention_device.bandwidth
     sizes, place = _different(rows.batch)
     order_of_rows = np.argsort(place.astype(np.int32), kind="stable")
     ends = np.cumsum(np.bincount(place, minlength=len(sizes)))

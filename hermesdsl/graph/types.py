@@ -284,7 +284,8 @@ class Group:
 class EngineProfile:
     """What the host of a serving engine takes and keeps, in seconds and bytes; see schema.profile.
 
-    `graph_limit`: tokens of a step, inf: graphs for all. `step_tokens`, `reserved`: whole numbers.
+    `graph_limit`: tokens of a step, inf: graphs for all. `churn`: bytes/s, inf: never. `step_tokens`,
+    `reserved`: whole numbers.
     """
 
     name: str
@@ -296,6 +297,11 @@ class EngineProfile:
     request: float = 0.0
     graph_limit: float = float("inf")
     eager: float = 0.0
+    eager_prompt: float = 0.0
+    passes: float = 0.0
+    churn: float = float("inf")
+    direct: bool = True
+    per_head: bool = False
     reserved: int = 0
     runtime: float = 0.0
     communicator: float = 0.0
