@@ -36,7 +36,8 @@ Floats: TypeAlias = NDArray[np.float64]
 #: The library's profile of each hardware of the table: they differ in `SLOWER` alone.
 PROFILES = {"h100-80gb": "vllm_2023", "a100-80gb": "vllm_2023_a100"}
 #: What is fitted, and where the search starts: seconds, passes, and seconds per byte. `slower` is
-#: how much longer the other host takes for what it does alone: `eager`, and `churn`.
+#: how much longer the host of the A100 takes for what it does alone: `eager`, and `churn`. `step`
+#: holds `workers`.
 START = {
     "eager": 0.3e-3, "slower": 1.5, "eager_prompt": 0.3e-3, "step": 10e-3, "sequence": 0.3e-3,
     "passes": 30.0, "anew": 1e-11,
@@ -109,11 +110,9 @@ def profile_with(found: Mapping[str, float], hardware: str) -> Profile:
     slower = found["slower"] if PROFILES[hardware] != PROFILES["h100-80gb"] else 1.0
     overheads = replace(
         profile.overheads, eager=found["eager"] * slower, eager_prompt=found["eager_prompt"],
-        step=found["step"], sequence=found["sequence"],
+        step=found["step"] - profile.overheads.workers, sequence=found["sequence"],
     )  # fmt: skip
-    kernels = replace(
-        profile.kernels, passes=found["passes"], churn=1.0 / (found["anew"] * slower)
-    )
+    kernels = replace(profile.kernels, passes=found["passes"], churn=1.0 / (found["anew"] * slower))
     return replace(profile, overheads=overheads, kernels=kernels)
 
 
@@ -165,7 +164,7 @@ def _steps(key: Key, cost: DataSheetCost, rows: Table) -> list[_Step]:
     """Both steps of every row; what the constants multiply is the cost model's own difference."""
     profile = library()[PROFILES[key[1]]]
     quiet = replace(
-        profile.overheads, step=0.0, sequence=0.0, eager=0.0, eager_prompt=0.0, gap=0.0
+        profile.overheads, step=0.0, workers=0.0, sequence=0.0, eager=0.0, eager_prompt=0.0
     )  # fmt: skip
     engines = [
         _with(cost, replace(profile, overheads=quiet,

@@ -117,8 +117,8 @@ class Overheads:
       all-reduce, and the second barrier of a two-shot one. [aic, by eye] NCCL, vLLM all-reduce.
     - `layer`: per layer, kernels too small to be listed. [assumed] none.
     On the host, from an engine profile (`graph.types.EngineProfile`, where each is explained):
-    `step`, `sequence`, `token`, `overlap` (a share), `gap`, `request`, `graph_limit` (tokens),
-    `eager`, `eager_prompt`.
+    `step`, `workers`, `sequence`, `token`, `overlap` (a share), `gap`, `request`, `graph_limit`
+    (tokens), `eager`, `eager_prompt`.
     """
 
     kernel: float
@@ -133,6 +133,7 @@ class Overheads:
     direct_sync: float
     layer: float
     step: float = 0.0
+    workers: float = 0.0
     sequence: float = 0.0
     token: float = 0.0
     overlap: float = 0.0

@@ -75,6 +75,9 @@ class DataSheetCost:
         self.options = options
         self.efficiencies = efficiencies
         self._overheads = profile.overheads
+        several = group.tp * group.pp > 1
+        #: What the host does for a step, whatever is in it.
+        self.step_seconds = self._overheads.step + (self._overheads.workers if several else 0.0)
         #: Whether attention of prompts and of decodes takes another time together than alone.
         self._joins = False
         value = max(DTYPE_BYTES[model.activation_dtype], 2.0)
@@ -333,7 +336,7 @@ class DataSheetCost:
         that reads prompts has more of them.
         """
         o = self._overheads
-        host = o.step + o.sequence * sequences + o.token * prompts
+        host = self.step_seconds + o.sequence * sequences + o.token * prompts
         least = o.overlap * host
         if rank > o.graph_limit:
             order = self.schedule(tokens)

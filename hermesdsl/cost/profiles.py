@@ -15,7 +15,7 @@ from hermesdsl.cost.constants import DEVICE, NONE, Kernels, Overheads, Profile, 
 from hermesdsl.graph.types import Client, EngineProfile
 
 _HOST = (
-    "step", "sequence", "token", "overlap", "gap", "request", "graph_limit", "eager",
+    "step", "workers", "sequence", "token", "overlap", "gap", "request", "graph_limit", "eager",
     "eager_prompt",
 )  # fmt: skip
 _KERNELS = tuple(field.name for field in fields(Kernels))

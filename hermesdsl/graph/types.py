@@ -284,12 +284,13 @@ class Group:
 class EngineProfile:
     """What the host of a serving engine takes and keeps, in seconds and bytes; see schema.profile.
 
-    `graph_limit`: tokens of a step, inf: graphs for all. `churn`: bytes/s, inf: never. `step_tokens`,
-    `reserved`: whole numbers.
+    `graph_limit`: tokens of a step, inf: graphs for all. `churn`: bytes/s, inf: never.
+    `step_tokens`, `reserved`: whole numbers.
     """
 
     name: str
     step: float = 0.0
+    workers: float = 0.0
     sequence: float = 0.0
     token: float = 0.0
     overlap: float = 0.0

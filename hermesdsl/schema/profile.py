@@ -23,10 +23,13 @@ PROFILE = Kind(
     "profile",
     "What the host of a serving engine takes, and what memory it keeps from KV. "
     "A step lasts max(devices, overlap × host) + (1 − overlap) × host + gap, where "
-    "host = step + sequence × sequences + token × prompt tokens.",
+    "host = step + workers + sequence × sequences + token × prompt tokens.",
     single=True,
     properties=props(
         Property("step", _seconds, "Host time of a step: scheduling, inputs, sampling.", 0.0),
+        Property("workers", _seconds,
+                 "More of it where the engine spans several devices: calls to their processes.",
+                 0.0),
         Property("sequence", _seconds,
                  "The same for each sequence in it, detokenising included.", 0.0),
         Property("token", _seconds, "The same for each prompt token in it.", 0.0),

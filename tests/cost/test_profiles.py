@@ -13,6 +13,7 @@ from hermesdsl.cost.constants import DEVICE, NONE, VLLM
 from hermesdsl.cost.profiles import library, profile_of, without_host
 from hermesdsl.cost.types import StepWork
 from hermesdsl.diagnostics import SpecError
+from hermesdsl.schema.profile import PROFILES
 
 SYSTEM = """
 from std.nvidia.hopper import H100
@@ -33,7 +34,7 @@ def decoding(batch: int, context: float = 1e3) -> StepWork:
 
 
 def test_the_library_has_what_words_name() -> None:
-    assert set(library()) == {"vllm", "vllm_sync", "sglang", "trtllm", "none"}
+    assert set(library()) == set(PROFILES)
     assert library()["none"] is NONE
     for profile in library().values():
         if profile is not NONE:
