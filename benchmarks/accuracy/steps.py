@@ -123,7 +123,7 @@ def _row(name: str, row: Mapping[str, str], cost: DataSheetCost, profile: Profil
     served = _with(cost, profile)
     prompts, decodes, prompt, decode = _works(row, cost)
     shape = f"{row['prompt_size']}/{row['token_size']} b{row['batch_size']}"
-    if prompts < int(row["batch_size"]):
+    if min(prompts, decodes) < int(row["batch_size"]):
         shape += f" ({prompts} prompts, {decodes} decodes fit)"
     return Row(f"{name} {shape}", name, {
         "prefill": (_seconds(row, "prompt_time"), served.step(prompt)),
