@@ -14,10 +14,10 @@ measured over predicted, large errors counting less than their square.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +32,10 @@ from hermesdsl.cost.types import StepWork
 Key: TypeAlias = tuple[str, str, int]
 Table: TypeAlias = Sequence[Mapping[str, str]]
 Floats: TypeAlias = NDArray[np.float64]
+#: The cost model of an engine on a system; None if either is unknown.
+Costs: TypeAlias = Callable[[str, str, int], DataSheetCost | None]
 
-#: The library's profile of each hardware of the table: they differ in `SLOWER` alone.
+#: The library's profile of each hardware of the table: they differ in `slower` alone.
 PROFILES = {"h100-80gb": "vllm_2023", "a100-80gb": "vllm_2023_a100"}
 #: What is fitted, and where the search starts: seconds, passes, and seconds per byte. `slower` is
 #: how much longer the host of the A100 takes for what it does alone: `eager`, and `churn`. `step`
@@ -63,19 +65,16 @@ class _Step:
     slower: bool
 
 
-def fitted(table: Table, costs: Callable[[str, str, int], Any | None]) -> list[Row]:
+def fitted(table: Table, costs: Costs) -> list[Row]:
     """A row per measured step: `prefill` and `decode` seconds, measured and predicted.
 
     By constants that were fitted to the other models and ways, on either hardware.
     """
-    systems: dict[Key, list[Mapping[str, str]]] = {}
-    for row in table:
-        key = (row["model"], row["hardware"], int(row["tensor_parallel"]))
-        systems.setdefault(key, []).append(row)
-    known = {key: cost for key in systems if (cost := costs(*key)) is not None}
-    known = {key: cost for key, cost in known.items() if key[1] in PROFILES}
+    systems = _systems(table)
+    known = _known(systems, costs)
     steps = {key: _steps(key, cost, systems[key]) for key, cost in known.items()}
-    found, fits = [], {}
+    found: list[Row] = []
+    fits: dict[tuple[str, int], dict[str, float]] = {}
     for key, rows in systems.items():
         left = (key[0], key[2])
         others = [step for k, own in steps.items() if (k[0], k[2]) != left for step in own]
@@ -85,23 +84,29 @@ def fitted(table: Table, costs: Callable[[str, str, int], Any | None]) -> list[R
             continue
         if left not in fits:
             fits[left] = search(others)
-        cost = known[key]
         profile = profile_with(fits[left], key[1])
-        found += [_row(name, row, cost, profile) for row in rows]
+        found += [_row(name, row, known[key], profile) for row in rows]
     return found
 
 
-def constants(
-    table: Table, costs: Callable[[str, str, int], Any | None]
-) -> dict[str, float]:  # fmt: skip
+def constants(table: Table, costs: Costs) -> dict[str, float]:
     """The constants fitted to all rows of systems that are known: those the library ships."""
-    found: list[_Step] = []
+    systems = _systems(table)
+    known = _known(systems, costs)
+    return search([s for key, cost in known.items() for s in _steps(key, cost, systems[key])])
+
+
+def _systems(table: Table) -> dict[Key, list[Mapping[str, str]]]:
+    found: dict[Key, list[Mapping[str, str]]] = {}
     for row in table:
         key = (row["model"], row["hardware"], int(row["tensor_parallel"]))
-        cost = costs(*key) if key[1] in PROFILES else None
-        if cost is not None:
-            found += _steps(key, cost, [row])
-    return search(found)
+        found.setdefault(key, []).append(row)
+    return found
+
+
+def _known(systems: Iterable[Key], costs: Costs) -> dict[Key, DataSheetCost]:
+    made = {key: costs(*key) for key in systems if key[1] in PROFILES}
+    return {key: cost for key, cost in made.items() if cost is not None}
 
 
 def profile_with(found: Mapping[str, float], hardware: str) -> Profile:
