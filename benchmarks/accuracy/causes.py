@@ -41,8 +41,9 @@ CAUSES: Mapping[str, tuple[str, ...]] = {
         "and 65,536 columns, and its calibration takes 0.37 ms for one row times 8192 × 28,672, "
         "where Vidur measured 0.28: 7 ms in a step of 55. The rows themselves lie in two groups "
         "9 % apart (55 ms in some runs, 60 in all others) that nothing in the table explains.",
-        "BLOOM-176B on eight H100, decode: 36 ms. The launches of as many layers of Llama and the "
-        "same host make 28; no other model in the table says what its steps wait for.",
+        "BLOOM-176B on eight H100, decode: 36 ms against 30. Weights stream in 15 ms, and launches "
+        "of as many layers of Llama take 17; no other model in the table says what its steps wait "
+        "for.",
         "Steps of more than 2,048 to 4,096 prompt tokens: repeats of one row differ by up to 30 %, "
         "below by 1 or 2 %. Llama-2-70B on four A100 is the worst: slower than on eight by more "
         "than twice, which no term here follows.",

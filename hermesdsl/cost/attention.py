@@ -85,16 +85,6 @@ def grouped(model: LlmModel, tp: int, kv: float, activation: float) -> Attention
     )
 
 
-def apart(shape: AttentionShape) -> AttentionShape:
-    """The same with KV read for every query head on its own, as if each had its own KV head.
-
-    A latent is read once for all heads in any case.
-    """
-    if shape.expand:
-        return shape
-    return replace(shape, kv_heads=shape.heads, kv_bytes=shape.kv_bytes * shape.group)
-
-
 def latent(model: LlmModel, tp: int, kv: float, activation: float) -> AttentionShape:
     """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): one latent for all heads.
 

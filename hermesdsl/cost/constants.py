@@ -151,13 +151,12 @@ class Kernels:
     `passes`: how often more the activations of a layer (tokens · hidden · 16 bit, whole on every
     device) pass through memory; `churn`: bytes per second at which buffers of all-reduces are
     allocated anew once those of a step outgrow the memory left free (inf: never); `direct`:
-    one-shot and two-shot all-reduces; `per_head`: decode attention reads KV for each query head.
+    one-shot and two-shot all-reduces.
     """
 
     passes: float = 0.0
     churn: float = inf
     direct: bool = True
-    per_head: bool = False
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 from hermesdsl.cost.attention import (
     AttentionShape,
     DecodeAttention,
-    apart,
     calibrate,
     decode,
     decode_reach,
@@ -83,8 +82,6 @@ class DataSheetCost:
         value = max(DTYPE_BYTES[model.activation_dtype], 2.0)
         form = latent if model.kv_lora_rank else grouped
         self.shape = form(model, group.tp, DTYPE_BYTES[model.kv_dtype], value)
-        #: What decode attention reads.
-        self.decode_shape = apart(self.shape) if profile.kernels.per_head else self.shape
         self.device = _device(gemm_dtype(model), group, efficiencies, profile)
         self.attention_device = _device(attention_dtype(model), group, efficiencies, profile)
         self._prefill_reach = prefill_reach(self.attention_device, model.kv_dtype)
@@ -408,7 +405,7 @@ class DataSheetCost:
         self, sequences: float, queries: int = 1, shape: AttentionShape | None = None
     ) -> DecodeAttention:
         """One layer on the fullest rank; `limit` is in that rank's context."""
-        shape = shape or self.decode_shape
+        shape = shape or self.shape
         layer = decode(self.attention_device, shape, sequences, queries)
         if not self._decode_reach:
             return layer
@@ -420,8 +417,7 @@ class DataSheetCost:
         full = self.model.full_layers / self.model.layers
         if not full or not self.shape.window:
             return ring
-        unwindowed = replace(self.decode_shape, window=0)
-        whole = self._decode_attention(sequences, queries, unwindowed).pieces()
+        whole = self._decode_attention(sequences, queries, self._unwindowed).pieces()
         starts = sorted({*(p.start for p in ring), *(p.start for p in whole)})
         pairs = ((piece_at(ring, start), piece_at(whole, start), start) for start in starts)
         return tuple(
@@ -444,8 +440,7 @@ class DataSheetCost:
         seen = self.seen(decodes * share, context * share)
         memory = layer.memory + layer.memory_slope * seen
         bound = bound_of(layer.fixed, layer.compute_slope * seen, memory)
-        shape = self.decode_shape
-        flops, traffic = shape.flops_per_token * seen, shape.kv_bytes * seen
+        flops, traffic = self.shape.flops_per_token * seen, self.shape.kv_bytes * seen
         return Operator("attention decode", layers, seconds, flops, traffic, bound, layer.rung)
 
     def _prefill(self, work: StepWork, order: Schedule) -> Operator:

@@ -267,7 +267,7 @@ def _decode_use(
     started = (o.eager > 0.0) & (rows.tokens > o.graph_limit * cost.group.dp)
     passed = cost.model.layers * order.passes / order.cuts / cost.group.dp
     per_token = passed * queries * cost.shape.flops_per_token / cost.attention_device.peak
-    per_read = passed * cost.decode_shape.kv_bytes / cost.attention_device.bandwidth
+    per_read = passed * cost.shape.kv_bytes / cost.attention_device.bandwidth
     sizes, place = _different(rows.batch)
     order_of_rows = np.argsort(place.astype(np.int32), kind="stable")
     ends = np.cumsum(np.bincount(place, minlength=len(sizes)))

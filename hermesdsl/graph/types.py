@@ -302,7 +302,6 @@ class EngineProfile:
     passes: float = 0.0
     churn: float = float("inf")
     direct: bool = True
-    per_head: bool = False
     reserved: int = 0
     runtime: float = 0.0
     communicator: float = 0.0

@@ -54,8 +54,6 @@ PROFILE = Kind(
                  "buffers outgrow the memory that the engine leaves free; never if absent."),
         Property("direct", BoolType(),
                  "Small all-reduces go straight between devices, not round a ring.", True),
-        Property("per_head", BoolType(),
-                 "Decode attention reads KV for every query head, not for every KV head.", False),
         Property("reserved", NumberType(d.REQUEST, integer=True, minimum=0),
                  "Places of `max_batch` that no request can take.", 0),
         Property("runtime", _bytes, "Memory of driver, graphs and libraries, per device.", 0.0),

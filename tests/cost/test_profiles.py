@@ -9,9 +9,8 @@ import pytest
 
 import hermesdsl
 from hermesdsl.cost import engine_cost
-from hermesdsl.cost.constants import ACCELERATOR, DEVICE, NONE, VLLM, Kernels, Profile
+from hermesdsl.cost.constants import ACCELERATOR, DEVICE, NONE, VLLM, Kernels
 from hermesdsl.cost.memory import plan, spare
-from hermesdsl.cost.operator import Operator
 from hermesdsl.cost.profiles import library, profile_of, without_host
 from hermesdsl.cost.types import StepWork
 from hermesdsl.diagnostics import SpecError
@@ -160,31 +159,6 @@ def test_without_short_ways_all_reduces_are_rings(build: SimpleNamespace) -> Non
 
     assert reduced(ring, 16) > 2.0 * reduced(near, 16)
     assert reduced(ring, 2048) == reduced(near, 2048)
-
-
-def test_kv_read_for_each_query_head_is_that_of_many_kv_heads(build: SimpleNamespace) -> None:
-    """64 query heads on 8 KV heads read as much as 64 KV heads would; such read no more."""
-    on = build.group(build.sheets["h100"], tp=4)
-    own = replace(build.llama, kv_heads=64, kv_bytes_per_token=8 * build.llama.kv_bytes_per_token)
-    first = replace(VLLM, kernels=Kernels(per_head=True))
-    work = decoding(32, 4e3)
-
-    def attention(model: object, profile: Profile) -> Operator:
-        table = build.engine(model, on, profile=profile).breakdown(work)
-        return next(op for op in table if op.name == "attention decode")
-
-    assert attention(build.llama, first) == attention(own, VLLM)
-    assert attention(own, first) == attention(own, VLLM)
-    assert attention(build.llama, first).bytes == 8 * attention(build.llama, VLLM).bytes
-
-
-def test_a_latent_is_read_once_for_all_heads(build: SimpleNamespace) -> None:
-    on = build.group(build.sheets["h200"], tp=2)
-    first = replace(VLLM, kernels=Kernels(per_head=True))
-    work = decoding(32, 4e3)
-    assert build.engine(build.latent, on, profile=first).step(work) == build.engine(
-        build.latent, on
-    ).step(work)
 
 
 def test_the_engine_of_2023_has_slower_steps_than_todays() -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: Those that are no numbers.
 _TEXTS = ("name", "source", "doc")
 _WHOLE = ("reserved", "step_tokens")
-_FLAGS = ("direct", "per_head")
+_FLAGS = ("direct",)
 
 
 def profile(builder: Builder, instance: Instance) -> EngineProfile:
