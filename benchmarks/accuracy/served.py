@@ -65,7 +65,8 @@ SUBJECTS: Mapping[str, Subject] = {
         "steps for 128 tokens) says too, and are predicted so; in ten rows with 32 prompts 30 "
         "decode at a time. Context is the prompt and half of the tokens that `e2e_time` shows "
         "were made. Predicted by the profile `vllm_2023` (`vllm_2023_a100`) with its seven "
-        "constants fitted anew.",
+        "constants fitted anew. Which terms it has was chosen with all rows in sight: that much is "
+        "not held out.",
         "by model and ways: no row of that model on as many devices, on either chip, is in the "
         "fit of the seven constants",
         {"": {"prefill": (0.12, 0.06), "decode": (0.10, 0.05)}},
