@@ -57,8 +57,18 @@ SUBJECTS: Mapping[str, Subject] = {
         "Steps of whole models",
         "splitwise/perf_model.csv.gz",
         "`splitwise/perf_model.csv.gz`: Llama-2-70B on 2, 4 and 8 devices, BLOOM-176B on 8, A100 "
-        "and H100, vLLM of 2023. Rows of a capped H100 are the same times × 1.30 and left out.",
-        "by model and ways: constants of the engine of 2023 fitted to the other ones",
+        "and H100, vLLM of late 2023; 80 of the rows repeat others to the digit. Rows of a capped "
+        "H100 are the same times × 1.30 and left out. `prompt_time` is the first step, which reads "
+        "as many prompts as KV has room for, and `token_time` the mean of those after it. On two "
+        "devices a step made for 32,768 tokens leaves KV for some 2,400: the ten rows with 64 "
+        "prompts of 512 are those of four or five at a time, as their `e2e_time` (2,000 to 2,360 "
+        "steps for 128 tokens) says too, and are predicted so; in ten rows with 32 prompts 30 "
+        "decode at a time. Context is the prompt and half of the tokens that `e2e_time` shows "
+        "were made. Predicted by the profile `vllm_2023` (`vllm_2023_a100`) with its seven "
+        "constants fitted anew. Which terms it has was chosen with all rows in sight: that much is "
+        "not held out.",
+        "by model and ways: no row of that model on as many devices, on either chip, is in the "
+        "fit of the seven constants",
         {"": {"prefill": (0.12, 0.06), "decode": (0.10, 0.05)}},
     ),
     "rtx": Subject(

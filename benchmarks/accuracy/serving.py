@@ -250,9 +250,8 @@ def rtx(data: Path) -> list[Row]:
 def splitwise(data: Path) -> list[Row]:
     """Prompt and decode steps of Splitwise's table (2023, no captured graphs).
 
-    Rows of capped power are no measurement of their own and left out. The prompt step reads
-    batch × prompt tokens; a decode step has a context of prompt and half the output tokens. What
-    the software of that year adds is `steps.fitted`, from the other systems on the same device.
+    Rows of capped power are no measurement of their own and left out. What a row is, and what
+    predicts it, is in `steps`.
     """
     table = _table(data / "splitwise" / "perf_model.csv.gz")
     if isinstance(table, str):
@@ -268,7 +267,7 @@ def step_costs(model: str, hardware: str, tp: int) -> Any | None:
     if head is None:
         return None
     lines, name = head
-    lines.append(_engine(name, str(tp), "profile = none", "dtype = fp16"))
+    lines.append(_engine(name, str(tp), "profile = vllm_2023", "dtype = fp16"))
     lines.append("workload w { pipeline = chat; arrivals = closed(1); requests = 1\n"
                  "  prompt = 1 tok; output = 1 tok }")  # fmt: skip
     return engine_cost(hermesdsl.compile("\n".join(lines)).placement.nodes["llm"]["client"])

@@ -56,7 +56,8 @@ def p2p(fabric: Fabric, volume: float) -> float:
 class Collectives:
     """The same with launch costs and achievable bandwidth, as an engine meets them.
 
-    A calibration of the devices (`calibration`) holds where members are near.
+    A calibration of the devices (`calibration`) holds where members are near; without `direct`
+    all-reduces are rings.
     A ring moves its message in parts, so that latency A = launch + hops and transfer B overlap
     only in part: seconds = A + B + 2 · fill · √(A · B), the best choice of parts at fill = 1
     ((√A + √B)²), none needed at fill = 0.
@@ -68,6 +69,7 @@ class Collectives:
         efficiencies: Efficiencies,
         overheads: Overheads,
         calibration: Calibration | None = None,
+        direct: bool = True,
     ) -> None:
         e, n = efficiencies, fabric.size
         self._fabric = fabric
@@ -79,7 +81,8 @@ class Collectives:
         self._efficiencies = e
         self._overheads = overheads
         near = 0 < fabric.hops <= DIRECT_HOPS
-        self._direct = n <= DIRECT_MEMBERS and near
+        self._allowed = direct
+        self._direct = direct and n <= DIRECT_MEMBERS and near
         self._reach: dict[str, Utilisation] = {}
         if near and calibration is not None:
             self._reach = {
@@ -108,7 +111,9 @@ class Collectives:
         launch, _ = ways[way]
         hops = (latency, self._fabric.alpha, 2.0 * self._fabric.alpha)[way]
         op = self._operator(name, count, volume, seconds, launch + hops, links[way])
-        return self._reached("all_reduce", op)
+        # What was measured of small messages is of kernels that go directly.
+        known = self._allowed or volume > DIRECT_BYTES
+        return self._reached("all_reduce", op) if known else op
 
     def all_gather(self, name: str, count: float, volume: float) -> Operator:
         """Ring all-gather; `volume` is the gathered buffer."""

@@ -117,8 +117,8 @@ class Overheads:
       all-reduce, and the second barrier of a two-shot one. [aic, by eye] NCCL, vLLM all-reduce.
     - `layer`: per layer, kernels too small to be listed. [assumed] none.
     On the host, from an engine profile (`graph.types.EngineProfile`, where each is explained):
-    `step`, `sequence`, `token`, `overlap` (a share), `gap`, `request`, `graph_limit` (tokens),
-    `eager`.
+    `step`, `workers`, `sequence`, `token`, `overlap` (a share), `gap`, `request`, `graph_limit`
+    (tokens), `eager`, `eager_prompt`.
     """
 
     kernel: float
@@ -133,6 +133,7 @@ class Overheads:
     direct_sync: float
     layer: float
     step: float = 0.0
+    workers: float = 0.0
     sequence: float = 0.0
     token: float = 0.0
     overlap: float = 0.0
@@ -140,6 +141,22 @@ class Overheads:
     request: float = 0.0
     graph_limit: float = inf
     eager: float = 0.0
+    eager_prompt: float = 0.0
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """What an engine's kernels do otherwise than those that were measured, from its profile.
+
+    `passes`: how often more the activations of a layer (tokens · hidden · 16 bit, whole on every
+    device) pass through memory; `churn`: bytes per second at which buffers of all-reduces are
+    allocated anew once those of a step outgrow the memory left free (inf: never); `direct`:
+    one-shot and two-shot all-reduces.
+    """
+
+    passes: float = 0.0
+    churn: float = inf
+    direct: bool = True
 
 
 @dataclass(frozen=True)
@@ -172,6 +189,7 @@ class Profile:
     reserve: Reserve
     step_tokens: int
     reserved: int = 0
+    kernels: Kernels = Kernels()
 
 
 #: Data-center GPUs and other accelerators.

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from hermesdsl.cost.attention import AttentionShape
 from hermesdsl.cost.collective import Collectives
-from hermesdsl.cost.constants import Efficiencies, Overheads
+from hermesdsl.cost.constants import Efficiencies, Kernels, Overheads
 from hermesdsl.cost.device import Device
 from hermesdsl.cost.gemm import Gemm, stream
 from hermesdsl.cost.moe import Experts, MoeShape, expert_split
@@ -21,7 +21,10 @@ from hermesdsl.graph.types import DTYPE_BYTES, Group, LlmModel
 
 
 class Layers:
-    """All that depends on numbers of tokens alone; `value`: bytes of an activation."""
+    """All that depends on numbers of tokens alone.
+
+    `free`: bytes of a device that buffers of all-reduces may take; see `Kernels.churn`.
+    """
 
     def __init__(
         self,
@@ -31,16 +34,22 @@ class Layers:
         shape: AttentionShape,
         efficiencies: Efficiencies,
         overheads: Overheads,
+        kernels: Kernels,
+        free: float,
     ) -> None:
         self._model = model
         self._group = group
         self._device = device
         self._shape = shape
         self._overheads = overheads
+        self._kernels = kernels
+        self._free = free
         self._value = shape.activation
         weight, activation = DTYPE_BYTES[model.dtype], DTYPE_BYTES[model.activation_dtype]
         self._gemm = Gemm(device, weight, activation)
-        self._tp = Collectives(group.tp_fabric, efficiencies, overheads, group.part.calibration)
+        self._tp = Collectives(
+            group.tp_fabric, efficiencies, overheads, group.part.calibration, kernels.direct
+        )
         self._pp = Collectives(group.pp_fabric, efficiencies, overheads, group.part.calibration)
         self._experts = self._expert_model(weight, activation) if model.experts else None
 
@@ -79,6 +88,12 @@ class Layers:
         if self._tp.size > 1:
             reduces = m.layers + dense + (moe if g.ep == 1 else 0)
             found.append(self._tp.all_reduce("all-reduce", reduces, row))
+            if reduces * row / g.pp > self._free:
+                anew = row / self._kernels.churn
+                found.append(Operator("allocation", reduces, anew, 0.0, 0.0, LAUNCH))
+        if self._kernels.passes:
+            moved = self._kernels.passes * row
+            found.append(stream(self._device, "activations", m.layers, moved, kernels=0))
         if self._overheads.layer:
             found.append(Operator("layer", m.layers, self._overheads.layer, 0.0, 0.0, LAUNCH))
         if order.cuts > 1:

@@ -33,7 +33,7 @@ from hermesdsl.cost.classes import class_of
 from hermesdsl.cost.constants import Efficiencies, Profile
 from hermesdsl.cost.device import Device, peak_dtype, wider_of
 from hermesdsl.cost.layers import Layers
-from hermesdsl.cost.memory import MemoryPlan, plan
+from hermesdsl.cost.memory import MemoryPlan, plan, spare
 from hermesdsl.cost.operator import LAUNCH, Operator, bound_of, total_seconds
 from hermesdsl.cost.pipelining import Schedule, candidates, schedule
 from hermesdsl.cost.slowest import fullest
@@ -74,6 +74,9 @@ class DataSheetCost:
         self.options = options
         self.efficiencies = efficiencies
         self._overheads = profile.overheads
+        several = group.tp * group.pp > 1
+        #: What the host does for a step, whatever is in it.
+        self.step_seconds = self._overheads.step + (self._overheads.workers if several else 0.0)
         #: Whether attention of prompts and of decodes takes another time together than alone.
         self._joins = False
         value = max(DTYPE_BYTES[model.activation_dtype], 2.0)
@@ -84,8 +87,9 @@ class DataSheetCost:
         self._prefill_reach = prefill_reach(self.attention_device, model.kv_dtype)
         self._decode_reach = decode_reach(self.attention_device, model.kv_dtype)
         self._layers = Layers(
-            model, group, self.device, self.shape, efficiencies, profile.overheads
-        )
+            model, group, self.device, self.shape, efficiencies, profile.overheads,
+            profile.kernels, self._free(),
+        )  # fmt: skip
         self._staged, self._ranked = group.pp > 1, group.dp > 1
         self._schedules: dict[int, Schedule] = {}
         self._operators: dict[tuple[int, int], list[Operator]] = {}
@@ -199,6 +203,10 @@ class DataSheetCost:
     def memory(self) -> MemoryPlan:
         """Bytes of weights, reserve and KV on each device."""
         return plan(self.model, self.group, self.profile, self.options)
+
+    def _free(self) -> float:
+        """Bytes of a device that buffers of all-reduces may take before they are allocated anew."""
+        return inf if self.profile.kernels.churn == inf else spare(self.memory, self.group)
 
     def breakdown(self, work: StepWork) -> list[Operator]:
         """The operators of one step; their times add up to `step(work)` (1e-12 relative).
@@ -321,14 +329,16 @@ class DataSheetCost:
         """Of one step: seconds that it lasts at least, and those that come on top.
 
         The host works `overlap` of its time beside the devices, and starts the kernels of every
-        layer one by one where no captured graph has so many tokens (of the fullest rank).
+        layer one by one where no captured graph has so many tokens (of the fullest rank); a layer
+        that reads prompts has more of them.
         """
         o = self._overheads
-        host = o.step + o.sequence * sequences + o.token * prompts
+        host = self.step_seconds + o.sequence * sequences + o.token * prompts
         least = o.overlap * host
         if rank > o.graph_limit:
             order = self.schedule(tokens)
-            least = max(least, o.eager * self.model.layers * order.passes)
+            layer = o.eager + o.eager_prompt if prompts else o.eager
+            least = max(least, layer * self.model.layers * order.passes)
         return least, (1.0 - o.overlap) * host + o.gap
 
     # --- the fullest data-parallel rank ------------------------------------------------------

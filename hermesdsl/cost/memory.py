@@ -31,6 +31,11 @@ class MemoryPlan:
     kv_tokens: int
 
 
+def spare(found: MemoryPlan, group: Group) -> float:
+    """Bytes of a device that the engine leaves to others: the complement of its memory rule."""
+    return found.capacity - found.weights - found.reserve - found.kv - group.reserved
+
+
 def gib(size: float) -> str:
     """A number of bytes as messages print it."""
     return f"{size / 2**30:.1f} GiB"

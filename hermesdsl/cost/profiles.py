@@ -11,10 +11,14 @@ from dataclasses import fields, replace
 from functools import cache
 from types import MappingProxyType
 
-from hermesdsl.cost.constants import DEVICE, NONE, Overheads, Profile, Reserve
+from hermesdsl.cost.constants import DEVICE, NONE, Kernels, Overheads, Profile, Reserve
 from hermesdsl.graph.types import Client, EngineProfile
 
-_HOST = ("step", "sequence", "token", "overlap", "gap", "request", "graph_limit", "eager")
+_HOST = (
+    "step", "workers", "sequence", "token", "overlap", "gap", "request", "graph_limit", "eager",
+    "eager_prompt",
+)  # fmt: skip
+_KERNELS = tuple(field.name for field in fields(Kernels))
 _RESERVE = tuple(field.name for field in fields(Reserve))
 
 
@@ -22,7 +26,11 @@ def made(found: EngineProfile) -> Profile:
     """A profile of the language, beside what kernels cost on every device."""
     host = {name: getattr(found, name) for name in _HOST}
     reserve = Reserve(**{name: getattr(found, name) for name in _RESERVE})
-    return Profile(found.name, replace(DEVICE, **host), reserve, found.step_tokens, found.reserved)
+    kernels = Kernels(**{name: getattr(found, name) for name in _KERNELS})
+    overheads = replace(DEVICE, **host)
+    return Profile(
+        found.name, overheads, reserve, found.step_tokens, found.reserved, kernels
+    )  # fmt: skip
 
 
 @cache

@@ -93,10 +93,11 @@ def engine_use(cost: DataSheetCost, rows: StepRows, queries: int = 1) -> Use:
 
     Layers and head are those of the cost model for the step's tokens; of prompts one is taken to
     end with the step. The rest of the time is attention. Of decodes alone it gives the context,
-    by the cost model's own affine form. Beside prompts, decodes are taken to read what the blocks
-    hold but for the prompts (or less, if time allows no more), and prompts to take what is left,
-    at the rate that prefill attention reaches. Over pipeline stages each device works for its own
-    share of the micro-batches.
+    by the cost model's own affine form; where the host starts kernels one by one, decodes are
+    taken to read what the blocks hold, and the rest is waiting. Beside prompts, decodes are taken
+    to read what the blocks hold but for the prompts (or less, if time allows no more), and prompts
+    to take what is left, at the rate that prefill attention reaches. Over pipeline stages each
+    device works for its own share of the micro-batches.
     """
     tokens = np.maximum(np.rint(rows.tokens).astype(np.int64), 1)
     found = np.zeros((len(Use._fields), len(tokens)))
@@ -180,7 +181,7 @@ def fixed_work(
                       columns)  # fmt: skip
     scheduled = -(-rows.batch // cost.group.dp) + prompts
     o = cost.profile.overheads
-    host = o.step + o.sequence * scheduled + o.token * rows.prefill_tokens
+    host = cost.step_seconds + o.sequence * scheduled + o.token * rows.prefill_tokens
     return np.asarray(o.gap + (1.0 - o.overlap) * host), layers + heads
 
 
@@ -193,6 +194,7 @@ def _shares(
     fixed, computed, moved_first, wired, drawn_first = linear
     left = np.maximum(rows.seconds - fixed - host, 0.0)
     taken, flops, read = _decode_use(cost, order, rows, left, queries)
+    waited = np.where(prompts, 0.0, left - taken)
     layers = cost.model.layers * order.passes
     drawn = drawn_first + _drawn(cost, "decode", layers, taken, flops, read)
     shape, efficiencies = cost.shape, cost.attention_device.efficiencies
@@ -203,7 +205,7 @@ def _shares(
     streamed = np.minimum(moved / cost.attention_device.bandwidth, prompting)
     drawn += _drawn(cost, "prefill", layers, prompting, prompting * reach, streamed)
     used = np.stack([
-        np.maximum(rows.seconds - host, 0.0),
+        np.maximum(rows.seconds - host - waited, 0.0),
         computed + flops + prompting * reach,
         moved_first + read,
         wired,
@@ -259,8 +261,13 @@ def _different(keys: Ints) -> tuple[Ints, Ints]:
 def _decode_use(
     cost: DataSheetCost, order: Schedule, rows: StepRows, left: Floats, queries: int
 ) -> tuple[Floats, Floats, Floats]:
-    """Decode attention: seconds taken of those `left`, of compute, and of memory; (rows,) each."""
+    """Decode attention: seconds taken of those `left`, of compute, and of memory; (rows,) each.
+
+    Where kernels are started one by one, time is no measure of it: devices may have waited.
+    """
     taken, compute, memory = np.zeros((3, len(left)))
+    o = cost.profile.overheads
+    started = (o.eager > 0.0) & (rows.tokens > o.graph_limit * cost.group.dp)
     passed = cost.model.layers * order.passes / order.cuts / cost.group.dp
     per_token = passed * queries * cost.shape.flops_per_token / cost.attention_device.peak
     per_read = passed * cost.shape.kv_bytes / cost.attention_device.bandwidth
@@ -274,7 +281,7 @@ def _decode_use(
         prompts = rows.prefill_tokens[mine]
         held = np.maximum(rows.kv_tokens[mine] - prompts, batch)
         guess = np.minimum(left[mine], _seconds(pieces, held))
-        taken[mine] = np.where(prompts > 0, guess, left[mine])
+        taken[mine] = np.where((prompts > 0) | started[mine], guess, left[mine])
         context = _context(pieces, taken[mine])
         if cost.model.full_layers:
             context = np.array([cost.seen(batch, read) for read in context.tolist()])

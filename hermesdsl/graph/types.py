@@ -284,11 +284,13 @@ class Group:
 class EngineProfile:
     """What the host of a serving engine takes and keeps, in seconds and bytes; see schema.profile.
 
-    `graph_limit`: tokens of a step, inf: graphs for all. `step_tokens`, `reserved`: whole numbers.
+    `graph_limit`: tokens of a step, inf: graphs for all. `churn`: bytes/s, inf: never.
+    `step_tokens`, `reserved`: whole numbers.
     """
 
     name: str
     step: float = 0.0
+    workers: float = 0.0
     sequence: float = 0.0
     token: float = 0.0
     overlap: float = 0.0
@@ -296,6 +298,10 @@ class EngineProfile:
     request: float = 0.0
     graph_limit: float = float("inf")
     eager: float = 0.0
+    eager_prompt: float = 0.0
+    passes: float = 0.0
+    churn: float = float("inf")
+    direct: bool = True
     reserved: int = 0
     runtime: float = 0.0
     communicator: float = 0.0

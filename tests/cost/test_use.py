@@ -113,6 +113,20 @@ def test_an_idle_host_keeps_the_devices_waiting(build: SimpleNamespace) -> None:
     assert late.use(rows(late, decoding(8, 8e3))).busy[0] == pytest.approx(1 - 5e-4 / seconds)
 
 
+def test_devices_that_wait_for_launches_are_idle(build: SimpleNamespace) -> None:
+    """80 ms of launches over some 20 ms of work: busy, computing and reading as long as alone."""
+    on = build.group(build.sheets["h100"], tp=4)
+    host = replace(VLLM.overheads, graph_limit=0.0, eager=1e-3)
+    eager = build.engine(build.llama, on, profile=replace(VLLM, overheads=host))
+    bare = build.engine(build.llama, on)
+    work = decoding(64, 96e3)
+    assert eager.step(work) == pytest.approx(0.08)
+    late, soon = eager.use(rows(eager, work)), bare.use(rows(bare, work))
+    part = bare.step(work) / eager.step(work)
+    for waiting, working in zip(late, soon, strict=True):
+        assert waiting[0] == pytest.approx(working[0] * part, rel=1e-6)
+
+
 def test_two_stages_with_one_micro_batch_work_half_the_time(build: SimpleNamespace) -> None:
     on = build.group(build.sheets["h100"], tp=2, pp=2)
     cost = build.engine(build.llama, on, micro_batches=1, profile=NONE)

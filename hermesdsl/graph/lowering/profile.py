@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 #: Those that are no numbers.
 _TEXTS = ("name", "source", "doc")
 _WHOLE = ("reserved", "step_tokens")
+_FLAGS = ("direct",)
 
 
 def profile(builder: Builder, instance: Instance) -> EngineProfile:
     """The constants of a profile in SI units; may raise `Fail`."""
     values: dict[str, Any] = {}
     for field in fields(EngineProfile):
-        if field.name not in _TEXTS:
+        if field.name in _FLAGS:
+            values[field.name] = bool(builder.get(instance, field.name))
+        elif field.name not in _TEXTS:
             value = builder.number(instance, field.name)
             value = inf if value is None else value
             values[field.name] = int(value) if field.name in _WHOLE else float(value)
