@@ -19,6 +19,7 @@ from hermesdsl.explore import outcome as outcomes
 from hermesdsl.explore import points as enumerate_
 from hermesdsl.explore import table as tables
 from hermesdsl.explore.certain import Rival, bars
+from hermesdsl.explore.estimate import Estimate
 from hermesdsl.explore.executors import Executor, Here, Lost
 from hermesdsl.explore.job import DONE, FAILED, PRUNED, Job, Row, Task, key
 from hermesdsl.explore.margin import AFTER_ALL, hopeless
@@ -75,6 +76,18 @@ class Sweep:
     def picture(self) -> str | None:
         """The front of several objectives as SVG text: see `explore.picture`; None for one."""
         return picture(self.experiment, self.points, self.parameters)
+
+    def difference(self, metric: str, one: int, other: int) -> Estimate | None:
+        """How much more of a metric, such as ``p99(ttft)``, point `other` has than point `one`.
+
+        Both by index; in SI units, seed by seed: see `explore.outcome.difference`. Raises
+        ValueError for a point that has no row.
+        """
+        known = {each.point.index: each for each in self.points}
+        missing = [index for index in (one, other) if index not in known]
+        if missing:
+            raise ValueError(f"no point {missing[0]} was run")
+        return outcomes.difference(metric, known[one], known[other])
 
     @cached_property
     def columns(self) -> tables.Columns:

@@ -59,8 +59,9 @@ def test_an_interval_wider_than_the_differences(hermes: Any) -> None:
     """Poisson arrivals differ between two seeds by more than chips do at this load."""
     _replaced("constant(rate)", "poisson(rate)")
     err = hermes("sweep", "small.hms", "--workers", "1").err
-    assert "the 95% interval of max(e2e) is up to" in err
-    assert "more seeds would tell" in err
+    assert "the points that are furthest apart in max(e2e) differ by" in err
+    assert "seed by seed over 2 seeds: more seeds would tell" in err
+    assert "± is half the 95% interval of a mean over 2 seeds (Student's t)" in err
     assert "95%" not in hermes("sweep", "small.hms", "--workers", "1", "--seed", "1").err
 
 
