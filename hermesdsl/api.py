@@ -214,9 +214,10 @@ def sweep(
     ``if __name__ == "__main__":``. `limit`: the first so many points alone. `seeds` instead of
     those of the experiment. `out`: a folder for ``points.jsonl``, to which `resume` goes on, and
     ``sweep.csv``; `force` starts again in one that is not empty. `plugins` are loaded wherever
-    points are run. `progress(done, total)` counts runs. A point that does not compile is skipped and one whose run fails is recorded, each with
-    its reason. Raises `SpecError` for what cannot be swept and for a cluster that is lost, and
-    KeyboardInterrupt when Ctrl-C came, after the table of what was done is written.
+    points are run. `progress(done, total)` counts runs. A point that does not compile is skipped
+    and one whose run fails is recorded, each with its reason. Raises `SpecError` for what cannot
+    be swept and for a cluster that is lost, and KeyboardInterrupt when Ctrl-C came, after the table
+    of what was done is written.
     """
     from hermesdsl.explore import explore, job_of
     from hermesdsl.explore.executors import executor_for

@@ -152,7 +152,8 @@ def _answer(found: Sweep, shown: Sequence[_Shown]) -> Text:
     """The best point, or the front, or that there is none."""
     aims = [f"{'most' if each.up else 'least'} {each.text}" for each in found.experiment.objectives]
     if not found.front:
-        return Text("no point meets every goal", style="bold red")
+        early = " so far" if found.interrupted or found.broken is not None else ""
+        return Text(f"no point meets every goal{early}", style="bold red")
     if found.best is None:
         met = sum(each.met for each in found.points)
         text = Text(f"{', '.join(aims)}: ", style="bold green")
@@ -233,7 +234,8 @@ def _goals(found: Sweep) -> Iterator[Text]:
         style = "green" if done and met == len(done) else "yellow" if met else "red"
         text = Text(f"[{number + 1}] ", style="dim")
         text.append(requirement.text, style="not dim")
-        text.append(f"  met at {met:,} of {_points(len(done))}", style=style)
+        said = f"met at {met:,} of {_points(len(done))}" if done else "no point was run whole"
+        text.append(f"  {said}", style=style)
         if requirement.message:
             text.append(f"  ({requirement.message})", style="not dim")
         yield text

@@ -47,9 +47,9 @@ Progress = Callable[[int, int], None]
 class Sweep:
     """What came of an experiment: `points` in order, those without any run left out.
 
-    `total` is how many there are, `resumed` how many runs were there already. `interrupted`:
-    Ctrl-C came before the end; `broken`: what ran the points was lost before it. `folder` holds
-    the files, if any.
+    `total` is how many there are, or of a search that ended early may have been; `resumed` how many
+    runs were there already. `interrupted`: Ctrl-C came before the end; `broken`: what ran the
+    points was lost before it. `folder` holds the files, if any.
     """
 
     experiment: Experiment
@@ -155,11 +155,12 @@ def explore(
     earlier = _earlier(folder) if resume and folder is not None else {}
     executor = executor or Here()
     run = _Run(job, experiment, digest(system), executor, earlier, progress)
+    search = search_of(experiment, axes, limit)
     book = ledgers.Ledger(folder, resume=resume) if folder is not None else None
     interrupted, broken = False, None
     try:
         with book or nullcontext():
-            run.all(search_of(experiment, axes, limit), book)
+            run.all(search, book)
     except KeyboardInterrupt:
         interrupted = True
     except Lost as loss:
@@ -167,7 +168,9 @@ def explore(
     finally:
         executor.close()
     found = _summed(run, enumerate_.parameters(axes), interrupted, folder)
-    return replace(found, broken=broken)
+    early = interrupted or broken is not None
+    total = max(found.total, search.expected) if early else found.total
+    return replace(found, total=total, broken=broken)
 
 
 def _summed(
