@@ -30,7 +30,7 @@ from hermesdsl.explore.points import Parameter, Point, argument, strategy
 from hermesdsl.explore.reads import digest
 from hermesdsl.explore.resume import still
 from hermesdsl.explore.search import Search, search_of
-from hermesdsl.graph.types import Experiment
+from hermesdsl.graph.types import Experiment, Metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -264,9 +264,12 @@ class _Run:
 
     @property
     def _bounded(self) -> bool:
-        """Whether points compete with each other: `bisect` looks for the edge of every one."""
+        """Whether points compete with each other: `bisect` looks for the edge of every one, and a
+        goal that compares cases needs them all."""
+        goals = (requirement.goal for requirement in self.experiment.requirements)
+        needed = any("case" in o.where for g in goals for o in g.operands if isinstance(o, Metric))
         competes = bool(self.experiment.objectives) and strategy(self.experiment) != "bisect"
-        return bool(self._job.short) and competes
+        return bool(self._job.short) and competes and not needed
 
     def _give_up(
         self, points: Sequence[Point], beat: Mapping[int, float | None], seed: int,
