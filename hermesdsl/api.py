@@ -203,6 +203,7 @@ def sweep(
     out: str | Path | None = None,
     resume: bool = False,
     force: bool = False,
+    plugins: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Sweep:
     """Runs every point and seed of one experiment; the same result for every count of `workers`.
@@ -212,17 +213,18 @@ def sweep(
     says otherwise. A script that asks for either guards its own statements with
     ``if __name__ == "__main__":``. `limit`: the first so many points alone. `seeds` instead of
     those of the experiment. `out`: a folder for ``points.jsonl``, to which `resume` goes on, and
-    ``sweep.csv``; `force` starts again in one that is not empty. `progress(done, total)` counts
-    runs. A point that does not compile is skipped and one whose run fails is recorded, each with
-    its reason. Raises `SpecError` for what cannot be swept and for a cluster that is lost, and
-    KeyboardInterrupt when Ctrl-C came, after the table of what was done is written.
+    ``sweep.csv``; `force` starts again in one that is not empty. `plugins` are loaded wherever
+    points are run. `progress(done, total)` counts runs. A point that does not compile is skipped
+    and one whose run fails is recorded, each with its reason. Raises `SpecError` for what cannot
+    be swept and for a cluster that is lost, and KeyboardInterrupt when Ctrl-C came, after the table
+    of what was done is written.
     """
     from hermesdsl.explore import explore, job_of
     from hermesdsl.explore.executors import executor_for
 
     _compiled(system, "sweep")
     found = explore(
-        system, job_of(system, experiment), limit=limit,
+        system, job_of(system, experiment, plugins), limit=limit,
         executor=executor_for(system, engine, workers, address),
         seeds=seeds, folder=None if out is None else Path(out), resume=resume, force=force,
         progress=progress,

@@ -78,12 +78,11 @@ def notes(found: Sweep) -> Iterator[str]:
         if len(reasons) > _REASONS:
             rest = sum(reasons.values()) - sum(n for _, n in reasons.most_common(_REASONS))
             yield f"{_points(rest)} {status} for other reasons"
-    for name, width, difference in unsettled(found.experiment, found.points):
-        column = _scaled(found.experiment, name, [width])
+    for name, apart in unsettled(found.experiment, found.points):
+        column = _scaled(found.experiment, name, [abs(apart.mean) + (apart.half or 0.0)])
         yield (
-            f"the 95% interval of {name} is up to {figures.rate(width / column.scale)} "
-            f"{column.unit} wide, and the points differ by "
-            f"{figures.rate(difference / column.scale)} {column.unit}: more seeds would tell"
+            f"the points that are furthest apart in {name} differ by {column.text(apart)} "
+            f"{column.unit}{_paired(apart)}: more seeds would tell"
         )
     doubt = close(found.experiment, found.points)
     if doubt is not None:
@@ -91,10 +90,18 @@ def notes(found: Sweep) -> Iterator[str]:
         column = _scaled(found.experiment, name, [abs(apart.mean) + (apart.half or 0.0)])
         yield (
             f"the best point and the next best differ by {column.text(apart)} {column.unit} in "
-            f"{name}: more seeds would tell"
+            f"{name}{_paired(apart)}: more seeds would tell"
         )
+    most = max((value.n for each in found.points for value in each.metrics.values()), default=1)
+    if most > 1:
+        yield f"± is half the 95% interval of a mean over {most} seeds (Student's t)"
     if len(_ordered(found)) > _ROWS:
         yield f"{_ROWS} of {_points(len(_ordered(found)))} shown; `--out` stores all"
+
+
+def _paired(apart: Estimate) -> str:
+    """What a difference is a mean of."""
+    return f", seed by seed over {apart.n} seeds"
 
 
 def _points(count: int) -> str:
@@ -145,7 +152,8 @@ def _answer(found: Sweep, shown: Sequence[_Shown]) -> Text:
     """The best point, or the front, or that there is none."""
     aims = [f"{'most' if each.up else 'least'} {each.text}" for each in found.experiment.objectives]
     if not found.front:
-        return Text("no point meets every goal", style="bold red")
+        early = " so far" if found.interrupted or found.broken is not None else ""
+        return Text(f"no point meets every goal{early}", style="bold red")
     if found.best is None:
         met = sum(each.met for each in found.points)
         text = Text(f"{', '.join(aims)}: ", style="bold green")
@@ -226,7 +234,8 @@ def _goals(found: Sweep) -> Iterator[Text]:
         style = "green" if done and met == len(done) else "yellow" if met else "red"
         text = Text(f"[{number + 1}] ", style="dim")
         text.append(requirement.text, style="not dim")
-        text.append(f"  met at {met:,} of {_points(len(done))}", style=style)
+        said = f"met at {met:,} of {_points(len(done))}" if done else "no point was run whole"
+        text.append(f"  {said}", style=style)
         if requirement.message:
             text.append(f"  ({requirement.message})", style="not dim")
         yield text

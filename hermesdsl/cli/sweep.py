@@ -125,7 +125,7 @@ def _print(found: Sweep, system: System, output: Output, *, as_json: bool) -> No
         from hermesdsl.results.write import to_json
 
         output.write(to_json(_data(found, system)))
-    else:
+    elif found.points or found.broken is None:
         output.show(*points.blocks(found, system.spec))
         output.gap()
     if found.broken is not None:

@@ -63,9 +63,16 @@ class Ledger:
     """The open file; a line is on the disk when `add` returns."""
 
     def __init__(self, folder: Path, *, resume: bool) -> None:
-        """Opens the file of a folder, which is made; with `resume` behind its last whole line."""
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / NAME).open("r+b" if (folder / NAME).exists() else "w+b")
+        """Opens the file of a folder, which is made; with `resume` behind its last whole line.
+
+        Raises SpecError (HMS608) where that cannot be.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = (folder / NAME).open("r+b" if (folder / NAME).exists() else "w+b")
+        except OSError as failure:
+            message = f"`{folder}` cannot be written: {failure.strerror or failure}"
+            raise SpecError([error("HMS608", message)]) from None
         kept = len(_whole(self._file.read())) if resume else 0
         self._file.truncate(kept)
         self._file.seek(kept)

@@ -16,7 +16,7 @@ from hermesdsl.explore.points import CASE, Point
 from hermesdsl.graph.types import Experiment, Metric, Objective, Requirement
 from hermesdsl.results.slo import decide
 
-__all__ = ["Outcome", "best", "close", "front", "outcomes", "rivals", "sought",
+__all__ = ["Outcome", "best", "close", "difference", "front", "outcomes", "rivals", "sought",
            "unsettled"]  # fmt: skip
 
 #: From bad to good: of the verdicts of several seeds, the worst is that of the point.
@@ -192,33 +192,43 @@ def close(experiment: Experiment, found: Sequence[Outcome]) -> tuple[str, Estima
     if objective.metric is None:
         return None
     name = written(plain(objective.metric))
-    values = {row["seed"]: row["metrics"][name] for row in best.rows}
-    sign = -1.0 if objective.up else 1.0
-    apart = [
-        sign * (row["metrics"][name] - values[row["seed"]])
-        for row in second.rows
-        if row["metrics"][name] is not None and values.get(row["seed"]) is not None
-    ]
-    if len(apart) < 2:
+    apart = difference(name, second, best) if objective.up else difference(name, best, second)
+    if apart is None or apart.half is None:
         return None
-    difference = estimate(apart)
-    assert difference.half is not None
-    return (name, difference) if difference.half > difference.mean else None
+    return (name, apart) if apart.half > apart.mean else None
 
 
-def unsettled(experiment: Experiment, found: Sequence[Outcome]) -> list[tuple[str, float, float]]:
-    """Metrics of goals that more seeds are needed for: (metric, interval, difference), SI units.
+def difference(metric: str, one: Outcome, other: Outcome) -> Estimate | None:
+    """By how much `other` has more of a metric (as written) than `one`, in SI units.
 
-    The widest confidence interval of a point is wider than all that lies between the points. With
-    one objective it is the best point and the next best that matter: see `close`.
+    The mean of what it is seed by seed, over those that both have: they see the same customers,
+    so that most of what is accident in both is not in it. None without such a seed.
     """
-    doubtful: list[tuple[str, float, float]] = []
+    values = {row["seed"]: row["metrics"].get(metric) for row in one.rows if "metrics" in row}
+    apart = [
+        row["metrics"][metric] - values[row["seed"]]
+        for row in other.rows
+        if row.get("metrics", {}).get(metric) is not None and values.get(row["seed"]) is not None
+    ]
+    return estimate(apart) if apart else None
+
+
+def unsettled(experiment: Experiment, found: Sequence[Outcome]) -> list[tuple[str, Estimate]]:
+    """Metrics of goals that more seeds are needed for, and how far points are apart, in SI units.
+
+    The interval of the difference between the points with the most and the least of it, seed by
+    seed, has zero in it. With one objective it is the best point and the next best that matter:
+    see `close`.
+    """
+    doubtful: list[tuple[str, Estimate]] = []
     if len(experiment.objectives) == 1:
         return doubtful
     for name in named(experiment):
-        known = [each.metrics[name] for each in found if name in each.metrics]
-        widths = [2 * each.half for each in known if each.half is not None]
-        means = [each.mean for each in known]
-        if len(means) > 1 and widths and max(widths) > max(means) - min(means):
-            doubtful.append((name, max(widths), max(means) - min(means)))
+        known = [each for each in found if name in each.metrics]
+        if len(known) < 2:
+            continue
+        least, *_, most = sorted(known, key=lambda each: each.metrics[name].mean)
+        apart = difference(name, least, most)
+        if apart is not None and apart.half is not None and apart.half > apart.mean:
+            doubtful.append((name, apart))
     return doubtful

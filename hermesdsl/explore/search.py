@@ -17,6 +17,9 @@ from hermesdsl.graph.types import Experiment, SweepAxis
 
 __all__ = ["Bisect", "Found", "Grid", "Search", "search_of", "spelled"]
 
+#: Points of a round of a grid of which some may be pruned.
+ROUND = 64
+
 #: What became of a point that was run.
 Found = Callable[[Point], Outcome]
 
@@ -41,7 +44,7 @@ def search_of(experiment: Experiment, axes: Sequence[SweepAxis], limit: int | No
 
         return Tpe(experiment, axes, limit)
     if strategy(experiment) != "bisect":
-        return Grid(axes, limit)
+        return Grid(axes, limit, ROUND if argument(experiment, "short", 0.0) else None)
     target = aim(experiment)
     axis = next(each for each in axes if target in each.targets)
     rest = [each for each in axes if each is not axis]
@@ -51,16 +54,19 @@ def search_of(experiment: Experiment, axes: Sequence[SweepAxis], limit: int | No
 
 
 class Grid:
-    """Every point in one round."""
+    """Every point, in rounds of `size` where that is given, so that each learns from those before;
+    else in one."""
 
-    def __init__(self, axes: Sequence[SweepAxis], limit: int | None) -> None:
-        self._points = points(axes, limit)
+    def __init__(
+        self, axes: Sequence[SweepAxis], limit: int | None, size: int | None = None
+    ) -> None:
+        self._points, self._size = points(axes, limit), size
         count = prod(len(axis.points) for axis in axes)
         self.expected = count if limit is None else min(count, limit)
 
     def round(self, found: Found) -> list[Point]:
         """See `Search`."""
-        return list(self._points)
+        return list(islice(self._points, self._size))
 
 
 class Bisect:

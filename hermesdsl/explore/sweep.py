@@ -19,6 +19,7 @@ from hermesdsl.explore import outcome as outcomes
 from hermesdsl.explore import points as enumerate_
 from hermesdsl.explore import table as tables
 from hermesdsl.explore.certain import Rival, bars
+from hermesdsl.explore.estimate import Estimate
 from hermesdsl.explore.executors import Executor, Here, Lost
 from hermesdsl.explore.job import DONE, FAILED, PRUNED, Job, Row, Task, key
 from hermesdsl.explore.margin import AFTER_ALL, hopeless
@@ -29,7 +30,7 @@ from hermesdsl.explore.points import Parameter, Point, argument, strategy
 from hermesdsl.explore.reads import digest
 from hermesdsl.explore.resume import still
 from hermesdsl.explore.search import Search, search_of
-from hermesdsl.graph.types import Experiment
+from hermesdsl.graph.types import Experiment, Metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,9 +47,9 @@ Progress = Callable[[int, int], None]
 class Sweep:
     """What came of an experiment: `points` in order, those without any run left out.
 
-    `total` is how many there are, `resumed` how many runs were there already. `interrupted`:
-    Ctrl-C came before the end; `broken`: what ran the points was lost before it. `folder` holds
-    the files, if any.
+    `total` is how many there are, or of a search that ended early may have been; `resumed` how many
+    runs were there already. `interrupted`: Ctrl-C came before the end; `broken`: what ran the
+    points was lost before it. `folder` holds the files, if any.
     """
 
     experiment: Experiment
@@ -75,6 +76,18 @@ class Sweep:
     def picture(self) -> str | None:
         """The front of several objectives as SVG text: see `explore.picture`; None for one."""
         return picture(self.experiment, self.points, self.parameters)
+
+    def difference(self, metric: str, one: int, other: int) -> Estimate | None:
+        """How much more of a metric, such as ``p99(ttft)``, point `other` has than point `one`.
+
+        Both by index; in SI units, seed by seed: see `explore.outcome.difference`. Raises
+        ValueError for a point that has no row.
+        """
+        known = {each.point.index: each for each in self.points}
+        missing = [index for index in (one, other) if index not in known]
+        if missing:
+            raise ValueError(f"no point {missing[0]} was run")
+        return outcomes.difference(metric, known[one], known[other])
 
     @cached_property
     def columns(self) -> tables.Columns:
@@ -142,11 +155,12 @@ def explore(
     earlier = _earlier(folder) if resume and folder is not None else {}
     executor = executor or Here()
     run = _Run(job, experiment, digest(system), executor, earlier, progress)
+    search = search_of(experiment, axes, limit)
     book = ledgers.Ledger(folder, resume=resume) if folder is not None else None
     interrupted, broken = False, None
     try:
         with book or nullcontext():
-            run.all(search_of(experiment, axes, limit), book)
+            run.all(search, book)
     except KeyboardInterrupt:
         interrupted = True
     except Lost as loss:
@@ -154,7 +168,9 @@ def explore(
     finally:
         executor.close()
     found = _summed(run, enumerate_.parameters(axes), interrupted, folder)
-    return replace(found, broken=broken)
+    early = interrupted or broken is not None
+    total = max(found.total, search.expected) if early else found.total
+    return replace(found, total=total, broken=broken)
 
 
 def _summed(
@@ -248,9 +264,12 @@ class _Run:
 
     @property
     def _bounded(self) -> bool:
-        """Whether points compete with each other: `bisect` looks for the edge of every one."""
+        """Whether points compete with each other: `bisect` looks for the edge of every one, and a
+        goal that compares cases needs them all."""
+        goals = (requirement.goal for requirement in self.experiment.requirements)
+        needed = any("case" in o.where for g in goals for o in g.operands if isinstance(o, Metric))
         competes = bool(self.experiment.objectives) and strategy(self.experiment) != "bisect"
-        return bool(self._job.short) and competes
+        return bool(self._job.short) and competes and not needed
 
     def _give_up(
         self, points: Sequence[Point], beat: Mapping[int, float | None], seed: int,

@@ -110,9 +110,17 @@ def write(
     import pandas as pd
 
     packed = io.BytesIO()
-    pd.DataFrame(table).to_parquet(packed, index=False)
+    alike = {name: _alike(cells) for name, cells in table.items()}
+    pd.DataFrame(alike).to_parquet(packed, index=False)
     write_whole(folder / "sweep.parquet", packed.getvalue())
     return [*names, "sweep.parquet"]
+
+
+def _alike(cells: list[Any]) -> list[Any]:
+    """Cells of one type: numbers beside words, as of `auto` and 4, become words."""
+    if not any(isinstance(cell, str) for cell in cells):
+        return cells
+    return [cell if cell is None else str(cell) for cell in cells]
 
 
 def _csv(table: Columns) -> bytes:

@@ -47,6 +47,13 @@ def test_no_point_meets_every_goal(hermes: Any) -> None:
     assert "no point meets every goal" in hermes("sweep", "small.hms", *_ALWAYS).out
 
 
+def test_goals_of_points_that_never_ran_are_not_counted(hermes: Any) -> None:
+    _replaced("    sweep n", "    strategy = grid(short = 10%); duration = 10 s\n    sweep n")
+    _replaced("max(e2e) <= 1 ms", "max(e2e) <= 1 us")
+    out = hermes("sweep", "small.hms", *_ALWAYS).out
+    assert "[2] max(e2e) <= 1 us  no point was run whole" in out
+
+
 def test_points_that_are_left_out_have_reasons(hermes: Any) -> None:
     _replaced("\nworkload", '\nassert n < 3, "no room for four"\nworkload')
     outcome = hermes("sweep", "small.hms", "--workers", "1")
@@ -59,8 +66,9 @@ def test_an_interval_wider_than_the_differences(hermes: Any) -> None:
     """Poisson arrivals differ between two seeds by more than chips do at this load."""
     _replaced("constant(rate)", "poisson(rate)")
     err = hermes("sweep", "small.hms", "--workers", "1").err
-    assert "the 95% interval of max(e2e) is up to" in err
-    assert "more seeds would tell" in err
+    assert "the points that are furthest apart in max(e2e) differ by" in err
+    assert "seed by seed over 2 seeds: more seeds would tell" in err
+    assert "± is half the 95% interval of a mean over 2 seeds (Student's t)" in err
     assert "95%" not in hermes("sweep", "small.hms", "--workers", "1", "--seed", "1").err
 
 
@@ -130,6 +138,7 @@ def test_no_point_that_runs(hermes: Any) -> None:
         (("--limit", "0"), "HMS607", "0 is not in the range"),
         (("--experiment", "mian"), "HMS602", "no experiment `mian`"),
         (("--out", "."), "HMS608", "`.` is not empty"),
+        (("--out", "small.hms/x"), "HMS608", "`small.hms/x` cannot be made"),
         (("--set", "n=5"), "HMS306", "n"),
     ],
 )

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import hermesdsl
 from hermesdsl import plugins, schema
 from hermesdsl.diagnostics import SpecError
 from hermesdsl.explore.job import Job, Runner, Task, key
@@ -110,6 +111,22 @@ def test_a_sweep_loads_it_wherever_points_are_run(hermes: Any, workers: str) -> 
     done = hermes(*asked, "--plugin", "last", "--workers", workers)
     assert done.code == 0, done.err
     assert [point["status"] for point in json.loads(done.out)["points"]] == ["done"] * 3
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_sweep_from_python_loads_it_too(hermes: Any, workers: int) -> None:
+    """Whoever compiles with it has loaded it here; workers know it by its name alone."""
+    plugins.load(["last"])
+    system = hermesdsl.compile("small.hms", set={"llm[*].route": "last"})
+    found = hermesdsl.sweep(system, seeds=[1], plugins=["last"], workers=workers)
+    assert [each.status for each in found.points] == ["done"] * 3
+
+
+def test_a_sweep_from_python_without_the_package(hermes: Any) -> None:
+    found = hermesdsl.sweep(hermesdsl.compile("small.hms"), seeds=[1], plugins=["lost"])
+    assert {(each.status, each.reason) for each in found.points} == {
+        ("failed", "HMS609: no plug-in `lost` is installed")
+    }
 
 
 def test_what_a_sweep_loaded_is_in_the_names_of_its_runs() -> None:

@@ -191,6 +191,32 @@ def test_bars_that_moved_let_runs_be_made_again(compiled: Compiled) -> None:
     assert all(json.loads(line)["key"] for line in lines)
 
 
+def test_a_grid_learns_round_by_round(compiled: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In rounds of three the fast chips at one, two and three come first, in one round nobody."""
+    body = """duration = 20 s; sweep speed in [1 TB/s, 3 TB/s]; sweep n
+    minimize = n; require p99(e2e) <= 1 min; strategy = grid(short = 10%)"""
+    whole = hermesdsl.sweep(compiled(body, set=MANY))
+    assert [each.status for each in whole.points] == ["done", "skipped", "done"] * 2
+    monkeypatch.setattr("hermesdsl.explore.search.ROUND", 3)
+    found = hermesdsl.sweep(compiled(body, set=MANY))
+    assert [each.status for each in found.points] == [
+        "done", "skipped", "done", "done", "skipped", "pruned",
+    ]  # fmt: skip
+    assert found.best is not None
+    assert whole.best is not None
+    assert found.best.point.index == whole.best.point.index == 0
+
+
+def test_points_that_a_goal_compares_do_not_compete(
+    compiled: Compiled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hermesdsl.explore.search.ROUND", 1)
+    body = """duration = 20 s; sweep n in [1, 3]; sweep case in [plain, fast]; minimize = n
+    require p99(e2e, case = fast) <= p99(e2e, case = plain); strategy = grid(short = 10%)"""
+    found = hermesdsl.sweep(compiled(body, set=MANY))
+    assert [each.status for each in found.points] == ["done"] * 4
+
+
 def test_bisect_looks_for_the_edge_of_every_combination(compiled: Compiled) -> None:
     """The edge of slow chips lies below that of fast ones, which does not rule it out."""
     body = """duration = 20 s; sweep load.rate in between(1 req/s, 64 req/s)

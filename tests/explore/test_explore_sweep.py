@@ -265,6 +265,38 @@ def test_an_interrupted_sweep_leaves_its_table(compiled: Compiled) -> None:
     assert Path("cut/sweep.csv").read_bytes() == Path("whole/sweep.csv").read_bytes()
 
 
+def test_an_interrupted_search_says_how_many_points_it_might_have_tried(
+    compiled: Compiled,
+) -> None:
+    pytest.importorskip("optuna", reason="the extra `search` is not installed")
+    body = """sweep n; sweep load.rate in [1 req/s, 2 req/s, 3 req/s]; minimize = cost_per_token
+    strategy = tpe(trials = 7, batch = 2)"""
+    system = compiled(body)
+    found = explore(system, job_of(system), executor=_Counting(1))
+    assert found.interrupted
+    assert (len(found.points), found.total) == (1, 7)
+
+
+def test_differences_are_taken_seed_by_seed(compiled: Compiled) -> None:
+    """Seeds differ by much, and chips by as much with each: the interval of the difference is
+    smaller than that of either."""
+    system = compiled("sweep n in [1, 3]; seeds = [1, 2, 3]", arrivals="poisson(rate)")
+    found = hermesdsl.sweep(system)
+    apart = found.difference("cost_per_token", 0, 1)
+    one, three = (each.metrics["cost_per_token"] for each in found.points)
+    first, last = ([row["metrics"]["cost_per_token"] for row in each.rows]
+                   for each in found.points)  # fmt: skip
+    by_seed = [b - a for a, b in zip(first, last, strict=True)]
+    assert apart is not None
+    assert (apart.mean, apart.n) == (pytest.approx(sum(by_seed) / 3), 3)
+    assert apart.mean == pytest.approx(three.mean - one.mean)
+    assert apart.half is not None
+    assert apart.half < three.half + one.half  # type: ignore[operator]
+    assert found.difference("p99(nothing)", 0, 1) is None
+    with pytest.raises(ValueError, match="no point 9 was run"):
+        found.difference("cost_per_token", 0, 9)
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_control_c_leaves_a_usable_table(workers: str, compiled: Compiled) -> None:
     compiled("sweep load.requests in range(1, 4000)")
