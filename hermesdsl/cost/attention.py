@@ -15,7 +15,7 @@ from hermesdsl.cost.device import Device
 from hermesdsl.cost.operator import Operator, bound_of
 from hermesdsl.cost.provenance import DATASHEET
 from hermesdsl.cost.types import Piece, StepWork
-from hermesdsl.cost.utilisation import Utilisation, grids_of, logs_of, utilisation
+from hermesdsl.cost.utilisation import Utilisation, grids_of, utilisation
 from hermesdsl.graph.types import DTYPE_BYTES, LlmModel
 
 #: Seconds that the axis `span` of decoding counts in: about what a kernel takes without work.
@@ -306,7 +306,6 @@ class DecodeAttention:
 #: Contexts of a sequence (tokens) between which a calibrated time is taken as affine: half
 #: octaves.
 CONTEXTS = tuple(2.0 ** (0.5 * n) for n in range(37))
-_LOGS = tuple(logs_of(CONTEXTS))
 
 
 def through(points: list[tuple[float, float]], beyond: float, limit: float) -> tuple[Piece, ...]:
@@ -347,10 +346,9 @@ def calibrate(
         pairs=pairs, group=shape.group, load=load, feed=device.feed,
     )  # fmt: skip
     streamed = shape.kv_bytes * sequences / device.bandwidth / SPAN
-    others = logs_of((sequences, shape.heads, shape.kv_heads, width, pairs, shape.group, load))
-    feed = logs_of((device.feed,))
-    for context, known in zip(CONTEXTS, _LOGS, strict=True):
-        found, rung = reach.at_logs([known, *others, *logs_of((streamed * context,)), *feed])
+    others = (sequences, shape.heads, shape.kv_heads, width, pairs, shape.group, load)
+    for context in CONTEXTS:
+        found, rung = reach.at(context, *others, streamed * context, device.feed)
         if not points:
             points.append((0.0, free.seconds(0.0) / found))
         points.append((context * sequences, free.seconds(context * sequences) / found))

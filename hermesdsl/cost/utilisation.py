@@ -8,7 +8,7 @@ no device.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log
 
@@ -95,10 +95,7 @@ class Utilisation:
 
     def at(self, *shape: float) -> tuple[float, str]:
         """The factor on speed and its rung, for coordinates in order; tiny ones count as 1e-9."""
-        return self.at_logs(logs_of(shape))
-
-    def at_logs(self, logs: Sequence[float]) -> tuple[float, str]:
-        """The same for their logarithms, see `logs_of`."""
+        logs = [log(x) if x > _LEAST else log(_LEAST) for x in shape]
         for lookup in self.measured:
             if lookup.holds(logs):
                 return exp(lookup.at(logs)), MEASURED
@@ -118,11 +115,6 @@ class Utilisation:
             self.coordinates, tuple(_fixed(each, logs) for each in self.fitted), measured,
             self.rung,
         )  # fmt: skip
-
-
-def logs_of(shape: Iterable[float]) -> list[float]:
-    """Logarithms of coordinates; tiny ones count as 1e-9."""
-    return [log(x) if x > _LEAST else log(_LEAST) for x in shape]
 
 
 def utilisation(

@@ -270,7 +270,7 @@ def meter(
     limit = np.array([part.power for part in within.parts], np.float64)
     return Meter(
         run, within, rest, np.maximum(limit - rest, 0.0),
-        np.array([_able(system.hardware, part) for part in within.parts], np.float64),
+        _able(system.hardware, within.parts),
         activities(system, run, costs, services),
     )  # fmt: skip
 
@@ -279,12 +279,14 @@ def _rest(part: Part) -> float:
     return part.power if part.kind in STEADY and not part.idle_power else part.idle_power
 
 
-def _able(hardware: HardwareGraph, part: Part) -> float:
-    """Byte/s that the links of a switch or interface carry, both directions together."""
-    if part.kind not in STEADY:
-        return 0.0
-    wires = (*hardware.out_edges(part.path, data=True), *hardware.in_edges(part.path, data=True))
-    return float(sum(data["bandwidth"] for _, _, data in wires))
+def _able(hardware: HardwareGraph, parts: Ordered[Part]) -> Floats:
+    """Byte/s that the links of each switch or interface carry, both directions together."""
+    carried: dict[str, float] = {}
+    for source, target, data in hardware.edges(data=True):
+        for end in (source, target):
+            carried[end] = carried.get(end, 0.0) + float(data["bandwidth"])
+    able = [carried.get(part.path, 0.0) if part.kind in STEADY else 0.0 for part in parts]
+    return np.array(able, np.float64)
 
 
 def energy_rows(found: Meter) -> Table:

@@ -29,7 +29,7 @@ that is admitted has all its blocks and loses them only to decodes, and whatever
 step at least or leaves its room to another that does. So between two preemptions without an end a
 token is produced, tokens are never lost (only their KV), and there are finitely many.
 
-Knows no stage and no policy; which sequence an engine gives up is in `sim.residents`.
+Knows no stage and no policy; which sequence an engine gives up is in `sim.yielding`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The step-by-step form: one event per engine step, every sequence counted by itself.
 
-Slow and plain on purpose. `sim.engine` with `sim.decoding` must give the same records bit for
+Slow and plain on purpose. `sim.running` with `sim.decoding` must give the same records bit for
 bit; what interrupts a run of decode steps, and that the end of its j-th step is its start plus
 `DecodeRun.seconds(j)`, are the definitions that both share.
 """

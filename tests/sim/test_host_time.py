@@ -9,6 +9,8 @@ import hermesdsl
 from hermesdsl.cost import engine_cost
 from hermesdsl.cost.types import StepWork
 from hermesdsl.results.attribution import KINDS, attribute
+from hermesdsl.sim.straight import Straight
+from hermesdsl.sim.tokens import step_ends
 
 PROGRAM = """
 from std.nvidia.hopper import H100
@@ -57,7 +59,14 @@ def test_the_apis_time_is_outside_the_engines_queue() -> None:
 
 
 @pytest.mark.parametrize("host", ["", "step = 1 ms; sequence = 20 us; overlap = 90%; gap = 0.2 ms"])
-@pytest.mark.parametrize("settings", ["tp = 1", "batching = continuous", "max_batch = 12"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "tp = 1", "batching = continuous", "batching = mixed", "batching = static(4)",
+        "max_batch = 12", "max_batch = 6; order = sjf", "batching = chunked(64 tok); order = sjf",
+        "memory_rule = of_device(23.1%)", "prefix_cache = true",
+    ],
+)  # fmt: skip
 def test_both_forms_of_engines_agree(host: str, settings: str) -> None:
     """Bit for bit, with and without a step that is put together ahead."""
     system = compiled(MANY, host=host, settings=settings, more="duration = 6 s")
@@ -80,6 +89,29 @@ def test_a_step_put_together_ahead_lets_newcomers_wait_for_one_more() -> None:
     work = StepWork(1, 1, decodes=1, decode_context=120.0)
     step = cost_of(system).step(work)
     assert ttft[1] - ttft[0] == pytest.approx(step, rel=2e-2)
+
+
+@pytest.mark.parametrize(("overlap", "beside"), [("0%", 1), ("100%", 2)])
+def test_a_run_goes_on_through_the_step_that_passes_a_newcomer_by(overlap: str, beside: int):
+    """One row of decodes before the second prompt, whose last step began after it had come."""
+    load = "arrivals = constant(10 req/s); requests = 2; prompt = 100 tok; output = 400 tok"
+    system = compiled(load, host=f"overlap = {overlap}")
+    run = hermesdsl.run(system).measures.run
+    steps, heard = run.steps, run.requests["arrival_s"][1] + 0.010
+    first, second = np.flatnonzero(steps["prefill_tokens"])
+    assert second - first == 2
+    ends = step_ends(run, 0)[: steps["steps"][first + 1]]
+    assert ends[-1] == steps["start_s"][second]
+    # The step in which it came, and with a step put together ahead the one after that.
+    assert np.count_nonzero(ends >= heard) == beside
+
+
+def test_an_api_that_all_go_through_needs_no_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same rows, to the bit, as with an event for each request that comes out of it."""
+    system = compiled(MANY, more="duration = 6 s; horizon = cut")
+    quick = hermesdsl.run(system).requests
+    monkeypatch.setattr(Straight, "_come_heard", lambda *_: False)
+    assert hermesdsl.run(system).requests.equals(quick)
 
 
 def test_nobody_waits_for_a_step_that_is_not_there() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hermesdsl.sim.kernel import ARRIVAL, DELIVERY, STEP, Kernel
+from hermesdsl.sim.kernel import ARRIVAL, DELIVERY, STEP, WAKE, Kernel
 
 
 def test_events_at_one_time_are_ordered_by_priority_then_key():
@@ -15,6 +15,28 @@ def test_events_at_one_time_are_ordered_by_priority_then_key():
         kernel.at(1.0, priority, key, lambda now, what: seen.append(what), 10 * priority + key)
     kernel.run()
     assert seen == [9, 11, 12, 21]
+
+
+@pytest.mark.parametrize(
+    ("priority", "expected"),
+    [
+        (ARRIVAL, ["came 0", "step", "key -1", "key 2", "wake", "came 1", "late"]),
+        (DELIVERY, ["step", "key -1", "came 0", "key 2", "wake", "came 1", "late"]),
+    ],
+)
+def test_arrivals_known_beforehand_come_where_events_of_their_priority_would(priority, expected):
+    """Arrival i has key i: as deliveries, 0 comes after the event of key -1, before that of 2."""
+    kernel, seen = Kernel(), []
+    kernel.arrivals([1.0, 2.0], lambda now, i: seen.append(f"came {i}"), priority)
+    events = (
+        (1.0, WAKE, 0, "wake"), (1.0, DELIVERY, 2, "key 2"), (1.0, STEP, 9, "step"),
+        (3.0, STEP, 0, "late"), (1.0, DELIVERY, -1, "key -1"),
+    )  # fmt: skip
+    for time, standing, key, what in events:
+        kernel.at(time, standing, key, lambda now, i: seen.append(events[i][-1]),
+                  [event[-1] for event in events].index(what))  # fmt: skip
+    kernel.run()
+    assert seen == expected
 
 
 def test_looks_come_before_what_happens_at_their_time_and_only_the_last_of_several():

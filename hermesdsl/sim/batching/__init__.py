@@ -5,8 +5,9 @@ come along; no slices means decodes only. It acts on the engine through `make_ro
 `fill` and reads `seated` and `decoding.count`; it knows no time, cost or record.
 
 With no slices, decodes run on until one finishes, memory runs out, or something comes that may
-join; only then is the policy asked again. So it may leave a prompt for lack of seats, memory or
-budget, but not merely for a while.
+join (where steps are put together one ahead: until the end of the step after that in which a
+request came); only then is the policy asked again. So it may leave a prompt for lack of seats,
+memory or budget, but not merely for a while.
 """
 
 from __future__ import annotations
