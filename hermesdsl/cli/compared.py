@@ -55,11 +55,13 @@ def percent(error: float | None) -> str:
     return figures.NOTHING if error is None else f"{100.0 * error:+.1f}%"
 
 
-def _size(error: float | None) -> str:
+def size(error: float | None) -> str:
+    """The size of an error: ``3.1%``."""
     return figures.NOTHING if error is None else f"{100.0 * error:.1f}%"
 
 
-def _grid(*headings: str) -> Table:
+def grid(*headings: str) -> Table:
+    """A table without lines, numbers to the right; the first column says what a row is."""
     table = Table(box=None, padding=(0, 0, 0, 2), pad_edge=False, header_style="dim")
     table.add_column(headings[0], no_wrap=True)
     for heading in headings[1:]:
@@ -68,7 +70,7 @@ def _grid(*headings: str) -> Table:
 
 
 def _latencies(found: Validation) -> Table:
-    table = _grid("", "", "measured", "predicted", "error", "MAPE paired", "MAPE sorted")
+    table = grid("", "", "measured", "predicted", "error", "MAPE paired", "MAPE sorted")
     table.columns[1].justify = "left"
     for role, each in found.latencies.items():
         for number, (name, figure) in enumerate(each.figures.items()):
@@ -80,14 +82,14 @@ def _latencies(found: Validation) -> Table:
                 scale.text(figure.measured),
                 scale.text(figure.predicted),
                 percent(figure.error),
-                _size(each.paired) if first else "",
-                _size(each.ordered) if first else "",
+                size(each.paired) if first else "",
+                size(each.ordered) if first else "",
             )
     return table
 
 
 def _rates(found: Validation) -> Table:
-    table = _grid("", "measured", "predicted", "error")
+    table = grid("", "measured", "predicted", "error")
     for name, figure in found.rates.items():
         _row(table, f"{name} {_UNITS[name]}", figure)
     for name, figure in found.present.items():
@@ -101,7 +103,7 @@ def _row(table: Table, name: str, figure: Figure) -> None:
 
 
 def _parts(found: Validation) -> Table:
-    table = _grid("", "measured", "predicted", "difference", "")
+    table = grid("", "measured", "predicted", "difference", "")
     table.columns[4].justify = "left"
     for name, figure in found.parts.items():
         off = figure.predicted - figure.measured

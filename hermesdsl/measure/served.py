@@ -6,7 +6,7 @@ One row per request: when it came, how long it was, and any of its latencies. Kn
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeAlias
@@ -20,7 +20,7 @@ from hermesdsl.sim.cells import Amounts, Reader, Times, Tokens, convert
 from hermesdsl.sim.datafile import Cell, Table, open_table, trace_error
 from hermesdsl.sim.trace import Column
 
-__all__ = ["LATENCIES", "ROLES", "Served", "given_column", "read_served"]
+__all__ = ["LATENCIES", "ROLES", "Served", "given_column", "read_served", "request_columns"]
 
 Floats: TypeAlias = "NDArray[np.float64]"
 
@@ -111,6 +111,11 @@ def given_column(text: str) -> tuple[str, Column]:
     if problem is not None:
         raise SpecError([problem])
     return role, Column(name, UNITS[unit] if unit else _scale(role, name) or 0.0)
+
+
+def request_columns(names: Sequence[str], given: Collection[str]) -> set[str]:
+    """The roles of a table of requests that its columns' names or flags say."""
+    return {role for role in ROLES if role in given or _recognised(role, names) is not None}
 
 
 def read_served(file: str, given: Mapping[str, Column] = MappingProxyType({})) -> Served:
