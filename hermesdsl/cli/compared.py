@@ -5,15 +5,16 @@ Lays out what `Validation` says.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
 from hermesdsl.cli import figures
+from hermesdsl.measure.causes import CAUSES, Part, largest
 from hermesdsl.measure.errors import Figure
-from hermesdsl.measure.replay import PARTS, Validation
+from hermesdsl.measure.replay import Validation
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -34,7 +35,7 @@ def blocks(found: Validation, spec: str, measured: str) -> Iterator[RenderableTy
     if found.parts:
         yield ""
         yield Text("Where the difference in mean latency sits", style="bold")
-        yield _parts(found)
+        yield from where(found.parts)
 
 
 def notes(found: Validation) -> Iterator[str]:
@@ -102,12 +103,39 @@ def _row(table: Table, name: str, figure: Figure) -> None:
                   percent(figure.error))  # fmt: skip
 
 
-def _parts(found: Validation) -> Table:
-    table = grid("", "measured", "predicted", "difference", "")
-    table.columns[4].justify = "left"
-    for name, figure in found.parts.items():
-        off = figure.predicted - figure.measured
-        sign = "-" if off < 0 else "+"
-        table.add_row(name, figures.time(figure.measured), figures.time(figure.predicted),
-                      f"{sign}{figures.time(abs(off))}", PARTS.get(name, ""))  # fmt: skip
+def where(parts: Mapping[str, Part]) -> Iterator[RenderableType]:
+    """The parts of a difference, what each follows, and the largest in words."""
+    either = any(part.causes["either"] for part in parts.values())
+    causes = [cause for cause in CAUSES if cause != "either" or either]
+    table = grid("", "measured", "predicted", "difference", *causes)
+    for name, part in parts.items():
+        cells = [_off(part.causes[cause]) for cause in causes]
+        if not part.fit.told:
+            cells = [figures.NOTHING if cause in ("device", "host") else cell
+                     for cause, cell in zip(causes, cells, strict=True)]  # fmt: skip
+        table.add_row(name, figures.time(part.figure.measured),
+                      figures.time(part.figure.predicted), _off(part.difference), *cells)  # fmt: skip
+    yield table
+    most = largest(parts)
+    if most is not None:
+        name, cause = most
+        yield Text(f"mostly {name}: {parts[name].words(cause)}")
+    yield ""
+    yield Text("What the predicted times consist of", style="bold")
+    yield _known(parts)
+
+
+def _off(seconds: float) -> str:
+    """A signed length of time; nothing below a nanosecond."""
+    if abs(seconds) < 1e-9:
+        return "0"
+    return f"{'-' if seconds < 0 else '+'}{figures.time(abs(seconds))}"
+
+
+def _known(parts: Mapping[str, Part]) -> Table:
+    names = ("device", "host", "api", "other")
+    table = grid("", "device", "host", "API", "other")
+    for name, part in parts.items():
+        table.add_row(name, *(figures.time(max(part.known[each], 0.0))
+                              if abs(part.known[each]) > 1e-9 else "0" for each in names))  # fmt: skip
     return table

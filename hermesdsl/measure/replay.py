@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 from hermesdsl.diagnostics import SpecError, error
 from hermesdsl.diagnostics.nearest import suggestion
 from hermesdsl.graph.types import CompiledSystem, Experiment, Spec, Value, Workload
+from hermesdsl.measure.causes import Part, parts
 from hermesdsl.measure.errors import Comparison, Figure, compared
+from hermesdsl.measure.phases import Spent, spent
 from hermesdsl.measure.served import LATENCIES, Served
 from hermesdsl.results import Result
+from hermesdsl.results.metrics import Measures
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -60,7 +63,7 @@ class Validation:
     verdict: str
     latencies: Mapping[str, Comparison]
     rates: Mapping[str, Figure]
-    parts: Mapping[str, Figure]
+    parts: Mapping[str, Part]
     present: Mapping[str, Figure]
     pairs: Mapping[str, tuple[Floats, Floats]]
 
@@ -154,7 +157,7 @@ def measured_against(result: Result, replay: Replay, served: Served) -> Validati
         verdict=result.verdict,
         latencies=latencies,
         rates=_rates(served, predicted),
-        parts=_parts(served, predicted),
+        parts=_parts(served, predicted, _spent(result, replay, predicted)),
         present=_present(served, predicted),
         pairs=pairs,
     )
@@ -203,23 +206,32 @@ def _span(columns: Mapping[str, Floats]) -> float:
     return float(np.nanmax(ends) - columns["time"].min())
 
 
-def _parts(served: Served, predicted: Mapping[str, Floats]) -> dict[str, Figure]:
-    """Mean time in each part over the requests that both have; what is not measured is joined."""
-    edges = [role for role in ("queue", "ttft", "latency") if role in served.columns]
-    if "latency" not in edges or "ttft" not in edges:
+def _parts(served: Served, predicted: Mapping[str, Floats], own: Spent | None) -> dict[str, Part]:
+    """Phases over the requests that both have; what is not measured is joined."""
+    roles = [role for role in ("queue", "ttft", "latency") if role in served.columns]
+    if "latency" not in roles or "ttft" not in roles or own is None:
         return {}
-    both = np.ones(len(served), bool)
-    for role in edges:
+    both = ~np.isnan(own.other).any(axis=0)
+    for role in roles:
         both &= ~(np.isnan(served.columns[role]) | np.isnan(predicted[role]))
     if not both.any():
         return {}
-    names = list(PARTS) if "queue" in edges else ["queueing and prefill", "decode"]
-    found, before = {}, (0.0, 0.0)
-    for name, role in zip(names, edges, strict=True):
-        until = (float(served.columns[role][both].mean()), float(predicted[role][both].mean()))
-        found[name] = Figure(until[0] - before[0], until[1] - before[1])
-        before = until
-    return found
+    names = list(PARTS) if "queue" in roles else ["queueing and prefill", "decode"]
+    edges = {role: (served.columns[role][both], predicted[role][both]) for role in roles}
+    return parts(edges, own.chosen(both), names)
+
+
+def _spent(result: Result, replay: Replay, predicted: Mapping[str, Floats]) -> Spent | None:
+    """What the replayed requests' time consists of, of whole records."""
+    measures = result.measures
+    if not isinstance(measures, Measures):
+        return None
+    run, time = measures.run, predicted["time"]
+    mine = run.requests["workload"] == run.workloads.index(replay.workload)
+    edges = np.full((4, len(mine)), np.nan)
+    ends = [predicted[role] for role in ("queue", "ttft", "latency")]
+    edges[:, mine] = np.stack([time, *(time + end for end in ends)])
+    return spent(replay.compiled, run, measures.attribution, edges).chosen(mine)
 
 
 def _present(served: Served, predicted: Mapping[str, Floats]) -> dict[str, Figure]:

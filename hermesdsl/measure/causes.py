@@ -1,0 +1,251 @@
+"""What a difference between measured and predicted times follows: the device, the host, or neither.
+
+How long each phase lasts is measured; who took the time is not. It is inferred from how the
+difference varies from request to request: what grows with the time that devices are predicted to
+take is the device's, what is the same for every step (or, before the first token, for every
+request) is the host's. Where both say as much about it, it is of one of them (``either``); what
+follows neither is the ``rest``: waiting beyond that, how many run at once. Knows arrays only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hermesdsl.measure.errors import Figure
+from hermesdsl.measure.phases import Spent
+
+__all__ = ["CAUSES", "Fit", "Part", "fitted", "largest", "parts"]
+
+Floats: TypeAlias = "NDArray[np.float64]"
+Mask: TypeAlias = "NDArray[np.bool_]"
+
+CAUSES = ("device", "host", "either", "rest")
+
+#: Differences below this share of the whole have no cause worth a name.
+NEGLIGIBLE = 1e-3
+#: Fewest requests, or runs, from which causes are told.
+FEWEST = 4
+#: One cause is enough if what it leaves spreads less than this times what both leave.
+_ENOUGH = 1.5
+#: Predicted device times must vary by this share, or nothing tells them from a constant.
+_VARIES = 1e-3
+#: A request that waits for so many steps before it is worked on did not queue for a place: the
+#: step that runs, and one that is put together already.
+_PROMPT = 2.5
+#: The least share of requests that speeds are found from: those that wait least.
+_SOME = 0.25
+_PASSES = 30
+#: Of times and differences: what counts as nothing.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Fit:
+    """measured − predicted = `each` (seconds of the host, of every step or request) + `slower` ×
+    device time, found robustly. `told`: whether the two can be told apart; if not, `slower` stands
+    for both."""
+
+    each: float
+    slower: float
+    told: bool
+
+
+@dataclass(frozen=True)
+class Part:
+    """One phase in the mean of the requests compared.
+
+    `figure`: seconds measured and predicted. `known`: what the predicted ones consist of
+    (``device``, ``host``, ``api``, ``other``). `causes`: predicted − measured seconds by `CAUSES`,
+    which add up to the difference. `fit`: what they follow from; ``each`` is of a `per` (``step``
+    or ``request``).
+    """
+
+    figure: Figure
+    known: Mapping[str, float]
+    causes: Mapping[str, float]
+    fit: Fit
+    per: str
+
+    @property
+    def difference(self) -> float:
+        """Predicted − measured seconds."""
+        return self.figure.predicted - self.figure.measured
+
+    def words(self, cause: str) -> str:
+        """One of the causes as a sentence says it, of the measured system."""
+        if cause == "device":
+            return f"devices take {1.0 + self.fit.slower:.2f} x the predicted time"
+        if cause == "host":
+            more = "more" if self.fit.each > 0.0 else "less"
+            which = "host takes" if self.per == "step" else "host and its API take"
+            return f"the {which} {1e3 * abs(self.fit.each):.2g} ms {more} per {self.per}"
+        if cause == "either":
+            ratio = 1.0 + self.fit.slower
+            return f"devices or host: {ratio:.2f} x the devices' time; requests do not say which"
+        longer = "longer" if self.difference < 0.0 else "shorter"
+        if self.per == "step":
+            return f"{longer} than the speed of steps explains: stalls, or how many run at once"
+        return f"{longer} waiting than speed explains: capacity (max_batch, KV), order or load"
+
+    def summary(self) -> dict[str, Any]:
+        """As JSON: seconds."""
+        found: dict[str, Any] = {
+            **self.figure.summary(), "difference": self.difference,
+            "predicted_parts": dict(self.known), "causes": dict(self.causes),
+            "told_apart": self.fit.told,
+        }  # fmt: skip
+        if self.fit.told:
+            found["device_factor"] = 1.0 + self.fit.slower
+            found[f"host_more_per_{self.per}"] = self.fit.each
+        return found
+
+
+def largest(found: Mapping[str, Part]) -> tuple[str, str] | None:
+    """Name of the phase and cause of the largest difference; None if it is next to nothing."""
+    cells = {(name, cause): abs(seconds) for name, part in found.items()
+             for cause, seconds in part.causes.items()}  # fmt: skip
+    most = max(cells, key=lambda cell: cells[cell], default=None)
+    whole = sum(part.figure.measured for part in found.values())
+    return most if most is not None and cells[most] > NEGLIGIBLE * whole else None
+
+
+def fitted(gap: Floats, device: Floats, count: Floats, *, least: float) -> Fit:
+    """The robust fit of `gap` (measured − predicted seconds) per count, all of shape (n,).
+
+    The host cannot take less than nothing: `each` is at least −`least`, the predicted seconds of
+    the host per count; nor can the device (`slower` at least −1).
+    """
+    there = count > 0.0
+    w = count[there]
+    y, x, ones = gap[there] / w, device[there] / w, np.ones(len(w))
+    if len(w) < FEWEST or not (x > 0.0).any():
+        return Fit(0.0, 0.0, False)
+    if float(np.abs(y).max()) <= _ROUNDING * float(x.mean()):
+        return Fit(0.0, 0.0, True)
+    by_device = _slope(y, x, w, -1.0)
+    by_host = _slope(y, ones, w, -least)
+    spreads = [_spread(y - by_device * x, w), _spread(y - by_host, w)]
+    if float(np.ptp(x)) <= _VARIES * float(x.mean()):
+        return Fit(0.0, by_device, False)
+    each, slower = _line(y, x, w)
+    both = _spread(y - each - slower * x, w) if each >= -least and slower >= -1.0 else min(spreads)
+    enough = [spread <= _ENOUGH * both + _ROUNDING * float(np.abs(y).max()) for spread in spreads]
+    if all(enough):
+        return Fit(0.0, by_device, False)
+    if not any(enough):
+        return Fit(each, slower, True)
+    return Fit(0.0, by_device, True) if enough[0] else Fit(by_host, 0.0, True)
+
+
+def _robustly(left: Floats, weight: Floats) -> Floats | None:
+    """Weights with which outliers count by their size; None if nothing is left over."""
+    typical = _spread(left, weight)
+    if typical <= 1e-300:
+        return None
+    return weight * np.minimum(1.0, 1.5 * typical / np.maximum(np.abs(left), 1e-300))
+
+
+def _line(y: Floats, x: Floats, weight: Floats) -> tuple[float, float]:
+    """Constant and slope of a line."""
+    each = slower = 0.0
+    robust: Floats | None = weight
+    for _ in range(_PASSES):
+        assert robust is not None
+        centre, level = (float(np.average(column, weights=robust)) for column in (x, y))
+        about = float((robust * (x - centre) ** 2).sum())
+        slower = float((robust * (x - centre) * (y - level)).sum()) / about
+        each = level - slower * centre
+        robust = _robustly(y - each - slower * x, weight)
+        if robust is None:
+            break
+    return each, slower
+
+
+def _slope(y: Floats, x: Floats, weight: Floats, least: float) -> float:
+    """Slope of a line through zero, `least` at least."""
+    slope = 0.0
+    robust: Floats | None = weight
+    for _ in range(_PASSES):
+        assert robust is not None
+        slope = float((robust * x * y).sum() / (robust * x * x).sum())
+        robust = _robustly(y - slope * x, weight)
+        if robust is None:
+            break
+    return max(slope, least)
+
+
+def _spread(left: Floats, weight: Floats) -> float:
+    """Of what is left over: the standard deviation that its weighted median size stands for."""
+    size = np.abs(left)
+    order = np.argsort(size, kind="stable")
+    below = np.cumsum(weight[order])
+    return 1.4826 * float(size[order][np.searchsorted(below, 0.5 * below[-1])])
+
+
+def _steadily(spent: Spent) -> Mask:
+    """Requests that hardly queue in the prediction, (n,): their times tell speeds, not waiting."""
+    waited = spent.steps[0]
+    limit = max(_PROMPT, float(np.quantile(waited, _SOME)))
+    return np.asarray(waited <= limit)
+
+
+def parts(
+    edges: Mapping[str, tuple[Floats, Floats]], spent: Spent, names: Sequence[str]
+) -> dict[str, Part]:
+    """The phases of requests that are measured and predicted, by name.
+
+    `edges`: ``queue`` (perhaps), ``ttft`` and ``latency``, measured and predicted seconds from the
+    arrival, (n,) each without NaN; `spent` of the same requests; `names` of the phases told apart.
+    """
+    phases = [[0, 1], [2]] if len(names) == 2 else [[0], [1], [2]]
+    before = (np.zeros(spent.steps.shape[1]),) * 2
+    gaps, figures = [], []
+    for measured, predicted in edges.values():
+        span = measured - before[0], predicted - before[1]
+        gaps.append(span[0] - span[1])
+        figures.append(Figure(float(span[0].mean()), float(span[1].mean())))
+        before = (measured, predicted)
+    own = [spent.summed(each) for each in phases]
+    decode, steps = own[-1], own[-1].steps[0]
+    least = float(decode.host[0].sum() / max(steps.sum(), 1e-300))
+    late = fitted(gaps[-1], decode.device[0], steps, least=least)
+    fits = [*_first(gaps[:-1], spent, own[:-1]), late]
+    counts = [1.0] * (len(fits) - 1) + [float(steps.mean())]
+    units = ["request"] * (len(fits) - 1) + ["step"]
+    return {
+        name: _part(figure, part, fit, count, per)
+        for name, figure, part, fit, count, per
+        in zip(names, figures, own, fits, counts, units, strict=True)
+    }  # fmt: skip
+
+
+def _first(gaps: Sequence[Floats], spent: Spent, own: Sequence[Spent]) -> list[Fit]:
+    """Fits of the phases before the first token: speed as in requests that hardly queue.
+
+    Of two phases the device is told by both together, what is the same for all by each.
+    """
+    whole, calm = spent.summed([0, 1]), _steadily(spent)
+    gap, device = np.sum(gaps, axis=0), whole.device[0]
+    least = float((whole.api[0] + whole.host[0])[calm].mean())
+    fit = fitted(gap[calm], device[calm], np.ones(int(calm.sum())), least=least)
+    if len(gaps) == 1 or not fit.told:
+        return [fit] * len(gaps)
+    queued = float(np.median((gaps[0] - fit.slower * own[0].device[0])[calm]))
+    queued = queued if fit.each else 0.0
+    return [Fit(queued, fit.slower, True), Fit(fit.each - queued, fit.slower, True)]
+
+
+def _part(figure: Figure, own: Spent, fit: Fit, count: float, per: str) -> Part:
+    known = {name: float(getattr(own, name)[0].mean())
+             for name in ("device", "host", "api", "other")}  # fmt: skip
+    speed = -fit.slower * known["device"]
+    causes = {"device": speed, "host": -fit.each * count, "either": 0.0}
+    if not fit.told:
+        causes = {"device": 0.0, "host": 0.0, "either": speed}
+    rest = figure.predicted - figure.measured - sum(causes.values())
+    return Part(figure, known, {**causes, "rest": rest}, fit, per)
