@@ -103,7 +103,7 @@ def _row(table: Table, name: str, figure: Figure) -> None:
                   percent(figure.error))  # fmt: skip
 
 
-def where(parts: Mapping[str, Part]) -> Iterator[RenderableType]:
+def where(parts: Mapping[str, Part], *, summed: bool = True) -> Iterator[RenderableType]:
     """The parts of a difference, what each follows, and the largest in words."""
     either = any(part.causes["either"] for part in parts.values())
     causes = [cause for cause in CAUSES if cause != "either" or either]
@@ -113,10 +113,10 @@ def where(parts: Mapping[str, Part]) -> Iterator[RenderableType]:
         if not part.fit.told:
             cells = [figures.NOTHING if cause in ("device", "host") else cell
                      for cause, cell in zip(causes, cells, strict=True)]  # fmt: skip
-        table.add_row(name, figures.time(part.figure.measured),
-                      figures.time(part.figure.predicted), _off(part.difference), *cells)  # fmt: skip
+        times = [figures.time(part.figure.measured), figures.time(part.figure.predicted)]
+        table.add_row(name, *times, _off(part.difference), *cells)
     yield table
-    most = largest(parts)
+    most = largest(parts, summed=summed)
     if most is not None:
         name, cause = most
         yield Text(f"mostly {name}: {parts[name].words(cause)}")
@@ -136,6 +136,6 @@ def _known(parts: Mapping[str, Part]) -> Table:
     names = ("device", "host", "api", "other")
     table = grid("", "device", "host", "API", "other")
     for name, part in parts.items():
-        table.add_row(name, *(figures.time(max(part.known[each], 0.0))
-                              if abs(part.known[each]) > 1e-9 else "0" for each in names))  # fmt: skip
+        times = [max(part.known[each], 0.0) for each in names]
+        table.add_row(name, *(figures.time(time) if time > 1e-9 else "0" for time in times))
     return table

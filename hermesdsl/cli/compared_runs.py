@@ -12,15 +12,16 @@ from rich.table import Table
 from rich.text import Text
 
 from hermesdsl.cli import figures
-from hermesdsl.cli.compared import grid, percent, size
+from hermesdsl.cli.compared import grid, percent, size, where
 from hermesdsl.measure.headings import METRICS
 from hermesdsl.measure.run_by_run import RunsValidation
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-#: Runs that are printed one by one; a folder or JSON has them all.
+#: Runs that are printed one by one, and metrics of each; a folder or JSON has them all.
 _SHOWN = 24
+_ACROSS = 8
 
 
 def blocks(found: RunsValidation, spec: str, measured: str) -> Iterator[RenderableType]:
@@ -35,12 +36,17 @@ def blocks(found: RunsValidation, spec: str, measured: str) -> Iterator[Renderab
         yield ""
         yield Text("Errors run by run", style="bold")
         yield _rows(found)
+    if found.parts:
+        yield ""
+        yield Text("Where the differences of the means sit", style="bold")
+        yield from where(found.parts, summed=False)
 
 
 def notes(found: RunsValidation) -> Iterator[str]:
     """What to know before believing a figure; every column is told."""
     runs = found.runs
-    taken = (f"`{column}`" + f" as {role}" * (role != column) for column, role in runs.used.items())
+    taken = (f"`{column}`" + f" as {role}" * (not column.startswith(role))
+             for column, role in runs.used.items())  # fmt: skip
     yield f"columns used: {', '.join(taken)}"
     if runs.unused:
         left = (f"`{column}`" + f" ({why})" * bool(why) for column, why in runs.unused.items())
@@ -92,11 +98,12 @@ def _metrics(found: RunsValidation) -> Table:
 def _rows(found: RunsValidation) -> Table:
     runs = found.runs
     cases = any(case is not None for case in runs.cases)
-    table = grid("line", *(["case"] if cases else []), *runs.paths, *found.metrics)
+    metrics = [*found.metrics][:_ACROSS]
+    table = grid("line", *(["case"] if cases else []), *runs.paths, *metrics)
     table.columns[0].justify = "right"
     for at in range(min(len(runs), _SHOWN)):
         own = [runs.cases[at] or figures.NOTHING] if cases else []
-        errors = [percent(found.error(name, at)) for name in found.metrics]
+        errors = [percent(found.error(name, at)) for name in metrics]
         table.add_row(str(runs.lines[at]), *own, *runs.settings[at].values(), *errors)
     if len(runs) > _SHOWN:
         table.add_row("", *[f"… {len(runs) - _SHOWN:,} more"])

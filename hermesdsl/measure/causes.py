@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hermesdsl.measure.errors import Figure
 from hermesdsl.measure.phases import Spent
 
-__all__ = ["CAUSES", "Fit", "Part", "fitted", "largest", "parts"]
+__all__ = ["CAUSES", "Fit", "Part", "fitted", "largest", "part_of_runs", "parts"]
 
 Floats: TypeAlias = "NDArray[np.float64]"
 Mask: TypeAlias = "NDArray[np.bool_]"
@@ -105,13 +105,19 @@ class Part:
         return found
 
 
-def largest(found: Mapping[str, Part]) -> tuple[str, str] | None:
-    """Name of the phase and cause of the largest difference; None if it is next to nothing."""
-    cells = {(name, cause): abs(seconds) for name, part in found.items()
-             for cause, seconds in part.causes.items()}  # fmt: skip
-    most = max(cells, key=lambda cell: cells[cell], default=None)
+def largest(found: Mapping[str, Part], *, summed: bool = True) -> tuple[str, str] | None:
+    """Name of the part and cause of the largest difference; None if it is next to nothing.
+
+    `summed`: the parts add up to one time, of which differences are shares; else each is by itself.
+    """
     whole = sum(part.figure.measured for part in found.values())
-    return most if most is not None and cells[most] > NEGLIGIBLE * whole else None
+    shares = {
+        (name, cause): abs(seconds) / max(whole if summed else part.figure.measured, 1e-300)
+        for name, part in found.items()
+        for cause, seconds in part.causes.items()
+    }
+    most = max(shares, key=lambda cell: shares[cell], default=None)
+    return most if most is not None and shares[most] > NEGLIGIBLE else None
 
 
 def fitted(gap: Floats, device: Floats, count: Floats, *, least: float) -> Fit:
@@ -123,14 +129,14 @@ def fitted(gap: Floats, device: Floats, count: Floats, *, least: float) -> Fit:
     there = count > 0.0
     w = count[there]
     y, x, ones = gap[there] / w, device[there] / w, np.ones(len(w))
-    if len(w) < FEWEST or not (x > 0.0).any():
+    if not (x > 0.0).any():
         return Fit(0.0, 0.0, False)
     if float(np.abs(y).max()) <= _ROUNDING * float(x.mean()):
         return Fit(0.0, 0.0, True)
     by_device = _slope(y, x, w, -1.0)
     by_host = _slope(y, ones, w, -least)
     spreads = [_spread(y - by_device * x, w), _spread(y - by_host, w)]
-    if float(np.ptp(x)) <= _VARIES * float(x.mean()):
+    if len(w) < FEWEST or float(np.ptp(x)) <= _VARIES * float(x.mean()):
         return Fit(0.0, by_device, False)
     each, slower = _line(y, x, w)
     both = _spread(y - each - slower * x, w) if each >= -least and slower >= -1.0 else min(spreads)
@@ -222,6 +228,22 @@ def parts(
         for name, figure, part, fit, count, per
         in zip(names, figures, own, fits, counts, units, strict=True)
     }  # fmt: skip
+
+
+def part_of_runs(
+    measured: Floats, predicted: Floats, own: Spent, calm: Mask, per: str
+) -> Part:  # fmt: skip
+    """The mean time to the first token (`per` request) or per token (`per` step) of several runs.
+
+    `measured`, `predicted` seconds without NaN, (runs,); `own` of the predicted means, (1, runs);
+    `calm`: runs from which speeds are told, for nothing queued up in them.
+    """
+    gap, device = measured - predicted, own.device[0]
+    told = calm if int(calm.sum()) >= FEWEST else np.ones(len(gap), bool)
+    least = float((own.api[0] + own.host[0])[told].mean())
+    fit = fitted(gap[told], device[told], np.ones(int(told.sum())), least=least)
+    figure = Figure(float(measured.mean()), float(predicted.mean()))
+    return _part(figure, own, fit, 1.0, per)
 
 
 def _first(gaps: Sequence[Floats], spent: Spent, own: Sequence[Spent]) -> list[Fit]:

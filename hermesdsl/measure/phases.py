@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +18,18 @@ from hermesdsl.cost.types import EngineCost
 from hermesdsl.graph.types import CompiledSystem
 from hermesdsl.results.activity import alike_steps
 from hermesdsl.results.attribution import KINDS, Attribution
+from hermesdsl.results.metrics import Measures
+from hermesdsl.results.result import Result
 from hermesdsl.sim.record import Run
 
-__all__ = ["PHASES", "Spent", "spent"]
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+__all__ = ["Spent", "spent", "times_of", "together"]
 
 Floats: TypeAlias = "NDArray[np.float64]"
 Ints: TypeAlias = "NDArray[np.int64]"
 
-#: In the order of time: until first worked on, to the first token, to the end.
-PHASES = ("queueing", "prefill", "decode")
 _OUTSIDE = KINDS.index("outside")
 
 
@@ -52,6 +55,22 @@ class Spent:
         """Of some requests."""
         return Spent(*(getattr(self, name)[:, at] for name in self.__dataclass_fields__))
 
+    def mean(self) -> Spent:
+        """Of all requests, as of one."""
+        return Spent(*(getattr(self, name).mean(axis=1, keepdims=True)
+                       for name in self.__dataclass_fields__))  # fmt: skip
+
+    def per_step(self) -> Spent:
+        """Seconds of one step, of requests that have any."""
+        return Spent(*(getattr(self, name) / self.steps for name in self.__dataclass_fields__))
+
+
+def together(parts: Sequence[Spent]) -> Spent:
+    """The requests of several, one after another."""
+    names = list(Spent.__dataclass_fields__)
+    return Spent(*(np.concatenate([getattr(part, name) for part in parts], axis=1)
+                   for name in names))  # fmt: skip
+
 
 @dataclass(frozen=True)
 class _Steps:
@@ -74,17 +93,40 @@ class _Steps:
         return busy - host, host, count
 
 
-def spent(compiled: CompiledSystem, run: Run, attribution: Attribution, edges: Floats) -> Spent:
-    """What the phases of every request of a run consist of.
+def times_of(rows: DataFrame) -> dict[str, Floats]:
+    """The columns of a measured table from the rows of a run, by role, (n,) each.
 
-    `edges`: arrival, first worked on, first token and end of each, seconds, shape (4, n), NaN
-    where a request did not complete. Engines carry their cost models (``cost``).
+    Seconds from the arrival, NaN for what did not complete; ``time`` of the arrival; ``output``
+    tokens.
     """
+    done = (rows["status"] == "completed").to_numpy()
+    starts = [name for name in rows.columns if name.endswith(".start_s")]
+    first = rows[starts].min(axis=1).to_numpy(float)
+    columns = {
+        "time": rows["arrival_s"].to_numpy(float),
+        "output": rows["output_tokens"].to_numpy(float),
+        "queue": first - rows["arrival_s"].to_numpy(float),
+        "ttft": rows["ttft_s"].to_numpy(float),
+        "tpot": rows["tpot_s"].to_numpy(float),
+        "latency": rows["e2e_s"].to_numpy(float),
+    }
+    for role in ("queue", "ttft", "tpot", "latency"):
+        columns[role] = np.where(done, columns[role], np.nan)
+    return columns
+
+
+def spent(compiled: CompiledSystem, result: Result) -> Spent:
+    """What the phases of every request of a run consist of; its engines carry their cost models."""
+    assert isinstance(result.measures, Measures)
+    run, attribution = result.measures.run, result.measures.attribution
+    times = times_of(result.requests)
+    start, n = times["time"], len(times["time"])
+    edges = np.stack([start, *(start + times[role] for role in ("queue", "ttft", "latency"))])
+    edges[:, np.isnan(edges).any(axis=0)] = np.nan
     costs: dict[str, EngineCost] = {
         path: data["cost"] for path, data in compiled.placement.nodes(data=True) if "cost" in data
     }
     engines = _steps(compiled, run, costs)
-    n = edges.shape[1]
     device, host, steps, api = np.zeros((4, 3, n))
     for row in _stays(run, attribution):
         engine = engines.get(row.client)

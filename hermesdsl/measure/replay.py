@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,9 @@ from hermesdsl.diagnostics.nearest import suggestion
 from hermesdsl.graph.types import CompiledSystem, Experiment, Spec, Value, Workload
 from hermesdsl.measure.causes import Part, parts
 from hermesdsl.measure.errors import Comparison, Figure, compared
-from hermesdsl.measure.phases import Spent, spent
-from hermesdsl.measure.served import LATENCIES, Served
+from hermesdsl.measure.phases import Spent, spent, times_of
+from hermesdsl.measure.served import Served
 from hermesdsl.results import Result
-from hermesdsl.results.metrics import Measures
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 __all__ = ["PARTS", "Replay", "Validation", "measured_against", "replaying"]
 
@@ -118,7 +114,9 @@ def replaying(
         message = f"`{experiment.name}` runs no workload `{name}`"
         raise SpecError([error("HMS602", message, notes=notes)])
     workloads = {**compiled.workloads, name: _measured(compiled.workloads[name], served)}
-    whole = replace(experiment, duration=None, warmup=0.0, requirements=(), axes=())
+    options = {**experiment.options, "records": "all"}
+    whole = replace(experiment, duration=None, warmup=0.0, requirements=(), axes=(),
+                    options=options)  # fmt: skip
     experiments = {**compiled.experiments, experiment.name: whole}
     changed = replace(compiled, workloads=workloads, experiments=experiments)
     return Replay(changed, whole, name)
@@ -147,8 +145,8 @@ def _measured(workload: Workload, served: Served) -> Workload:
 def measured_against(result: Result, replay: Replay, served: Served) -> Validation:
     """The comparison of a finished replay, request by request in order of arrival."""
     rows = result.requests
-    rows = rows[rows["workload"] == replay.workload].reset_index(drop=True)
-    predicted = _predicted(rows)
+    mine = (rows["workload"] == replay.workload).to_numpy()
+    predicted = times_of(rows[mine])
     pairs = {role: (served.columns[role], predicted[role]) for role in served.latencies}
     latencies = {role: compared(*pair, relative=role != "queue") for role, pair in pairs.items()}
     return Validation(
@@ -157,28 +155,10 @@ def measured_against(result: Result, replay: Replay, served: Served) -> Validati
         verdict=result.verdict,
         latencies=latencies,
         rates=_rates(served, predicted),
-        parts=_parts(served, predicted, _spent(result, replay, predicted)),
+        parts=_parts(served, predicted, spent(replay.compiled, result).chosen(mine)),
         present=_present(served, predicted),
         pairs=pairs,
     )
-
-
-def _predicted(rows: DataFrame) -> dict[str, Floats]:
-    """The columns of a measured table, from a run's own; NaN for what did not complete."""
-    done = (rows["status"] == "completed").to_numpy()
-    starts = [name for name in rows.columns if name.endswith(".start_s")]
-    first = rows[starts].min(axis=1).to_numpy(float)
-    columns = {
-        "time": rows["arrival_s"].to_numpy(float),
-        "output": rows["output_tokens"].to_numpy(float),
-        "queue": first - rows["arrival_s"].to_numpy(float),
-        "ttft": rows["ttft_s"].to_numpy(float),
-        "tpot": rows["tpot_s"].to_numpy(float),
-        "latency": rows["e2e_s"].to_numpy(float),
-    }
-    for role in LATENCIES:
-        columns[role] = np.where(done, columns[role], np.nan)
-    return columns
 
 
 def _rates(served: Served, predicted: Mapping[str, Floats]) -> dict[str, Figure]:
@@ -206,32 +186,19 @@ def _span(columns: Mapping[str, Floats]) -> float:
     return float(np.nanmax(ends) - columns["time"].min())
 
 
-def _parts(served: Served, predicted: Mapping[str, Floats], own: Spent | None) -> dict[str, Part]:
+def _parts(served: Served, predicted: Mapping[str, Floats], own: Spent) -> dict[str, Part]:
     """Phases over the requests that both have; what is not measured is joined."""
     roles = [role for role in ("queue", "ttft", "latency") if role in served.columns]
-    if "latency" not in roles or "ttft" not in roles or own is None:
+    if "latency" not in roles or "ttft" not in roles:
         return {}
-    both = ~np.isnan(own.other).any(axis=0)
+    both = np.asarray(~np.isnan(own.other).any(axis=0))
     for role in roles:
-        both &= ~(np.isnan(served.columns[role]) | np.isnan(predicted[role]))
+        both = both & ~(np.isnan(served.columns[role]) | np.isnan(predicted[role]))
     if not both.any():
         return {}
     names = list(PARTS) if "queue" in roles else ["queueing and prefill", "decode"]
     edges = {role: (served.columns[role][both], predicted[role][both]) for role in roles}
     return parts(edges, own.chosen(both), names)
-
-
-def _spent(result: Result, replay: Replay, predicted: Mapping[str, Floats]) -> Spent | None:
-    """What the replayed requests' time consists of, of whole records."""
-    measures = result.measures
-    if not isinstance(measures, Measures):
-        return None
-    run, time = measures.run, predicted["time"]
-    mine = run.requests["workload"] == run.workloads.index(replay.workload)
-    edges = np.full((4, len(mine)), np.nan)
-    ends = [predicted[role] for role in ("queue", "ttft", "latency")]
-    edges[:, mine] = np.stack([time, *(time + end for end in ends)])
-    return spent(replay.compiled, run, measures.attribution, edges).chosen(mine)
 
 
 def _present(served: Served, predicted: Mapping[str, Floats]) -> dict[str, Figure]:

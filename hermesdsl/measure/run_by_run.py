@@ -15,16 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hermesdsl.diagnostics import SpecError
+from hermesdsl.measure.causes import Part, part_of_runs
 from hermesdsl.measure.errors import Figure, mape, rank_correlation
 from hermesdsl.measure.headings import METRICS, STATISTICS, written
+from hermesdsl.measure.phases import Spent, spent, together
 from hermesdsl.measure.runs import Runs
 from hermesdsl.results import Result
+from hermesdsl.results.metrics import Measures
 from hermesdsl.sim.datafile import shown
 
 if TYPE_CHECKING:
     from hermesdsl.api import Progress, System
 
-__all__ = ["FEWEST_RANKED", "MetricErrors", "RunsValidation", "held_against", "predictions"]
+__all__ = [
+    "FEWEST_RANKED",
+    "MetricErrors",
+    "Predicted",
+    "RunsValidation",
+    "held_against",
+    "predictions",
+]
 
 Floats: TypeAlias = "NDArray[np.float64]"
 
@@ -77,6 +87,7 @@ class RunsValidation:
     predicted: Mapping[str, Floats]
     verdicts: tuple[str, ...]
     metrics: Mapping[str, MetricErrors]
+    parts: Mapping[str, Part]
 
     def error(self, metric: str, run: int) -> float | None:
         """Signed relative error of one metric of one run; None if there is none."""
@@ -102,6 +113,7 @@ class RunsValidation:
         return {
             "columns": {"used": dict(self.runs.used), "unused": dict(self.runs.unused)},
             "metrics": {name: each.summary() for name, each in self.metrics.items()},
+            "parts": {name: part.summary() for name, part in self.parts.items()},
             "runs": [
                 {
                     "line": line,
@@ -149,29 +161,53 @@ def _plain(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
+@dataclass(frozen=True)
+class Predicted:
+    """What is kept of a run: its `figures` by metric, its `verdict`, and what the mean time to the
+    first token and per token consist of (``ttft``, ``tpot``; shape (1, 1)), of whole records."""
+
+    figures: Mapping[str, float]
+    verdict: str
+    spent: Mapping[str, Spent]
+
+
 def predictions(
     system: System, runs: Runs, *, experiment: str | None, seed: int | None,
     progress: Progress | None,
-) -> list[Result]:  # fmt: skip
-    """A result for every run, as the specification with its settings predicts it.
+) -> list[Predicted]:  # fmt: skip
+    """What the specification predicts of every run with its settings.
 
     Runs that are set alike share one. Raises SpecError, with the line of the table, for settings
     that do not compile and what cannot be run.
     """
     from hermesdsl import api
 
-    known: dict[tuple[object, ...], Result] = {}
+    known: dict[tuple[object, ...], Predicted] = {}
     found = []
     for line, settings, case in zip(runs.lines, runs.settings, runs.cases, strict=True):
         key = (case, *settings.items())
         if key not in known:
             try:
                 point = _compiled(system, settings, case)
-                known[key] = api.run(point, experiment=experiment, seed=seed, progress=progress)
+                result = api.run(point, experiment=experiment, seed=seed, progress=progress)
             except SpecError as failure:
                 raise _at_line(failure, runs.file, line) from None
+            known[key] = Predicted(_figures(result), result.verdict, _spent(point, result))
         found.append(known[key])
     return found
+
+
+def _spent(system: System, result: Result) -> dict[str, Spent]:
+    """Means over the measured requests that completed; nothing without rows of requests."""
+    if not isinstance(result.measures, Measures):
+        return {}
+    own = spent(system.compiled, result)
+    at = result.measures.measured & ~np.isnan(own.other).any(axis=0)
+    several = at & (own.steps[2] > 0.0)
+    if not several.any():
+        return {}
+    first, decode = own.chosen(at).summed([0, 1]), own.chosen(several).summed([2])
+    return {"ttft": first.mean(), "tpot": decode.per_step().mean()}
 
 
 def _compiled(system: System, settings: Mapping[str, str], case: str | None) -> System:
@@ -193,17 +229,39 @@ def _at_line(failure: SpecError, file: str, line: int) -> SpecError:
     return SpecError([replace(each, notes=(*each.notes, note)) for each in failure.diagnostics])
 
 
-def held_against(runs: Runs, results: Sequence[Result]) -> RunsValidation:
-    """The comparison of measured runs with their results, one of each."""
-    figures = [_figures(result) for result in results]
+def held_against(runs: Runs, found: Sequence[Predicted]) -> RunsValidation:
+    """The comparison of measured runs with their predictions, one of each."""
     predicted = {
-        name: np.array([own.get(name, np.nan) for own in figures], float) for name in runs.figures
+        name: np.array([own.figures.get(name, np.nan) for own in found], float)
+        for name in runs.figures
     }
     metrics = {
         name: _errors(measured, predicted[name], runs.lines)
         for name, measured in runs.figures.items()
     }
-    return RunsValidation(runs, predicted, tuple(result.verdict for result in results), metrics)
+    verdicts = tuple(own.verdict for own in found)
+    return RunsValidation(runs, predicted, verdicts, metrics, _parts(runs, predicted, found))
+
+
+def _parts(
+    runs: Runs, predicted: Mapping[str, Floats], found: Sequence[Predicted]
+) -> dict[str, Part]:
+    """Where the differences of the mean times to the first token and per token sit."""
+    parts = {}
+    for metric, per in (("ttft", "request"), ("tpot", "step")):
+        name = written("mean", metric)
+        if name not in runs.figures:
+            continue
+        gap = runs.figures[name] - predicted[name]
+        there = [at for at, own in enumerate(found)
+                 if metric in own.spent and not np.isnan(gap[at])]  # fmt: skip
+        if there:
+            own = together([found[at].spent[metric] for at in there])
+            calm = np.array([found[at].verdict == "stable" for at in there])
+            parts[name] = part_of_runs(
+                runs.figures[name][there], predicted[name][there], own, calm, per
+            )
+    return parts
 
 
 def _figures(result: Result) -> dict[str, float]:
