@@ -72,8 +72,9 @@ def command(
     words += ["--system", system] if system else []
     words += ["--name", name] if name else []
     called = shlex.join(["hermes", *words])
-    files = ", ".join(Path(table.path).name for table in read.files)
+    files = ", ".join(Path(table.path).name for table in read.named)
     files += "".join(f" of {about}" for table in tables if (about := measured_on(Path(table))))
+    files += "".join(f"; {Path(table.path).name}" for table in read.beside)
     text = calibration_text(
         name or f"{label}_kernels", label, found.kernels, source or files, called, found.power,
         found.messages, found.copies, found.remarks,
@@ -91,7 +92,8 @@ def command(
 
 @dataclass(frozen=True)
 class _Read:
-    """Tables by what they are fitted for. `asked`: of these, the messages named one by one."""
+    """Tables by what they are fitted for; `drawn`: power that was read beside times. `asked`: some
+    messages are of files that were named, not of a folder."""
 
     kernels: tuple[Table, ...]
     power: tuple[Table, ...]
@@ -101,9 +103,14 @@ class _Read:
     asked: bool
 
     @property
-    def files(self) -> tuple[Table, ...]:
-        """One table of each file."""
-        return (*self.kernels, *self.power, *self.messages, *self.copies)
+    def named(self) -> tuple[Table, ...]:
+        """One table of each file that somebody named, and of each with kernels."""
+        return (*self.kernels, *self.power, *(self.messages if self.asked else ()))
+
+    @property
+    def beside(self) -> tuple[Table, ...]:
+        """One table of each other file."""
+        return (*(() if self.asked else self.messages), *self.copies)
 
 
 def _read(tables: tuple[str, ...], system: str | None, chip: str) -> _Read:
@@ -148,8 +155,13 @@ def _fitted(read: _Read, sheets: Mapping[str, Sheet], chip: str) -> _Found:
 
     idle = idle_power(chip) if read.power or read.drawn else 0.0
     power = calibrate_power(read.power, sheets, idle)
-    power += calibrate_power(read.drawn, sheets, idle, FEWEST_PROFILED)
-    remarks: list[str] = []
+    drawn = calibrate_power(read.drawn, sheets, idle, FEWEST_PROFILED)
+    remarks = [
+        f"Power of {table.operator}.{dtype} is not used: it was read at {len(rows)} shapes, and "
+        f"{FEWEST_PROFILED} are needed."
+        for table in read.drawn for dtype, rows in table.frame.groupby("dtype")
+        if (table.operator, dtype) not in {(own.operator, own.dtype) for own in drawn}
+    ]  # fmt: skip
     messages: dict[str, FittedMessages] = {}
     try:
         messages = _messages(read.messages, chip)
@@ -159,7 +171,7 @@ def _fitted(read: _Read, sheets: Mapping[str, Sheet], chip: str) -> _Found:
         reason = refused.diagnostics[0].message
         remarks.append(f"Messages between GPUs are not used: {reason}.")
     copies = _copies(read.copies, sheets, remarks)
-    return _Found(calibrate(read.kernels, sheets), power, messages, copies, remarks)
+    return _Found(calibrate(read.kernels, sheets), [*power, *drawn], messages, copies, remarks)
 
 
 def _copies(
@@ -175,11 +187,11 @@ def _copies(
     whole = pd.concat([table.frame for table in tables], ignore_index=True)
     for direction, rows in whole.groupby("operator", sort=False):
         if direction != "device_copy":
-            own = way(rows)
+            own, named = way(rows), str(direction).replace("_", " ")
             remarks.append(
-                f"Copies {str(direction).replace('_', ' ')} reach {own.bandwidth / 1e9:.4g} GB/s "
-                f"and take {own.latency * 1e6:.3g} us more; not used: that way is a link of the "
-                f"node, not of the chip (`bandwidth`, `latency` of a `link`)."
+                f"Copies from {named} reach {own.bandwidth / 1e9:.4g} GB/s and take "
+                f"{own.latency * 1e6:.3g} us more; not used: that way is a link of the node, not "
+                f"of the chip (`bandwidth`, `latency` of a `link`)."
             )
     rows = whole[whole["operator"] == "device_copy"]
     bandwidth = max((sheet.bandwidth for sheet in sheets.values()), default=0.0)

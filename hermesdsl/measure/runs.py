@@ -243,6 +243,7 @@ class _Layout:
     def __init__(self, table: Table, given: Mapping[str, str], settable: Settable) -> None:
         self._table = table
         self._settable = settable
+        self._flagged: frozenset[str] = frozenset()
         self.figures: dict[str, Heading] = {}
         self.metrics: dict[str, str] = {}
         self.settings: dict[str, Heading] = {}
@@ -251,6 +252,7 @@ class _Layout:
         self._problems: list[Diagnostic] = []
         for role, text in given.items():
             self._given(role, text)
+        self._flagged = frozenset((*self.figures, *self.settings))
         for name in table.columns:
             if name not in self.used:
                 self._found(heading(name))
@@ -321,6 +323,9 @@ class _Layout:
 
     def _figure(self, metric: tuple[str, str], own: Heading) -> None:
         role = written(*metric)
+        if role in self.figures and role in self._flagged:
+            self.unused[own.name] = f"a flag says what {role} is"
+            return
         if role in self.figures:
             self._wrong(f"`{self.figures[role].name}` and `{own.name}` are both `{role}`",
                         f"help: say which: `--column '{role}={own.name}'`")  # fmt: skip
@@ -339,6 +344,9 @@ class _Layout:
         self.used[own.name] = role
 
     def _setting(self, path: str, own: Heading) -> None:
+        if path in self.settings and path in self._flagged:
+            self.unused[own.name] = f"a flag says what {path} is"
+            return
         if path in self.settings:
             other = self.settings[path].name
             self._wrong(f"`{other}` and `{own.name}` both set `{path}`")

@@ -99,10 +99,10 @@ def _comment(text: str) -> list[str]:
 
 
 def _grid(grid: Grid) -> list[str]:
-    axes = [
-        f"            {axis} = [{', '.join(f'{knot:g}' for knot in knots)}],"
-        for axis, knots in zip(grid.axes, grid.knots, strict=True)
-    ]
+    axes = []
+    for axis, knots in zip(grid.axes, grid.knots, strict=True):
+        listed = fill(f"{axis} = [{', '.join(f'{knot:g}' for knot in knots)}],", 84)
+        axes += [f"            {line}" for line in listed.splitlines()]
     values = fill(", ".join(f"{value:.3g}" for value in grid.values), 80)
     body = [f"                {line}" for line in values.splitlines()]
     return ["        grid(", *axes, "            factor = [", *body, "            ]),"]

@@ -46,7 +46,8 @@ def test_a_system_predicts_itself(measured: str) -> None:
     assert found.offered == found.completed
     for role in ("ttft", "tpot", "latency"):
         assert found.latencies[role].paired == pytest.approx(0.0, abs=1e-9)
-    for figure in (*found.rates.values(), *found.parts.values(), *found.present.values()):
+    parts = [part.figure for part in found.parts.values()]
+    for figure in (*found.rates.values(), *parts, *found.present.values()):
         assert figure.predicted == pytest.approx(figure.measured, abs=1e-9)
     assert found.present["most"].measured == 4  # max_batch, once there is a queue
 
@@ -64,7 +65,7 @@ def test_a_slower_memory_shows_in_decode_and_queueing(measured: str) -> None:
     error = found.latencies["tpot"].figures["mean"].error
     assert error is not None
     assert error > 0.5
-    parts = {name: each.predicted - each.measured for name, each in found.parts.items()}
+    parts = {name: each.difference for name, each in found.parts.items()}
     latency = found.latencies["latency"].figures["mean"]
     assert sum(parts.values()) == pytest.approx(latency.predicted - latency.measured)
     assert parts["decode"] > parts["prefill"]
