@@ -80,9 +80,9 @@ def metric_of(text: str, unit: str = "") -> tuple[str, str] | None:
     has one value per run, ``?`` for a latency without one and for a throughput of what it does not
     say. None for anything else.
 
-    `unit` tells a throughput in requests from one in tokens.
+    `unit` tells a throughput in requests from one in tokens; ``run_`` before it means the same.
     """
-    words = _WORD.findall(text.lower())
+    words = _WORD.findall(text.lower().removeprefix("run_"))
     told = [word for word in words if word in STATISTICS]
     rest = "_".join(word for word in words if word not in STATISTICS)
     if len(told) > 1 or not words:

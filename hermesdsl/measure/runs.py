@@ -279,14 +279,14 @@ class _Layout:
         own = heading(name)
         own = Heading(name, own.bare, unit or own.unit)
         metric = metric_of(role, own.unit)
-        if metric is not None and metric[0] != "?":
+        if self._settable.unit(role) is not None:
+            self._setting(role, own)
+        elif metric is not None and metric[0] != "?":
             self._figure(metric, own)
         elif metric is not None or role in ROLES:
             known = f"'mean({metric[1]})={name}'" if metric else "'mean(ttft)=NAME:ms'"
             self._wrong(f"`{role}` is of tables with a row per request",
                         f"help: of runs say which statistic: `--column {known}`")  # fmt: skip
-        elif self._settable.unit(role) is not None:
-            self._setting(role, own)
         else:
             names = [f"p99({m})" if si == "s" else m for m, si in METRICS.items()]
             self._wrong(f"`{role}` is neither a statistic nor a value that may be set",
@@ -299,8 +299,9 @@ class _Layout:
                      if self._settable.unit(p) is not None), None)  # fmt: skip
         if metric is not None and metric[0] != "?" and path is not None:
             role = written(*metric)
+            other = "completed" if role == "n" else f"run_{role}"
             self._wrong(f"`{own.name}` may be `{role}` or what the specification calls `{path}`",
-                        f"help: say which: `--column '{role}={own.name}'` or `--column "
+                        f"help: say which: `--column '{other}={own.name}'` or `--column "
                         f"{path}={own.name}`")  # fmt: skip
         elif path is not None:
             self._setting(path, own if path == own.bare else Heading(own.name, own.name))

@@ -76,8 +76,8 @@ def test_other_stages_are_other_time() -> None:
     """A tool that takes 50 ms before the model is asked."""
     spec = SPEC.replace("chat: Chat { llm = llm }", """
 tool: Delay { latency = fixed(50 ms) }
-pipeline Asks { look: Call on tool; read: Prefill on llm; write: Decode on llm
-                look -> read -> write }
+pipeline Asks { look: Tool on tool; answer: Generate on llm
+                input -> look -> answer -> output }
 chat: Asks""")  # fmt: skip
     _, _, found = solved(spec=spec)
     assert found.other.sum(axis=0) == pytest.approx(np.full(3, 0.05), abs=1e-9)

@@ -59,6 +59,12 @@ def test_flags_go_before_names(table) -> None:  # type: ignore[no-untyped-def]
     assert runs.figures["mean(ttft)"].tolist() == [2.0]
 
 
+def test_a_param_called_as_a_figure_is(table) -> None:  # type: ignore[no-untyped-def]
+    file = table("n,mean_ttft_ms\n4,1\n")
+    assert read_runs(file, {"n": "n"}, SETTABLE).settings == ({"n": "4"},)
+    assert read_runs(file, {"completed": "n"}, SETTABLE).figures["n"].tolist() == [4.0]
+
+
 def test_cells_may_bring_their_unit_or_be_words(table) -> None:  # type: ignore[no-untyped-def]
     file = table("load.rate,case,mean_ttft_ms\n4 req/s,crowd,1\n1/s,crowd,1\n")
     runs = read_runs(file, {}, SETTABLE)
