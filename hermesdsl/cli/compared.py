@@ -39,7 +39,12 @@ def blocks(found: Validation, spec: str, measured: str) -> Iterator[RenderableTy
 
 
 def notes(found: Validation) -> Iterator[str]:
-    """What to know before believing a figure."""
+    """What to know before believing a figure; every column is told."""
+    taken = (f"`{column}`" + f" as {role}" * (not column.startswith(role))
+             for column, role in found.used.items())  # fmt: skip
+    yield f"columns used: {', '.join(taken)}"
+    if found.unused:
+        yield f"columns not used: {', '.join(f'`{column}`' for column in found.unused)}"
     if found.completed < found.offered:
         missing = found.offered - found.completed
         yield f"{missing:,} of {found.offered:,} requests do not complete in the prediction"

@@ -51,7 +51,8 @@ class Validation:
     ``requests`` per second of it. `parts`: mean seconds of each of `PARTS` that the table tells
     apart; their differences add up to that of the mean latency. `present`: ``mean`` and ``most``
     requests in service at once. `pairs`: both columns per latency, for plots. `offered` requests,
-    `completed` by the prediction, whose system was `verdict`.
+    `completed` by the prediction, whose system was `verdict`. `used`: column of the table → what it
+    was taken for; `unused`: the others.
     """
 
     offered: int
@@ -62,12 +63,15 @@ class Validation:
     parts: Mapping[str, Part]
     present: Mapping[str, Figure]
     pairs: Mapping[str, tuple[Floats, Floats]]
+    used: Mapping[str, str]
+    unused: tuple[str, ...]
 
     def summary(self) -> dict[str, Any]:
         """Everything but the pairs, as JSON: seconds, tokens, shares."""
         return {
             "offered": self.offered,
             "completed": self.completed,
+            "columns": {"used": dict(self.used), "unused": list(self.unused)},
             "verdict": self.verdict,
             "latencies": {
                 role: {
@@ -158,6 +162,8 @@ def measured_against(result: Result, replay: Replay, served: Served) -> Validati
         parts=_parts(served, predicted, spent(replay.compiled, result).chosen(mine)),
         present=_present(served, predicted),
         pairs=pairs,
+        used={column.name: role for role, column in served.layout.items()},
+        unused=served.unused,
     )
 
 

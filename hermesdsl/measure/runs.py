@@ -138,7 +138,8 @@ def of_runs(file: str, given: Mapping[str, str]) -> bool:
         return False
     headings = map(heading, names)
     told = [metric_of(each.bare, each.unit) for each in headings] + [*map(metric_of, given)]
-    if any(found is not None for found in told if found and found[0] != "?"):
+    known = {found[0] for found in told if found is not None} - {"?"}
+    if known - {""} or (known and not lengths):
         return True
     if lengths or any(role in ROLES for role in given):
         return False

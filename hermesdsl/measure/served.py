@@ -75,12 +75,14 @@ class Served:
     """Measured requests in order of arrival.
 
     `columns` by role (`ROLES`), each of shape (n,): seconds, or tokens; NaN where a request has no
-    such latency. `time` begins at 0. `layout`: the column of the file behind each role.
+    such latency. `time` begins at 0. `layout`: the column of the file behind each role;
+    `unused`: its other columns.
     """
 
     file: str
     layout: Mapping[str, Column]
     columns: Mapping[str, Floats]
+    unused: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.columns["time"])
@@ -127,7 +129,7 @@ def read_served(file: str, given: Mapping[str, Column] = MappingProxyType({})) -
     with open_table(file) as table:
         layout = _layout(table, given)
         readers: dict[str, Reader] = {role: _reader(role, c) for role, c in layout.items()}
-        names = [column.name for column in layout.values()]
+        names, names_of_file = [column.name for column in layout.values()], table.columns
         parts: dict[str, list[object]] = {role: [] for role in layout}
         for chunk in table.chunks(names):
             convert(file, chunk, names, readers, parts)
@@ -139,7 +141,8 @@ def read_served(file: str, given: Mapping[str, Column] = MappingProxyType({})) -
     dates = readers["time"]
     columns["time"] = time / 1e9 if isinstance(dates, Times) and dates.dates else time
     order = np.argsort(columns["time"], kind="stable")
-    return Served(file, layout, {role: column[order] for role, column in columns.items()})
+    unused = tuple(name for name in names_of_file if name not in names)
+    return Served(file, layout, {role: column[order] for role, column in columns.items()}, unused)
 
 
 def _reader(role: str, column: Column) -> Reader:
