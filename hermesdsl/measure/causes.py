@@ -9,7 +9,7 @@ follows neither is the ``rest``: waiting beyond that, how many run at once. Know
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -32,6 +32,8 @@ NEGLIGIBLE = 1e-3
 FEWEST = 4
 #: One cause is enough if what it leaves spreads less than this times what both leave.
 _ENOUGH = 1.5
+#: Beside a device's part, one of the host below this share of it is not worth a doubt.
+_SMALL = 0.1
 #: Predicted device times must vary by this share, or nothing tells them from a constant.
 _VARIES = 1e-3
 #: A request that waits for so many steps before it is worked on did not queue for a place: the
@@ -120,32 +122,67 @@ def largest(found: Mapping[str, Part], *, summed: bool = True) -> tuple[str, str
     return most if most is not None and shares[most] > NEGLIGIBLE else None
 
 
-def fitted(gap: Floats, device: Floats, count: Floats, *, least: float) -> Fit:
-    """The robust fit of `gap` (measured − predicted seconds) per count, all of shape (n,).
+def fitted(gap: Floats, own: Spent, count: Floats, *, least: float) -> Fit:
+    """The robust fit of `gap` (measured − predicted seconds, (n,)) to the times of a phase, (1, n).
 
-    The host cannot take less than nothing: `each` is at least −`least`, the predicted seconds of
-    the host per count; nor can the device (`slower` at least −1).
+    All are taken per `count`, (n,). The host cannot take less than nothing: `each` is at least
+    −`least`, the predicted seconds of the host per count; nor can the device (`slower` at least
+    −1). A cause is told if no other leaves nearly as little over. Of devices, all of their time may
+    be off, or that of memory, or each by another factor: what is the same in every step may be
+    weights that are read.
     """
     there = count > 0.0
     w = count[there]
-    y, x, ones = gap[there] / w, device[there] / w, np.ones(len(w))
+    y, x, m = gap[there] / w, own.device[0][there] / w, own.memory[0][there] / w
     if not (x > 0.0).any():
         return Fit(0.0, 0.0, False)
     if float(np.abs(y).max()) <= _ROUNDING * float(x.mean()):
         return Fit(0.0, 0.0, True)
+    mean = float(np.average(x, weights=w))
     by_device = _slope(y, x, w, -1.0)
-    by_host = _slope(y, ones, w, -least)
-    spreads = [_spread(y - by_device * x, w), _spread(y - by_host, w)]
     if len(w) < FEWEST or float(np.ptp(x)) <= _VARIES * float(x.mean()):
         return Fit(0.0, by_device, False)
+    by_host = _slope(y, np.ones(len(w)), w, -least)
     each, slower = _line(y, x, w)
-    both = _spread(y - each - slower * x, w) if each >= -least and slower >= -1.0 else min(spreads)
-    enough = [spread <= _ENOUGH * both + _ROUNDING * float(np.abs(y).max()) for spread in spreads]
-    if all(enough):
-        return Fit(0.0, by_device, False)
-    if not any(enough):
-        return Fit(each, slower, True)
-    return Fit(0.0, by_device, True) if enough[0] else Fit(by_host, 0.0, True)
+    nothing = _ROUNDING * float(np.abs(y).max())
+    device, host = (_spread(y - guess, w) + nothing for guess in (by_device * x, by_host))
+    both = _spread(y - each - slower * x, w) + nothing
+    if each < -least or slower < -1.0:
+        both = min(device, host)
+    elsewise = min(device, *(_spread(y - guess, w) + nothing for guess in _of_devices(y, x, m, w)))
+    best = min(device, host, both, elsewise)
+    if host > _ENOUGH * best and device <= _ENOUGH * best:
+        return Fit(0.0, by_device, True)
+    if host <= _ENOUGH * best < elsewise:
+        return Fit(by_host, 0.0, True)
+    if host > _ENOUGH * best and both <= _ENOUGH * best:
+        small = abs(each) <= _SMALL * abs(slower) * mean
+        if small or elsewise > _ENOUGH * best:
+            return Fit(each, slower, True)
+    return Fit(0.0, by_device, False)
+
+
+def _of_devices(y: Floats, x: Floats, m: Floats, weight: Floats) -> Iterator[Floats]:
+    """Differences that devices alone can make: of memory, of all else, and of both apart.
+
+    Both are then longer, or both shorter: one against the other could make up any constant.
+    """
+    if not (m > 0.0).any():
+        return
+    rest = np.maximum(x - m, 0.0)
+    yield _slope(y, m, weight, -1.0) * m
+    yield _slope(y, rest, weight, -1.0) * rest if (rest > 0.0).any() else 0.0 * rest
+    robust: Floats | None = weight
+    found = np.zeros(2)
+    for _ in range(_PASSES):
+        assert robust is not None
+        root = np.sqrt(robust)
+        found, *_ = np.linalg.lstsq(np.stack([m * root, rest * root], axis=1), y * root, rcond=None)
+        robust = _robustly(y - found[0] * m - found[1] * rest, weight)
+        if robust is None:
+            break
+    if found[0] * found[1] >= 0.0:
+        yield np.asarray(found[0] * m + found[1] * rest)
 
 
 def _robustly(left: Floats, weight: Floats) -> Floats | None:
@@ -219,7 +256,7 @@ def parts(
     own = [spent.summed(each) for each in phases]
     decode, steps = own[-1], own[-1].steps[0]
     least = float(decode.host[0].sum() / max(steps.sum(), 1e-300))
-    late = fitted(gaps[-1], decode.device[0], steps, least=least)
+    late = fitted(gaps[-1], decode, steps, least=least)
     fits = [*_first(gaps[:-1], spent, own[:-1]), late]
     counts = [1.0] * (len(fits) - 1) + [float(steps.mean())]
     units = ["request"] * (len(fits) - 1) + ["step"]
@@ -238,10 +275,10 @@ def part_of_runs(
     `measured`, `predicted` seconds without NaN, (runs,); `own` of the predicted means, (1, runs);
     `calm`: runs from which speeds are told, for nothing queued up in them.
     """
-    gap, device = measured - predicted, own.device[0]
+    gap = measured - predicted
     told = calm if int(calm.sum()) >= FEWEST else np.ones(len(gap), bool)
     least = float((own.api[0] + own.host[0])[told].mean())
-    fit = fitted(gap[told], device[told], np.ones(int(told.sum())), least=least)
+    fit = fitted(gap[told], own.chosen(told), np.ones(int(told.sum())), least=least)
     figure = Figure(float(measured.mean()), float(predicted.mean()))
     return _part(figure, own, fit, 1.0, per)
 
@@ -252,9 +289,9 @@ def _first(gaps: Sequence[Floats], spent: Spent, own: Sequence[Spent]) -> list[F
     Of two phases the device is told by both together, what is the same for all by each.
     """
     whole, calm = spent.summed([0, 1]), _steadily(spent)
-    gap, device = np.sum(gaps, axis=0), whole.device[0]
+    gap = np.sum(gaps, axis=0)
     least = float((whole.api[0] + whole.host[0])[calm].mean())
-    fit = fitted(gap[calm], device[calm], np.ones(int(calm.sum())), least=least)
+    fit = fitted(gap[calm], whole.chosen(calm), np.ones(int(calm.sum())), least=least)
     if len(gaps) == 1 or not fit.told:
         return [fit] * len(gaps)
     queued = float(np.median((gaps[0] - fit.slower * own[0].device[0])[calm]))

@@ -36,8 +36,9 @@ _OUTSIDE = KINDS.index("outside")
 @dataclass(frozen=True, eq=False)
 class Spent:
     """Seconds of each phase and request, shape (3, n): `device`, `host` (of steps), `api`, and
-    `other` (transfers, other stages, waiting without steps), which add up to the phase; and the
-    `steps` that ran meanwhile. NaN for requests that did not complete.
+    `other` (transfers, other stages, waiting without steps), which add up to the phase; the
+    `steps` that ran meanwhile; and the seconds in which the bytes they read pass at full bandwidth,
+    `memory`. NaN for requests that did not complete.
     """
 
     device: Floats
@@ -45,6 +46,7 @@ class Spent:
     api: Floats
     other: Floats
     steps: Floats
+    memory: Floats
 
     def summed(self, phases: Sequence[int]) -> Spent:
         """Some phases as one, shape (1, n)."""
@@ -81,16 +83,19 @@ class _Steps:
     host: Floats
     count: Floats
 
-    def between(self, start: Floats, end: Floats) -> tuple[Floats, Floats, Floats]:
-        """Seconds of devices and of the host in steps, and steps, from start to end, (rows,)."""
+    memory: Floats
+
+    def between(self, start: Floats, end: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        """Seconds of devices and of the host in steps, steps, and seconds of memory, from start to
+        end, (rows,) each."""
         if not len(self.time):
             nothing = np.zeros(len(start))
-            return nothing, nothing, nothing
-        busy, host, count = (
+            return nothing, nothing, nothing, nothing
+        busy, host, count, memory = (
             np.interp(end, self.time, column) - np.interp(start, self.time, column)
-            for column in (self.busy, self.host, self.count)
+            for column in (self.busy, self.host, self.count, self.memory)
         )
-        return busy - host, host, count
+        return busy - host, host, count, memory
 
 
 def times_of(rows: DataFrame) -> dict[str, Floats]:
@@ -127,7 +132,7 @@ def spent(compiled: CompiledSystem, result: Result) -> Spent:
         path: data["cost"] for path, data in compiled.placement.nodes(data=True) if "cost" in data
     }
     engines = _steps(compiled, run, costs)
-    device, host, steps, api = np.zeros((4, 3, n))
+    device, host, steps, memory, api = np.zeros((5, 3, n))
     for row in _stays(run, attribution):
         engine = engines.get(row.client)
         if engine is None:
@@ -138,13 +143,13 @@ def spent(compiled: CompiledSystem, result: Result) -> Spent:
                 low, high = np.maximum(start, since), np.minimum(end, until)
                 here = high > low
                 own, found = row.request[here], engine.between(low[here], high[here])
-                for total, part in zip((device, host, steps), found, strict=True):
+                for total, part in zip((device, host, steps, memory), found, strict=True):
                     np.add.at(total[phase], own, part * share[here])
         late = sum((row.enter > edges[side][row.request]).astype(int) for side in (1, 2))
         np.add.at(api, (late, row.request), row.api)
     other = np.diff(edges, axis=0) - device - host - api
     done = ~np.isnan(edges).any(axis=0)
-    columns = (device, host, api, other, steps)
+    columns = (device, host, api, other, steps, memory)
     return Spent(*(np.where(done, column, np.nan) for column in columns))
 
 
@@ -155,16 +160,18 @@ def _steps(
     clients = [compiled.placement.nodes[path]["client"] for path in run.clients]
     found = {}
     for cost, members, mine, rows in alike_steps(run, clients, costs):
-        hosted = cost.hosted(rows) if len(mine) else np.zeros(0)
+        hosted, streamed = np.zeros(0), np.zeros(0)
+        if len(mine):
+            hosted, streamed = cost.hosted(rows), cost.use(rows).memory * rows.seconds
         count = np.maximum(run.steps["steps"][mine], 1).astype(np.float64)
         numbers = run.steps["client"][mine]
         for number in members:
             at = np.flatnonzero(numbers == number)
             start, end = (run.steps[name][mine][at] for name in ("start_s", "end_s"))
-            host = hosted[at] * count[at]
+            host, memory = hosted[at] * count[at], streamed[at] * count[at]
             found[number] = _Steps(
                 np.stack([start, end], axis=1).ravel(),
-                *(_until(column) for column in (end - start, host, count[at])),
+                *(_until(column) for column in (end - start, host, count[at], memory)),
             )
     return found
 
