@@ -23,8 +23,9 @@ _SIDE, _LEFT, _TOP, _BELOW = 400.0, 64.0, 40.0, 56.0
 _MOST = 4000
 #: So few are drawn larger.
 _FEW = 50
-#: Told apart in black and white and by most eyes: Okabe and Ito (2008).
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+#: Told apart in black and white and by most eyes: Okabe and Ito (2008), and grey.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442",
+            "#999999")  # fmt: skip
 _FONT = 'font-family="sans-serif" fill="#333"'
 
 
