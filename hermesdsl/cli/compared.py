@@ -116,7 +116,7 @@ def where(parts: Mapping[str, Part], *, summed: bool = True) -> Iterator[Rendera
     for name, part in parts.items():
         cells = [_off(part.causes[cause]) for cause in causes]
         if not part.fit.told:
-            cells = [figures.NOTHING if cause in ("device", "host") else cell
+            cells = [figures.NOTHING if cause in ("device", "host") and cell == "0" else cell
                      for cause, cell in zip(causes, cells, strict=True)]  # fmt: skip
         times = [figures.time(part.figure.measured), figures.time(part.figure.predicted)]
         table.add_row(name, *times, _off(part.difference), *cells)

@@ -80,14 +80,14 @@ class Part:
 
     def words(self, cause: str) -> str:
         """One of the causes as a sentence says it, of the measured system."""
+        ratio = 1.0 - self.causes.get(cause, 0.0) / max(self.known["device"], 1e-300)
         if cause == "device":
-            return f"devices take {1.0 + self.fit.slower:.2f} x the predicted time"
+            return f"devices take {ratio:.2f} x the predicted time"
         if cause == "host":
             more = "more" if self.fit.each > 0.0 else "less"
             which = "host takes" if self.per == "step" else "host and its API take"
             return f"the {which} {1e3 * abs(self.fit.each):.2g} ms {more} per {self.per}"
         if cause == "either":
-            ratio = 1.0 + self.fit.slower
             return f"devices or host: {ratio:.2f} x the devices' time; requests do not say which"
         longer = "longer" if self.difference < 0.0 else "shorter"
         if self.per == "step":
@@ -232,9 +232,12 @@ def _spread(left: Floats, weight: Floats) -> float:
 
 def _steadily(spent: Spent) -> Mask:
     """Requests that hardly queue in the prediction, (n,): their times tell speeds, not waiting."""
-    waited = spent.steps[0]
-    limit = max(_PROMPT, float(np.quantile(waited, _SOME)))
-    return np.asarray(waited <= limit)
+    return np.asarray(spent.steps[0] <= _limit(spent))
+
+
+def _limit(spent: Spent) -> float:
+    """Steps that those wait for at most."""
+    return max(_PROMPT, float(np.quantile(spent.steps[0], _SOME)))
 
 
 def parts(
@@ -257,14 +260,14 @@ def parts(
     decode, steps = own[-1], own[-1].steps[0]
     least = float(decode.host[0].sum() / max(steps.sum(), 1e-300))
     late = fitted(gaps[-1], decode, steps, least=least)
-    fits = [*_first(gaps[:-1], spent, own[:-1]), late]
-    counts = [1.0] * (len(fits) - 1) + [float(steps.mean())]
-    units = ["request"] * (len(fits) - 1) + ["step"]
-    return {
-        name: _part(figure, part, fit, count, per)
-        for name, figure, part, fit, count, per
-        in zip(names, figures, own, fits, counts, units, strict=True)
+    first = _first(gaps[:-1], spent, own[:-1])
+    queued = _queued(spent)
+    found = {
+        name: _part(figure, part, fit, 1.0, "request", queued * (not number), late)
+        for number, (name, figure, part, fit)
+        in enumerate(zip(names, figures, own, first, strict=False))
     }  # fmt: skip
+    return {**found, names[-1]: _part(figures[-1], decode, late, float(steps.mean()), "step")}
 
 
 def part_of_runs(
@@ -299,12 +302,27 @@ def _first(gaps: Sequence[Floats], spent: Spent, own: Sequence[Spent]) -> list[F
     return [Fit(queued, fit.slower, True), Fit(fit.each - queued, fit.slower, True)]
 
 
-def _part(figure: Figure, own: Spent, fit: Fit, count: float, per: str) -> Part:
+def _queued(spent: Spent) -> Floats:
+    """Mean seconds of devices, and steps, that requests wait for longer than those that hardly
+    queue, (2,): other requests are served meanwhile, at the speed of decoding."""
+    waited = spent.steps[0]
+    part = np.clip(1.0 - _limit(spent) / np.maximum(waited, 1e-300), 0.0, 1.0)
+    return np.array([(part * spent.device[0]).mean(), (part * waited).mean()])
+
+
+def _part(
+    figure: Figure, own: Spent, fit: Fit, count: float, per: str,
+    queued: Floats | None = None, late: Fit | None = None,
+) -> Part:  # fmt: skip
+    """`queued` of its seconds and steps are waiting as of `_queued`, and follow `late`."""
     known = {name: float(getattr(own, name)[0].mean())
              for name in ("device", "host", "api", "other")}  # fmt: skip
-    speed = -fit.slower * known["device"]
-    causes = {"device": speed, "host": -fit.each * count, "either": 0.0}
-    if not fit.told:
-        causes = {"device": 0.0, "host": 0.0, "either": speed}
-    rest = figure.predicted - figure.measured - sum(causes.values())
-    return Part(figure, known, {**causes, "rest": rest}, fit, per)
+    seconds, steps = (0.0, 0.0) if queued is None else queued.tolist()
+    causes = dict.fromkeys(CAUSES, 0.0)
+    causes["device" if fit.told else "either"] -= fit.slower * (known["device"] - seconds)
+    causes["host"] -= fit.each * count
+    if late is not None:
+        causes["device" if late.told else "either"] -= late.slower * seconds
+        causes["host"] -= late.each * steps
+    causes["rest"] = figure.predicted - figure.measured - sum(causes.values())
+    return Part(figure, known, causes, fit, per)

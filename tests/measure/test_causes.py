@@ -128,6 +128,18 @@ def test_a_slow_device_makes_requests_wait_that_queue() -> None:
     assert found["queueing"].causes["rest"] == pytest.approx(0.0, abs=1e-9)
 
 
+def test_waiting_follows_the_steps_that_are_waited_for() -> None:
+    """Half of them wait for 30 steps, prompts are read at half speed, steps decode as predicted:
+    what is waited for beyond 2.5 steps is no slower."""
+    waited = np.where(np.arange(N) % 2 == 0, 30.0, 0.0)
+    own = spent(waited)
+    later = {"ttft": PROMPT, "latency": PROMPT}
+    found = split(later, own, queue=True)
+    assert found["prefill"].causes["device"] == pytest.approx(-PROMPT.mean())
+    assert found["queueing"].causes["device"] == pytest.approx(-0.5 * 2.5 * 0.02)
+    assert found["queueing"].causes["rest"] == pytest.approx(0.5 * 2.5 * 0.02)
+
+
 def test_steps_that_are_all_alike_tell_no_cause() -> None:
     """12 ms of device in every step: a tenth of it and 1.2 ms of the host are one."""
     gap, device = 1.2e-3 * STEPS, 12e-3 * STEPS
