@@ -6,11 +6,11 @@
 >>> hermesdsl.draw(system, "hardware").write("hardware.svg")
 """
 
-from hermesdsl.api import System, compile, draw, run, sensitivity, sweep, validate
+from hermesdsl.api import System, compile, draw, run, sensitivity, sweep, validate, validate_runs
 from hermesdsl.diagnostics import Diagnostic, SpecError
 
 __version__ = "0.1.0"
 __all__ = [
     "Diagnostic", "SpecError", "System", "__version__", "compile", "draw", "run",
-    "sensitivity", "sweep", "validate",
+    "sensitivity", "sweep", "validate", "validate_runs",
 ]  # fmt: skip

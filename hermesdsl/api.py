@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         PlacementGraph,
     )
     from hermesdsl.measure.replay import Validation
+    from hermesdsl.measure.run_by_run import RunsValidation
+    from hermesdsl.measure.runs import Settable
     from hermesdsl.model.elaborate import Tree
     from hermesdsl.results import Result
     from hermesdsl.sim.trace import Column
@@ -301,6 +303,47 @@ def validate(
         replace(system, compiled=replay.compiled), replay.experiment, seed=seed, progress=progress
     )
     return measured_against(result, replay, served)
+
+
+def validate_runs(
+    system: System,
+    measured: str | Path,
+    *,
+    columns: Mapping[str, str] | None = None,
+    experiment: str | None = None,
+    seed: int | None = None,
+    progress: Progress | None = None,
+) -> RunsValidation:
+    """Runs the experiment once for every row of a table of measured runs and compares.
+
+    Columns with statistics (``p99(ttft) [ms]``, ``mean_tpot_ms``) or figures of a run
+    (``output_throughput``) are compared with those of `run`; columns that are called as a param (or
+    another value that may be set) is, or ``case``, say what a row is run with. `columns` maps roles
+    to ``NAME[:UNIT]`` where names do not say; see `hermesdsl.measure.runs`. Raises `SpecError`
+    HMS603 for a table that cannot be read, and what `compile` and `run` raise.
+    """
+    from hermesdsl.measure.run_by_run import held_against, predictions
+    from hermesdsl.measure.runs import read_runs
+
+    _compiled(system, "validate_runs")
+    runs = read_runs(str(measured), columns or {}, _settable(system))
+    results = predictions(system, runs, experiment=experiment, seed=seed, progress=progress)
+    return held_against(runs, results)
+
+
+def _settable(system: System) -> Settable:
+    """What a row of a table may set: params, cases, and other values by their path."""
+    from hermesdsl.measure.runs import Settable
+    from hermesdsl.model import asked
+
+    def unit(path: str) -> str | None:
+        try:
+            return asked.varied(system.tree, path).unit[0] if "." in path else None
+        except SpecError:
+            return None
+
+    params = {path: str(entry["unit"] or "") for path, entry in system.parameters.items()}
+    return Settable(params, asked.cases(system.tree), unit)
 
 
 def draw(system: System, view: str = "hardware", **options: Any) -> Drawing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from hermesdsl.graph.types import Fabric, Part
     from hermesdsl.measure.calibrate import Fitted
     from hermesdsl.measure.collective import Fitted as FittedMessages
+    from hermesdsl.measure.copies import FittedCopies
     from hermesdsl.measure.operators import Sheet
     from hermesdsl.measure.power import FittedPower
     from hermesdsl.measure.tables import Table
@@ -46,14 +48,11 @@ def command(
 ) -> int:
     """Fit what kernels reach of a chip's data sheet, by operator and dtype, to tables of times.
 
-    A folder that `hermes profile` has written stands for its tables. Tables that also tell the
-    power drawn are fitted for that alone. Prints (or writes) a calibration, with its errors on
-    shapes held out of the fit.
+    A folder that `hermes profile` has written stands for its tables, the power it read and the
+    messages included. Tables that tell the power drawn are fitted for that alone. Prints (or
+    writes) a calibration, with its errors on shapes held out of the fit.
     """
-    from hermesdsl.measure.calibrate import calibrate
-    from hermesdsl.measure.power import calibrate_power
     from hermesdsl.measure.profile.store import measured_on
-    from hermesdsl.measure.tables import of_system, read_table, tables_in
     from hermesdsl.measure.writing import calibration_text
     from hermesdsl.source import Source
     from hermesdsl.syntax.format import format_file
@@ -63,14 +62,9 @@ def command(
     label, sheets = data_sheets(chip)
     if dtypes:
         sheets = {dtype: sheets[dtype] for dtype in dtypes if dtype in sheets}
-    paths = [path for table in map(Path, tables)
-             for path in (tables_in(table) if table.is_dir() else [table])]  # fmt: skip
-    read = [of_system(read_table(path), system) for path in paths]
-    kernels = [table for table in read if table.operator != "collective"]
-    fits = calibrate((table for table in kernels if not table.power), sheets)
-    drawn = calibrate_power((table for table in kernels if table.power), sheets, idle_power(chip))
-    messages = _messages([table for table in read if table.operator == "collective"], chip)
-    if not fits and not drawn and not messages:
+    read = _read(tables, system, chip)
+    found = _fitted(read, sheets, chip)
+    if not found:
         peaks = ", ".join(sheets) or "none of those asked for"
         message = "nothing to fit: no dtype of the tables has 20 shapes and a peak on the chip"
         raise SpecError([error("HMS607", message, notes=[f"note: {label} has {peaks}"])])
@@ -78,27 +72,138 @@ def command(
     words += ["--system", system] if system else []
     words += ["--name", name] if name else []
     called = shlex.join(["hermes", *words])
-    files = ", ".join(path.name for path in paths)
+    files = ", ".join(Path(table.path).name for table in read.named)
     files += "".join(f" of {about}" for table in tables if (about := measured_on(Path(table))))
+    files += "".join(f"; {Path(table.path).name}" for table in read.beside)
     text = calibration_text(
-        name or f"{label}_kernels", label, fits, source or files, called, drawn, messages
-    )
+        name or f"{label}_kernels", label, found.kernels, source or files, called, found.power,
+        found.messages, found.copies, found.remarks,
+    )  # fmt: skip
     text = format_file(parse(Source("calibration.hms", text)).file)
     if target is None:
         output.write(text)
     else:
         _write(Path(target), text, output)
     if plot is not None:
-        _write(Path(plot), _picture(label, fits, drawn, messages), output)
-    _told(fits, output)
-    _told_power(drawn, output)
-    for kind, sent in messages.items():
-        output.note(
-            f"held out {sent.held:.1%}, fitted {sent.error:.1%}, class defaults {sent.plain:.1%} "
-            f"(median, messages above 4 MB, of {sent.rows} rows)",
-            label=f"collective.{kind}",
-        )
+        _write(Path(plot), _picture(label, found), output)
+    _told(found, output)
     return 0
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Tables by what they are fitted for; `drawn`: power that was read beside times. `asked`: some
+    messages are of files that were named, not of a folder."""
+
+    kernels: tuple[Table, ...]
+    power: tuple[Table, ...]
+    drawn: tuple[Table, ...]
+    messages: tuple[Table, ...]
+    copies: tuple[Table, ...]
+    asked: bool
+
+    @property
+    def named(self) -> tuple[Table, ...]:
+        """One table of each file that somebody named, and of each with kernels."""
+        return (*self.kernels, *self.power, *(self.messages if self.asked else ()))
+
+    @property
+    def beside(self) -> tuple[Table, ...]:
+        """One table of each other file."""
+        return (*(() if self.asked else self.messages), *self.copies)
+
+
+def _read(tables: tuple[str, ...], system: str | None, chip: str) -> _Read:
+    """The tables of files and of folders, rows of one system."""
+    from hermesdsl.measure.folder import read_folder
+    from hermesdsl.measure.tables import of_system, read_table
+
+    own = [of_system(read_table(Path(table)), system) for table in tables
+           if not Path(table).is_dir()]  # fmt: skip
+    limit = _limit(chip) if len(own) < len(tables) else 0.0
+    folders = [read_folder(Path(table), limit) for table in tables if Path(table).is_dir()]
+    kernels = [table for table in own if table.operator not in ("collective", "copy")]
+    messages = [table for table in own if table.operator == "collective"]
+    return _Read(
+        (*(t for t in kernels if not t.power), *(t for f in folders for t in f.kernels)),
+        tuple(t for t in kernels if t.power),
+        tuple(t for f in folders for t in f.power),
+        (*messages, *(t for f in folders for t in f.messages)),
+        (*(t for t in own if t.operator == "copy"), *(t for f in folders for t in f.copies)),
+        bool(messages),
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Fits of kernels, power, messages and copies, and what a reader is to know beside them."""
+
+    kernels: list[Fitted]
+    power: list[FittedPower]
+    messages: dict[str, FittedMessages]
+    copies: FittedCopies | None
+    remarks: list[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.kernels or self.power or self.messages or self.copies)
+
+
+def _fitted(read: _Read, sheets: Mapping[str, Sheet], chip: str) -> _Found:
+    """Every fit; what is left out is told in `remarks`."""
+    from hermesdsl.measure.calibrate import calibrate
+    from hermesdsl.measure.power import FEWEST_PROFILED, calibrate_power
+
+    idle = idle_power(chip) if read.power or read.drawn else 0.0
+    power = calibrate_power(read.power, sheets, idle)
+    drawn = calibrate_power(read.drawn, sheets, idle, FEWEST_PROFILED)
+    remarks = [
+        f"Power of {table.operator}.{dtype} is not used: it was read at {len(rows)} shapes, and "
+        f"{FEWEST_PROFILED} are needed."
+        for table in read.drawn for dtype, rows in table.frame.groupby("dtype")
+        if (table.operator, dtype) not in {(own.operator, own.dtype) for own in drawn}
+    ]  # fmt: skip
+    messages: dict[str, FittedMessages] = {}
+    try:
+        messages = _messages(read.messages, chip)
+    except SpecError as refused:
+        if read.asked:
+            raise
+        reason = refused.diagnostics[0].message
+        remarks.append(f"Messages between GPUs are not used: {reason}.")
+    copies = _copies(read.copies, sheets, remarks)
+    return _Found(calibrate(read.kernels, sheets), [*power, *drawn], messages, copies, remarks)
+
+
+def _copies(
+    tables: Sequence[Table], sheets: Mapping[str, Sheet], remarks: list[str]
+) -> FittedCopies | None:
+    """The fit of copies in memory; those from and to the host are remarks."""
+    if not tables:
+        return None
+    import pandas as pd
+
+    from hermesdsl.measure.copies import fit_copies, way
+
+    whole = pd.concat([table.frame for table in tables], ignore_index=True)
+    for direction, rows in whole.groupby("operator", sort=False):
+        if direction != "device_copy":
+            own, named = way(rows), str(direction).replace("_", " ")
+            remarks.append(
+                f"Copies from {named} reach {own.bandwidth / 1e9:.4g} GB/s and take "
+                f"{own.latency * 1e6:.3g} us more; not used: that way is a link of the node, not "
+                f"of the chip (`bandwidth`, `latency` of a `link`)."
+            )
+    rows = whole[whole["operator"] == "device_copy"]
+    bandwidth = max((sheet.bandwidth for sheet in sheets.values()), default=0.0)
+    found = fit_copies(rows, bandwidth) if len(rows) and bandwidth else None
+    if found is None and len(rows):
+        remarks.append("Copies in memory are not used: they are of fewer than five sizes.")
+    return found
+
+
+def _limit(chip: str) -> float:
+    """Power limit of a chip by its data sheet, in watts."""
+    return _part(chip).power
 
 
 def _messages(tables: Sequence[Table], chip: str) -> dict[str, FittedMessages]:
@@ -126,39 +231,53 @@ def near_link(chip: str) -> Fabric:
     return fabrics(graph, [["box.gpu[0]", "box.gpu[1]"]])
 
 
-def _picture(
-    label: str, fits: Sequence[Fitted], drawn: Sequence[FittedPower],
-    messages: Mapping[str, FittedMessages],
-) -> str:  # fmt: skip
+def _picture(label: str, found: _Found) -> str:
     """Of times; of watts where only power was fitted."""
     from hermesdsl.measure.plot import Dots, scatter
 
-    told: list[Fitted | FittedPower] = [*fits] if fits or messages else [*drawn]
+    timed = bool(found.kernels or found.messages or found.copies)
+    told: list[Fitted | FittedPower] = [*found.kernels] if timed else [*found.power]
     groups = [Dots(f"{each.operator}.{each.dtype} {each.holdout.median:.1%}", each.measured,
                    each.predicted) for each in told]  # fmt: skip
     groups += [Dots(f"{kind} {each.held:.1%}", each.measured, each.predicted)
-               for kind, each in messages.items()]  # fmt: skip
-    unit = "s" if fits or messages else "W"
-    return scatter(f"{label}: kernels, shapes held out", groups, unit)
+               for kind, each in found.messages.items()]  # fmt: skip
+    if found.copies is not None:
+        copies = found.copies
+        groups.append(Dots(f"copy.device {copies.held:.1%}", copies.measured, copies.predicted))
+    return scatter(f"{label}: kernels, shapes held out", groups, "s" if timed else "W")
 
 
-def _told_power(fits: Sequence[FittedPower], output: Output) -> None:
-    for fit in fits:
-        output.note(
-            f"held out {fit.holdout.median:.1%} (mean {fit.holdout.mean:.1%}), fitted "
-            f"{fit.sample.median:.1%}, linear weights {fit.plain.median:.1%} (median of "
-            f"{fit.rows} rows)",
-            label=f"power of {fit.operator}.{fit.dtype}",
-        )
-
-
-def _told(fits: Sequence[Fitted], output: Output) -> None:
-    for fit in fits:
+def _told(found: _Found, output: Output) -> None:
+    """What every fit reaches, and what was not used."""
+    for fit in found.kernels:
         output.note(
             f"held out {fit.holdout.median:.1%}, fitted {fit.sample.median:.1%}, naive roofline "
             f"{fit.roofline.median:.0%} (median, {fit.long} of {fit.rows} rows above 50 us)",
             label=f"{fit.operator}.{fit.dtype}",
         )
+    for own in found.power:
+        output.note(
+            f"held out {own.holdout.median:.1%} (mean {own.holdout.mean:.1%}), fitted "
+            f"{own.sample.median:.1%}, linear weights {own.plain.median:.1%} (median of "
+            f"{own.rows} rows)",
+            label=f"power of {own.operator}.{own.dtype}",
+        )
+    for kind, sent in found.messages.items():
+        output.note(
+            f"held out {sent.held:.1%}, fitted {sent.error:.1%}, class defaults {sent.plain:.1%} "
+            f"(median, messages above 4 MB, of {sent.rows} rows)",
+            label=f"collective.{kind}",
+        )
+    if found.copies is not None:
+        copies = found.copies
+        output.note(
+            f"held out {copies.held:.1%}, fitted {copies.error:.1%}, data sheet "
+            f"{copies.plain:.1%} (median of {copies.rows} rows); "
+            f"{copies.bandwidth / 1e9:.4g} GB/s at the largest",
+            label="copy.device",
+        )
+    for remark in found.remarks:
+        output.note(remark)
 
 
 def _write(path: Path, text: str, output: Output) -> None:
@@ -174,13 +293,17 @@ def _write(path: Path, text: str, output: Output) -> None:
 
 def idle_power(chip: str) -> float:
     """Watts of a chip without work."""
+    return _part(chip).idle_power
+
+
+def _part(chip: str) -> Part:
     from hermesdsl.api import compile
     from hermesdsl.library.find import imported
 
     line, name, folder = imported(chip, ("chip", "cpu"))
     graph = compile(f"{line}\npart: {name}\n", path=[str(folder)]).hardware
     part: Part = graph.nodes["part"]["part"]
-    return part.idle_power
+    return part
 
 
 def data_sheets(chip: str) -> tuple[str, dict[str, Sheet]]:

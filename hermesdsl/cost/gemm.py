@@ -157,4 +157,16 @@ def stream(device: Device, name: str, count: float, traffic: float, kernels: int
     """Element-wise work (norms, activations, copies): `traffic` bytes through `kernels` kernels."""
     launch = kernels * device.overheads.kernel
     memory = traffic / (device.bandwidth * device.efficiencies.memory)
-    return Operator(name, count, launch + memory, 0.0, traffic, bound_of(launch, 0.0, memory))
+    bound = bound_of(launch, 0.0, memory)
+    grids = grids_of(device.calibration, "copy", "device")
+    if not grids:
+        return Operator(name, count, launch + memory, 0.0, traffic, bound)
+    reach = utilisation(grids, "copy", lambda size: copy_seconds(device, size))
+    reached, rung = reach.at(traffic / kernels)
+    return Operator(name, count, (launch + memory) / reached, 0.0, traffic, bound, rung)
+
+
+def copy_seconds(device: Device, traffic: float) -> float:
+    """What the data-sheet model has for one kernel that reads and writes so many bytes in all."""
+    rate = device.bandwidth * device.efficiencies.memory
+    return device.overheads.kernel + traffic / rate

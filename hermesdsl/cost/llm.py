@@ -184,6 +184,12 @@ class DataSheetCost:
 
         return engine_rungs(self, rows, steps)
 
+    def hosted(self, rows: StepRows) -> Floats:
+        """Seconds of each recorded step that the host adds; see `cost.hosted`."""
+        from hermesdsl.cost.hosted import engine_host
+
+        return engine_host(self, rows)
+
     @property
     def request_seconds(self) -> float:
         """Host seconds before a new request can be scheduled: API and tokenisation."""

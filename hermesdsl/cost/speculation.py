@@ -139,6 +139,12 @@ class SpeculativeCost:
 
         return speculative_rungs(self, rows, steps)
 
+    def hosted(self, rows: StepRows) -> Floats:
+        """Seconds of each recorded step that the host adds."""
+        from hermesdsl.cost.hosted import speculative_host
+
+        return speculative_host(self, rows)
+
     def _pieces(self, decodes: int, most: int) -> tuple[Piece, ...]:
         """A step of pure decoding; the draft's steps are taken at their mean context."""
         verify = self.target.run_pieces(decodes, self.guesses + 1, most)

@@ -170,6 +170,9 @@ class EngineCost(Protocol):
     def rungs(self, rows: StepRows, steps: Floats) -> Shares:
         """Seconds of recorded steps, so many of each row, by the rung they stand on."""
 
+    def hosted(self, rows: StepRows) -> Floats:
+        """Seconds of each recorded step that the host adds to its devices' time, (rows,)."""
+
 
 class ServiceCost(Protocol):
     """The cost model of one stage on one client that is no LLM engine; pure.

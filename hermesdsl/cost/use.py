@@ -116,8 +116,8 @@ def speculative_use(cost: SpeculativeCost, rows: StepRows) -> Use:
         tokens=rows.batch + rows.prefill_tokens / guesses,
         prefill_tokens=rows.prefill_tokens / guesses,
     )
-    whole = _expected(cost.target, verify, guesses + 1)
-    part = whole / np.maximum(whole + guesses * _expected(cost.draft, guess, 1), 1e-300)
+    whole = expected_seconds(cost.target, verify, guesses + 1)
+    part = whole / np.maximum(whole + guesses * expected_seconds(cost.draft, guess, 1), 1e-300)
     used = engine_use(cost.target, verify._replace(seconds=rows.seconds * part), guesses + 1)
     idle = guess._replace(seconds=rows.seconds * (1.0 - part) / guesses)
     own, other = _stacked(used), _stacked(engine_use(cost.draft, idle))
@@ -129,7 +129,7 @@ def _stacked(use: Use) -> Floats:
     return np.stack([column for column in use if column is not None])
 
 
-def _expected(cost: DataSheetCost, rows: StepRows, queries: int) -> Floats:
+def expected_seconds(cost: DataSheetCost, rows: StepRows, queries: int) -> Floats:
     """Seconds of steps whose decodes read what the blocks hold, attention of prompts left out."""
     found = np.zeros(len(rows.seconds))
     tokens = np.maximum(np.rint(rows.tokens).astype(np.int64), 1)
@@ -179,10 +179,15 @@ def fixed_work(
     sampled = rows.batch * queries + prompts
     heads = _distinct("head", sampled, order, lambda n: cost.head_operators(n, order), cost,
                       columns)  # fmt: skip
-    scheduled = -(-rows.batch // cost.group.dp) + prompts
     o = cost.profile.overheads
-    host = cost.step_seconds + o.sequence * scheduled + o.token * rows.prefill_tokens
-    return np.asarray(o.gap + (1.0 - o.overlap) * host), layers + heads
+    return np.asarray(o.gap + (1.0 - o.overlap) * host_work(cost, rows)), layers + heads
+
+
+def host_work(cost: DataSheetCost, rows: StepRows) -> Floats:
+    """Seconds that the host works for a step, beside the devices or alone, (rows,)."""
+    scheduled = -(-rows.batch // cost.group.dp) + (rows.prefill_tokens > 0)
+    o = cost.profile.overheads
+    return np.asarray(cost.step_seconds + o.sequence * scheduled + o.token * rows.prefill_tokens)
 
 
 def _shares(

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["STATISTICS", "Comparison", "Figure", "compared"]
+__all__ = ["STATISTICS", "Comparison", "Figure", "compared", "mape", "rank_correlation"]
 
 Floats: TypeAlias = "NDArray[np.float64]"
 
@@ -66,8 +66,8 @@ def compared(measured: Floats, predicted: Floats, *, relative: bool = True) -> C
                for name in STATISTICS}  # fmt: skip
     if not relative:
         return Comparison(len(truth), figures, None, None)
-    ordered = _mape(np.sort(truth), np.sort(guess))
-    return Comparison(len(truth), figures, _mape(truth, guess), ordered)
+    ordered = mape(np.sort(truth), np.sort(guess))
+    return Comparison(len(truth), figures, mape(truth, guess), ordered)
 
 
 def _statistic(name: str, values: Floats) -> float:
@@ -76,8 +76,26 @@ def _statistic(name: str, values: Floats) -> float:
     return float(np.percentile(values, float(name[1:])))
 
 
-def _mape(measured: Floats, predicted: Floats) -> float | None:
+def mape(measured: Floats, predicted: Floats) -> float | None:
+    """Mean absolute relative error over what was measured above zero; None if nothing was."""
     above = measured > 0.0
     if not above.any():
         return None
     return float(np.abs(predicted[above] / measured[above] - 1.0).mean())
+
+
+def rank_correlation(measured: Floats, predicted: Floats) -> float | None:
+    """Spearman's: the correlation of ranks, equal values sharing the mean of theirs.
+
+    None where one side never changes.
+    """
+    ranks = [_ranks(values) for values in (measured, predicted)]
+    if any(np.ptp(rank) == 0.0 for rank in ranks):
+        return None
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def _ranks(values: Floats) -> Floats:
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(count)
+    return np.asarray((last - 0.5 * (count - 1))[place], np.float64)

@@ -21,8 +21,11 @@ Floats: TypeAlias = "NDArray[np.float64]"
 _SIDE, _LEFT, _TOP, _BELOW = 400.0, 64.0, 40.0, 56.0
 #: More points than this are thinned evenly: a picture has no room for them.
 _MOST = 4000
-#: Told apart in black and white and by most eyes: Okabe and Ito (2008).
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+#: So few are drawn larger.
+_FEW = 50
+#: Told apart in black and white and by most eyes: Okabe and Ito (2008), and grey.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442",
+            "#999999")  # fmt: skip
 _FONT = 'font-family="sans-serif" fill="#333"'
 
 
@@ -121,7 +124,8 @@ class _Frame:
         """One path for all of them: a round cap on a line of no length."""
         at = "".join(f"M{self._x(a):.1f} {self._y(b):.1f}h0"
                      for a, b in zip(x.tolist(), y.tolist(), strict=True))  # fmt: skip
-        return [f'<path d="{at}" stroke="{colour}" stroke-width="4" stroke-linecap="round" '
+        width = 8 if len(x) <= _FEW else 4
+        return [f'<path d="{at}" stroke="{colour}" stroke-width="{width}" stroke-linecap="round" '
                 'stroke-opacity="0.5" fill="none"/>']  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from hermesdsl.diagnostics import SpecError, error
 from hermesdsl.diagnostics.nearest import suggestion
 from hermesdsl.graph.types import CompiledSystem, Experiment, Spec, Value, Workload
+from hermesdsl.measure.causes import Part, parts
 from hermesdsl.measure.errors import Comparison, Figure, compared
-from hermesdsl.measure.served import LATENCIES, Served
+from hermesdsl.measure.phases import Spent, spent, times_of
+from hermesdsl.measure.served import Served
 from hermesdsl.results import Result
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 __all__ = ["PARTS", "Replay", "Validation", "measured_against", "replaying"]
 
@@ -52,7 +51,8 @@ class Validation:
     ``requests`` per second of it. `parts`: mean seconds of each of `PARTS` that the table tells
     apart; their differences add up to that of the mean latency. `present`: ``mean`` and ``most``
     requests in service at once. `pairs`: both columns per latency, for plots. `offered` requests,
-    `completed` by the prediction, whose system was `verdict`.
+    `completed` by the prediction, whose system was `verdict`. `used`: column of the table → what it
+    was taken for; `unused`: the others.
     """
 
     offered: int
@@ -60,15 +60,18 @@ class Validation:
     verdict: str
     latencies: Mapping[str, Comparison]
     rates: Mapping[str, Figure]
-    parts: Mapping[str, Figure]
+    parts: Mapping[str, Part]
     present: Mapping[str, Figure]
     pairs: Mapping[str, tuple[Floats, Floats]]
+    used: Mapping[str, str]
+    unused: tuple[str, ...]
 
     def summary(self) -> dict[str, Any]:
         """Everything but the pairs, as JSON: seconds, tokens, shares."""
         return {
             "offered": self.offered,
             "completed": self.completed,
+            "columns": {"used": dict(self.used), "unused": list(self.unused)},
             "verdict": self.verdict,
             "latencies": {
                 role: {
@@ -115,7 +118,9 @@ def replaying(
         message = f"`{experiment.name}` runs no workload `{name}`"
         raise SpecError([error("HMS602", message, notes=notes)])
     workloads = {**compiled.workloads, name: _measured(compiled.workloads[name], served)}
-    whole = replace(experiment, duration=None, warmup=0.0, requirements=(), axes=())
+    options = {**experiment.options, "records": "all"}
+    whole = replace(experiment, duration=None, warmup=0.0, requirements=(), axes=(),
+                    options=options)  # fmt: skip
     experiments = {**compiled.experiments, experiment.name: whole}
     changed = replace(compiled, workloads=workloads, experiments=experiments)
     return Replay(changed, whole, name)
@@ -144,8 +149,8 @@ def _measured(workload: Workload, served: Served) -> Workload:
 def measured_against(result: Result, replay: Replay, served: Served) -> Validation:
     """The comparison of a finished replay, request by request in order of arrival."""
     rows = result.requests
-    rows = rows[rows["workload"] == replay.workload].reset_index(drop=True)
-    predicted = _predicted(rows)
+    mine = (rows["workload"] == replay.workload).to_numpy()
+    predicted = times_of(rows[mine])
     pairs = {role: (served.columns[role], predicted[role]) for role in served.latencies}
     latencies = {role: compared(*pair, relative=role != "queue") for role, pair in pairs.items()}
     return Validation(
@@ -154,28 +159,12 @@ def measured_against(result: Result, replay: Replay, served: Served) -> Validati
         verdict=result.verdict,
         latencies=latencies,
         rates=_rates(served, predicted),
-        parts=_parts(served, predicted),
+        parts=_parts(served, predicted, spent(replay.compiled, result).chosen(mine)),
         present=_present(served, predicted),
         pairs=pairs,
+        used={column.name: role for role, column in served.layout.items()},
+        unused=served.unused,
     )
-
-
-def _predicted(rows: DataFrame) -> dict[str, Floats]:
-    """The columns of a measured table, from a run's own; NaN for what did not complete."""
-    done = (rows["status"] == "completed").to_numpy()
-    starts = [name for name in rows.columns if name.endswith(".start_s")]
-    first = rows[starts].min(axis=1).to_numpy(float)
-    columns = {
-        "time": rows["arrival_s"].to_numpy(float),
-        "output": rows["output_tokens"].to_numpy(float),
-        "queue": first - rows["arrival_s"].to_numpy(float),
-        "ttft": rows["ttft_s"].to_numpy(float),
-        "tpot": rows["tpot_s"].to_numpy(float),
-        "latency": rows["e2e_s"].to_numpy(float),
-    }
-    for role in LATENCIES:
-        columns[role] = np.where(done, columns[role], np.nan)
-    return columns
 
 
 def _rates(served: Served, predicted: Mapping[str, Floats]) -> dict[str, Figure]:
@@ -203,23 +192,19 @@ def _span(columns: Mapping[str, Floats]) -> float:
     return float(np.nanmax(ends) - columns["time"].min())
 
 
-def _parts(served: Served, predicted: Mapping[str, Floats]) -> dict[str, Figure]:
-    """Mean time in each part over the requests that both have; what is not measured is joined."""
-    edges = [role for role in ("queue", "ttft", "latency") if role in served.columns]
-    if "latency" not in edges or "ttft" not in edges:
+def _parts(served: Served, predicted: Mapping[str, Floats], own: Spent) -> dict[str, Part]:
+    """Phases over the requests that both have; what is not measured is joined."""
+    roles = [role for role in ("queue", "ttft", "latency") if role in served.columns]
+    if "latency" not in roles or "ttft" not in roles:
         return {}
-    both = np.ones(len(served), bool)
-    for role in edges:
-        both &= ~(np.isnan(served.columns[role]) | np.isnan(predicted[role]))
+    both = np.asarray(~np.isnan(own.other).any(axis=0))
+    for role in roles:
+        both = both & ~(np.isnan(served.columns[role]) | np.isnan(predicted[role]))
     if not both.any():
         return {}
-    names = list(PARTS) if "queue" in edges else ["queueing and prefill", "decode"]
-    found, before = {}, (0.0, 0.0)
-    for name, role in zip(names, edges, strict=True):
-        until = (float(served.columns[role][both].mean()), float(predicted[role][both].mean()))
-        found[name] = Figure(until[0] - before[0], until[1] - before[1])
-        before = until
-    return found
+    names = list(PARTS) if "queue" in roles else ["queueing and prefill", "decode"]
+    edges = {role: (served.columns[role][both], predicted[role][both]) for role in roles}
+    return parts(edges, own.chosen(both), names)
 
 
 def _present(served: Served, predicted: Mapping[str, Floats]) -> dict[str, Figure]:

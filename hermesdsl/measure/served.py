@@ -6,7 +6,7 @@ One row per request: when it came, how long it was, and any of its latencies. Kn
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TypeAlias
@@ -20,7 +20,7 @@ from hermesdsl.sim.cells import Amounts, Reader, Times, Tokens, convert
 from hermesdsl.sim.datafile import Cell, Table, open_table, trace_error
 from hermesdsl.sim.trace import Column
 
-__all__ = ["LATENCIES", "ROLES", "Served", "given_column", "read_served"]
+__all__ = ["LATENCIES", "ROLES", "Served", "given_column", "read_served", "request_columns"]
 
 Floats: TypeAlias = "NDArray[np.float64]"
 
@@ -75,12 +75,14 @@ class Served:
     """Measured requests in order of arrival.
 
     `columns` by role (`ROLES`), each of shape (n,): seconds, or tokens; NaN where a request has no
-    such latency. `time` begins at 0. `layout`: the column of the file behind each role.
+    such latency. `time` begins at 0. `layout`: the column of the file behind each role;
+    `unused`: its other columns.
     """
 
     file: str
     layout: Mapping[str, Column]
     columns: Mapping[str, Floats]
+    unused: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.columns["time"])
@@ -113,6 +115,11 @@ def given_column(text: str) -> tuple[str, Column]:
     return role, Column(name, UNITS[unit] if unit else _scale(role, name) or 0.0)
 
 
+def request_columns(names: Sequence[str], given: Collection[str]) -> set[str]:
+    """The roles of a table of requests that its columns' names or flags say."""
+    return {role for role in ROLES if role in given or _recognised(role, names) is not None}
+
+
 def read_served(file: str, given: Mapping[str, Column] = MappingProxyType({})) -> Served:
     """The requests of a table; `given` (role → column) goes before what names say.
 
@@ -122,7 +129,7 @@ def read_served(file: str, given: Mapping[str, Column] = MappingProxyType({})) -
     with open_table(file) as table:
         layout = _layout(table, given)
         readers: dict[str, Reader] = {role: _reader(role, c) for role, c in layout.items()}
-        names = [column.name for column in layout.values()]
+        names, names_of_file = [column.name for column in layout.values()], table.columns
         parts: dict[str, list[object]] = {role: [] for role in layout}
         for chunk in table.chunks(names):
             convert(file, chunk, names, readers, parts)
@@ -134,7 +141,8 @@ def read_served(file: str, given: Mapping[str, Column] = MappingProxyType({})) -
     dates = readers["time"]
     columns["time"] = time / 1e9 if isinstance(dates, Times) and dates.dates else time
     order = np.argsort(columns["time"], kind="stable")
-    return Served(file, layout, {role: column[order] for role, column in columns.items()})
+    unused = tuple(name for name in names_of_file if name not in names)
+    return Served(file, layout, {role: column[order] for role, column in columns.items()}, unused)
 
 
 def _reader(role: str, column: Column) -> Reader:

@@ -75,10 +75,13 @@ FORMATS = (
         "collective", {"members": "members", "bytes": "bytes"}, "dtype",
         {"kind": "kind", "engine": "engine"},
     ),
+    Format("copy", {"bytes": "bytes"}, "dtype", {"operator": "operator"}),
 )  # fmt: skip
 
 
-#: Tables of `hermes profile` that a fit takes: what is left of a folder are copies and messages.
+#: Operators of tables of copies: in the device's memory, and over its way to the host.
+COPIES = ("device_copy", "host_to_device", "device_to_host")
+#: Tables of kernels that `hermes profile` writes: what is left of a folder are copies and messages.
 PROFILED = ("gemm", "prefill", "decode")
 
 
@@ -97,8 +100,9 @@ class Table:
     """Rows of one operator from one file.
 
     `frame` has the columns of the operator's format by their names here, and ``seconds``,
-    ``dtype`` and ``system`` (empty where the file says none). `power`: it is about the power drawn,
-    with ``watts`` and ``limit`` of the board beside.
+    ``dtype`` and ``system`` (empty where the file says none); ``board``: watts read beside some of
+    the times, 0 for none. `power`: it is about the power drawn, with ``watts`` and ``limit`` of the
+    board beside.
     """
 
     operator: str
@@ -137,6 +141,8 @@ def as_table(frame: pd.DataFrame, path: Path) -> Table:
         frame = messages
     time = next((name for name in TIMES if name in frame.columns), None)
     chosen = next((f for f in FORMATS if all(_column(f, name, frame) for name in f.columns)), None)
+    if chosen is not None and chosen.operator == "copy" and not _of_copies(frame):
+        chosen = None
     if time is None or chosen is None:
         raise SpecError([_unknown(path, frame)])
     found = {name: frame[_column(chosen, name, frame)] for name in chosen.columns}
@@ -148,6 +154,8 @@ def as_table(frame: pd.DataFrame, path: Path) -> Table:
     rows["dtype"] = frame[dtype].astype(str).replace(dict(DTYPES)) if dtype in frame else "bf16"
     rows["system"] = frame["system"].astype(str) if "system" in frame else ""
     rows["seconds"] = frame[time]
+    if "board_w" in frame:
+        rows["board"] = pd.to_numeric(frame["board_w"], errors="coerce").fillna(0.0)
     drawn = [there for there in _WATTS if there in frame.columns]
     for there in drawn:
         rows[_WATTS[there]] = frame[there]
@@ -158,6 +166,10 @@ def as_table(frame: pd.DataFrame, path: Path) -> Table:
         raise SpecError(problems)
     rows["seconds"] = rows["seconds"].astype(float) * TIMES[time]
     return Table(chosen.operator, rows, str(path), power=bool(drawn))
+
+
+def _of_copies(frame: pd.DataFrame) -> bool:
+    return "operator" in frame and bool(frame["operator"].isin(COPIES).all())
 
 
 def _odd_power(path: Path, rows: pd.DataFrame, drawn: list[str]) -> list[Diagnostic]:

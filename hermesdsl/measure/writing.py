@@ -11,16 +11,19 @@ from textwrap import fill
 from hermesdsl.graph.types import Grid
 from hermesdsl.measure.calibrate import Fitted
 from hermesdsl.measure.collective import Fitted as FittedMessages
+from hermesdsl.measure.copies import FittedCopies
 from hermesdsl.measure.power import FittedPower
 
 
 def calibration_text(
     name: str, chip: str, fits: Sequence[Fitted], source: str, command: str,
     drawn: Sequence[FittedPower] = (), messages: Mapping[str, FittedMessages] | None = None,
+    copied: FittedCopies | None = None, remarks: Sequence[str] = (),
 ) -> str:  # fmt: skip
     """The definition of a calibration, its errors in its documentation.
 
-    `drawn` is of power, `messages` of collectives by kind.
+    `drawn` is of power, `messages` of collectives by kind, `copied` of copies in memory; `remarks`:
+    what else its documentation says.
     """
     sent = messages or {}
     about = (
@@ -28,7 +31,7 @@ def calibration_text(
         f"relative, of times above 50 us, median and 90th percentile: of the rows fitted, and held "
         f"out: of shapes that a fit has not seen, in five parts by shape."
     )
-    lines = [*_comment(about if fits or sent else f"Power of {chip}.")]
+    lines = [*_comment(about if fits or sent or copied else f"Power of {chip}.")]
     for each in fits:
         lines += _comment(
             f"{each.operator}.{each.dtype}: {each.sample.median:.1%} and {each.sample.p90:.1%}, "
@@ -39,6 +42,12 @@ def calibration_text(
         lines += _comment(
             f"collective.{kind}: messages above 4 MB {each_sent.error:.1%}, held out "
             f"{each_sent.held:.1%}; class defaults {each_sent.plain:.1%}; {each_sent.rows} rows."
+        )
+    if copied is not None:
+        lines += _comment(
+            f"copy.device: {copied.error:.1%}, held out {copied.held:.1%}; data sheet "
+            f"{copied.plain:.1%}; {copied.rows} rows of any size, the largest at "
+            f"{copied.bandwidth / 1e9:.4g} GB/s."
         )
     if drawn:
         lines += _comment(
@@ -52,10 +61,13 @@ def calibration_text(
             f"{own.holdout.mean:.1%}, above 50 us {own.long.median:.1%} and {own.long.mean:.1%}; "
             f"linear weights {own.plain.median:.1%} and {own.plain.mean:.1%}; {own.rows} rows."
         )
+    for remark in remarks:
+        lines += _comment(remark)
     lines += _comment(f"Source: {source}. By: {command}")
     lines.append(f"calibration {name} {{")
     entries = [(f"{each.operator}.{each.dtype}", each.grids) for each in fits]
     entries += [(f"collective.{kind}", each.grids) for kind, each in sent.items()]
+    entries += [("copy.device", copied.grids)] if copied is not None else []
     for entry, grids in entries:
         lines.append(f"    {entry} = [")
         for grid in grids:
@@ -87,10 +99,10 @@ def _comment(text: str) -> list[str]:
 
 
 def _grid(grid: Grid) -> list[str]:
-    axes = [
-        f"            {axis} = [{', '.join(f'{knot:g}' for knot in knots)}],"
-        for axis, knots in zip(grid.axes, grid.knots, strict=True)
-    ]
+    axes = []
+    for axis, knots in zip(grid.axes, grid.knots, strict=True):
+        listed = fill(f"{axis} = [{', '.join(f'{knot:g}' for knot in knots)}],", 84)
+        axes += [f"            {line}" for line in listed.splitlines()]
     values = fill(", ".join(f"{value:.3g}" for value in grid.values), 80)
     body = [f"                {line}" for line in values.splitlines()]
     return ["        grid(", *axes, "            factor = [", *body, "            ]),"]

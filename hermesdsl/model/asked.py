@@ -16,6 +16,7 @@ from hermesdsl.model.check import walk
 from hermesdsl.model.configure import target_steps
 from hermesdsl.model.evaluate import Context
 from hermesdsl.model.explain import in_library
+from hermesdsl.model.instance import Definition
 from hermesdsl.model.values import Fail, Interval, source_text, text
 from hermesdsl.schema.values import Metric
 from hermesdsl.source import Source
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from hermesdsl.model.elaborate import Tree
     from hermesdsl.model.instance import Instance
 
-__all__ = ["Varied", "declared", "metric", "varied"]
+__all__ = ["Varied", "cases", "declared", "metric", "varied"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,12 @@ def declared(tree: Tree) -> Iterator[Varied]:
                 except Fail:  # computed, or without a value
                     continue
     yield from (found[path] for path in sorted(found))
+
+
+def cases(tree: Tree) -> tuple[str, ...]:
+    """The cases of a specification, in the order in which they are written."""
+    members = tree.root.instance.members.items()
+    return tuple(n for n, m in members if isinstance(m, Definition) and m.kind.free)
 
 
 def varied(tree: Tree, path: str) -> Varied:

@@ -34,10 +34,14 @@ COORDINATES = {
         "span", "feed",
     ),
     "collective": ("members", "bytes"),
+    "copy": ("bytes",),
 }  # fmt: skip
 
 #: What members of a group do together, and one member with its neighbour.
 COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "p2p")
+
+#: Copies that a calibration of one device speaks of: those to and from a host pass links.
+COPIES = ("device",)
 
 #: Operators whose power can be given; all others draw as `gemm`.
 POWER = ("gemm", "moe", "prefill", "decode")
@@ -70,6 +74,12 @@ CALIBRATION = Kind(
             "Messages between devices that reach each other directly or over one "
             "switch, by what they do.",
             COLLECTIVES,
+        ),
+        _map(
+            "copy",
+            "Copies from memory to memory, by where; element-wise kernels (norms, activations, "
+            "rotation) read and write alike. `bytes` read and written by one kernel.",
+            COPIES,
         ),
         Property(
             "power",

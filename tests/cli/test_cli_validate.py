@@ -67,3 +67,80 @@ def test_what_cannot_be_compared(
     assert (status, out) == (2, "")
     assert code in err
     assert "Traceback" not in err
+
+
+#: Runs of `small.hms` at two rates, as somebody else's benchmark writes them.
+RUNS = (
+    "load.rate [req/s],mean_ttft_ms,p99_ttft_ms,mean_tpot_ms,request_throughput,gpu\n"
+    "1,60,70,12,1,A\n2,60,70,12,2,B\n"
+)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> str:
+    (tmp_path / "runs.csv").write_text(RUNS)
+    return "runs.csv"
+
+
+def test_a_table_of_runs(hermes: Hermes, runs: str) -> None:
+    code, out, err = hermes("validate", "small.hms", runs)
+    assert code == 0
+    assert "against runs.csv, 2 runs" in out
+    for word in ("mean(ttft)", "MAPE", "worst", "rank", "Errors run by run", "2 req/s", "device"):
+        assert word in out
+    assert "columns used: `load.rate [req/s]`, `mean_ttft_ms` as mean(ttft)" in err
+    assert "columns not used: `gpu`" in err
+
+
+def test_one_run_alone(hermes: Hermes, tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("mean_tpot_ms,mean_ttft_s\n10,1\n")
+    code, out, _ = hermes("validate", "small.hms", "one.csv")
+    assert code == 0
+    assert "1 run\n" in out
+    assert "MAPE" not in out
+    assert "Errors run by run" not in out
+
+
+def test_runs_as_json_and_in_a_folder(hermes: Hermes, runs: str, tmp_path: Path) -> None:
+    code, out, _ = hermes("validate", "small.hms", runs, "--json", "--out", "found")
+    found = json.loads(out)
+    assert code == 0
+    assert found["metrics"]["mean(ttft)"]["n"] == 2
+    assert found["columns"]["unused"] == {"gpu": ""}
+    names = sorted(path.name for path in (tmp_path / "found").iterdir())
+    assert names == ["request_throughput.svg", "runs.csv", "tpot.svg", "ttft.svg",
+                     "validation.json"]  # fmt: skip
+
+
+def test_a_unit_that_is_off_by_a_thousand(hermes: Hermes, tmp_path: Path) -> None:
+    hermes("validate", "small.hms", "--help")
+    (tmp_path / "one.csv").write_text("mean_tpot_s\n10\n")
+    code, _, err = hermes("validate", "small.hms", "one.csv")
+    assert code == 0
+    assert "mean(tpot) is about 1000 times off in every run" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "code", "words"),
+    [
+        ("a,b\n1,2\n", (), "HMS603", "has neither requests"),
+        ("mean_ttft\n1\n", (), "HMS603", "in which unit"),
+        ("mean_ttft_ms\n", (), "HMS603", "no rows"),
+        ("mean_ttft_ms,load.rte\n1,1\n", (), "HMS603", "did you mean `load.rate`?"),
+        ("mean_ttft_ms,n\n1,3\n", (), "HMS603", "`--column 'completed=n'` or `--column n=n`"),
+        (RUNS, ("--workload", "load"), "HMS607", "`--workload` is for a row per request"),
+        (RUNS, ("--column", "p99(ttft)=gpu:ms"), "HMS603", "`A` is not a number"),
+        (RUNS, ("--column", "ttft=p99_ttft_ms"), "HMS603", "of tables with a row per request"),
+        (RUNS, ("--experiment", "mian"), "HMS602", "no experiment `mian`"),
+        ("load.rate [req/s],mean_ttft_ms\n-1,1\n", (), "HMS", "line 2 of `table.csv`"),
+    ],
+)
+def test_runs_that_cannot_be_compared(
+    hermes: Hermes, tmp_path: Path, text: str, arguments: tuple[str, ...], code: str, words: str
+) -> None:
+    (tmp_path / "table.csv").write_text(text)
+    status, out, err = hermes("validate", "small.hms", "table.csv", *arguments)
+    assert (status, out) == (2, "")
+    assert code in err
+    assert words in err
+    assert "Traceback" not in err
