@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hermesdsl.cost.types import StepRows
-from hermesdsl.cost.use import by_schedule, expected_seconds, fixed_work, host_work, rows_at
+from hermesdsl.cost.use import by_schedule, expected_seconds, host_work, rows_at
 
 if TYPE_CHECKING:
     from hermesdsl.cost.llm import DataSheetCost
@@ -34,10 +34,11 @@ def engine_host(cost: DataSheetCost, rows: StepRows, queries: int = 1) -> Floats
     o = cost.profile.overheads
     for order, at in by_schedule(cost, tokens):
         part, own = rows_at(rows, at), tokens[at]
-        alone, _ = fixed_work(cost, order, own, part, queries)
-        least = o.overlap * host_work(cost, part)
+        host = host_work(cost, part)
+        alone, least = o.gap + (1.0 - o.overlap) * host, o.overlap * host
         ungraphed = -(-own // cost.group.dp) > o.graph_limit
-        eager = o.eager * cost.model.layers * order.passes
+        layer = o.eager + o.eager_prompt * (part.prefill_tokens > 0)
+        eager = layer * cost.model.layers * order.passes
         least = np.where(ungraphed, np.maximum(least, eager), least)
         room = part.seconds - alone
         waits = room <= least * (1.0 + _ROUNDING)
