@@ -13,12 +13,14 @@ and everything else are in the common class.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from hermesdsl.cost.constants import Efficiencies
 from hermesdsl.cost.device import Device
 from hermesdsl.cost.utilisation import Utilisation, class_utilisation, grids_of
-from hermesdsl.graph.types import Calibration, Grid, Part
+from hermesdsl.graph.types import Calibration, Fabric, Grid, Part
 
 COMMON = "common"
 AMPERE = "ampere"
@@ -31,6 +33,19 @@ _RATES = ((12e12, BLACKWELL), (6e12, HOPPER), (2.5e12, AMPERE))
 #: Bandwidth of one multiprocessor (byte/s) from which a device of Ampere's rate has HBM: A30 has
 #: 17e9, A100 19e9; cards with GDDR have 5 to 10e9.
 _STACKED = 14e9
+
+#: Rings over the NVLink of a class: `link`, `link_few` and `link_fill` of `Efficiencies`.
+#: Coordinate search on mean absolute log error over NCCL 2.27 and 2.29 (all-reduce, all-gather,
+#: reduce-scatter, all-to-all; 64 KB to 1 GiB, 2 to 8 members), each class by itself: A100; H100
+#: and H200; B200 (ai-dynamo/aiconfigurator @ 095f58a51c4c). Hopper loses less to few parts in
+#: flight, and its switches add up on the way (NVLink SHARP).
+_LINKS = {
+    AMPERE: (0.91, 0.54, 0.92), HOPPER: (1.0, 0.68, 0.43), BLACKWELL: (0.98, 0.57, 0.88),
+}  # fmt: skip
+#: Byte/s of one member from which its links are NVLink: PCIe 5.0 has 64e9, NVLink3 300e9.
+_NVLINK = 100e9
+#: Links between two members that NVLink takes: device, switch, device.
+_HOPS = 2
 
 _FILE = Path(__file__).with_name("classes.json")
 
@@ -77,3 +92,17 @@ def class_reach(device: Device, operator: str, dtype: str) -> Utilisation:
     if grids_of(device.calibration, operator, dtype):
         return class_utilisation((), operator)
     return class_utilisation(grids_of(device.defaults, operator, dtype), operator)
+
+
+def class_links(
+    efficiencies: Efficiencies, part: Part, bandwidth: float, fabric: Fabric
+) -> Efficiencies:
+    """What rings over a fabric reach between devices of one class, where that was measured.
+
+    `bandwidth`: byte/s of one device's memory. Others keep their `efficiencies`.
+    """
+    known = _LINKS.get(class_name(part, bandwidth) or "")
+    if known is None or not 0 < fabric.hops <= _HOPS or fabric.bandwidth < _NVLINK:
+        return efficiencies
+    link, few, fill = known
+    return replace(efficiencies, link=link, link_few=few, link_fill=fill)

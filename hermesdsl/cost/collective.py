@@ -56,7 +56,8 @@ def p2p(fabric: Fabric, volume: float) -> float:
 class Collectives:
     """The same with launch costs and achievable bandwidth, as an engine meets them.
 
-    A calibration of the devices (`calibration`) holds where members are near.
+    A calibration of the devices (`calibration`) holds where members are near. Without `direct`
+    members do not read each other's memory: NCCL alone, without the all-reduce of an engine.
     A ring moves its message in parts, so that latency A = launch + hops and transfer B overlap
     only in part: seconds = A + B + 2 · fill · √(A · B), the best choice of parts at fill = 1
     ((√A + √B)²), none needed at fill = 0.
@@ -68,6 +69,8 @@ class Collectives:
         efficiencies: Efficiencies,
         overheads: Overheads,
         calibration: Calibration | None = None,
+        *,
+        direct: bool = True,
     ) -> None:
         e, n = efficiencies, fabric.size
         self._fabric = fabric
@@ -79,7 +82,7 @@ class Collectives:
         self._efficiencies = e
         self._overheads = overheads
         near = 0 < fabric.hops <= DIRECT_HOPS
-        self._direct = n <= DIRECT_MEMBERS and near
+        self._direct = direct and n <= DIRECT_MEMBERS and near
         self._reach: dict[str, Utilisation] = {}
         if near and calibration is not None:
             self._reach = {

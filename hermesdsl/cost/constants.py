@@ -36,7 +36,8 @@ class Efficiencies:
       on two devices gives what the third has (compute 0.69 to 0.74, row 0.72 to 0.78 us, value
       0.26 to 0.28 ns).
     - `grouped`, `grouped_narrow`: FLOP/s of the grouped products of experts, as a fraction of
-      single ones. [aic, by eye] MoE, bf16 and fp8 by blocks.
+      single ones. [aic] MoE, one value for all dtypes but fp8 with one factor per tensor, from a
+      handful tried.
     - `sm_bandwidth`: bandwidth of one SM from the caches, as a multiple of its share of memory
       bandwidth; bounds narrow tiles. [aic] GEMM, bf16.
     - `tile_prologue`: depth (elements of k) that filling and draining a tile costs. [aic].
@@ -182,8 +183,8 @@ ACCELERATOR = Efficiencies(
     compute_narrow=0.71,
     quantise_row=0.73e-6,
     quantise_value=0.27e-9,
-    grouped=0.65,
-    grouped_narrow=0.55,
+    grouped=0.48,
+    grouped_narrow=0.48,
     sm_bandwidth=5.6,
     tile_prologue=177.0,
     smooth_compute=0.80,

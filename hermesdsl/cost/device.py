@@ -28,6 +28,9 @@ WIDER: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+#: Multiprocessors of a device that does not say how many it has: the middle of its class.
+USUAL_SMS = 128
+
 
 def peak_dtype(peak: Mapping[str, float], dtype: str) -> str | None:
     """The dtype whose peak serves `dtype`: itself, else the next wider; None without any."""
@@ -79,3 +82,13 @@ class Device:
     def feed(self) -> float:
         """GB/s of memory bandwidth for each multiprocessor; 20 where those are unknown."""
         return self.bandwidth / self.sms / 1e9 if self.sms else 20.0
+
+    @property
+    def rate(self) -> float:
+        """TFLOP/s of one multiprocessor in the dtype in use."""
+        return self.peak / (self.sms or USUAL_SMS) / 1e12
+
+    @property
+    def balance(self) -> float:
+        """Bytes of memory bandwidth for a thousand FLOPs of the dtype in use."""
+        return 1e3 * self.bandwidth / self.peak

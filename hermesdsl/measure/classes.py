@@ -19,12 +19,12 @@ from hermesdsl.cost.collective import Collectives
 from hermesdsl.cost.constants import ACCELERATOR, VLLM, Efficiencies
 from hermesdsl.cost.device import Device, peak_dtype
 from hermesdsl.cost.gemm import Gemm
-from hermesdsl.cost.moe import Experts, MoeShape, distinct_experts
+from hermesdsl.cost.moe import Experts, MoeShape
 from hermesdsl.graph.types import Fabric, Grid, Part
 from hermesdsl.measure.attention import DECODE, PREFILL, attention_seconds
 from hermesdsl.measure.calibrate import LONG, SHORT_WEIGHT, trimmed
 from hermesdsl.measure.fit import Floats, Penalty, Term, fit, grids, predict, term
-from hermesdsl.measure.operators import OPERATORS, Fittable, Points, Sheet, width_of
+from hermesdsl.measure.operators import OPERATORS, Fittable, Points, Sheet, routed, width_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,16 +57,10 @@ _ROWS = (1, 4, 16, 64, 256, 2048)
 _DEEP = (64, 512, 4096, 32768)
 #: Of the weight alone, so that more tokens never take less time.
 _GEMM = (term(n=(64, 256, 1024, 4096, 16384, 65536), k=_DEEP),)
+_LOCAL = (1, 8, 64, 512)
 _MOE = (
-    term(rows=_ROWS, width=(64, 512, 4096), local=(1, 8, 64, 512)),
-    term(rows=_ROWS, skew=(1, 2.01, 2.2)),
+    term(rows=_ROWS, width=(64, 512, 4096), local=_LOCAL),
     term(span=(0.3, 1, 3, 10, 100, 1000)),
-)
-#: Of the common class: what carries over between generations, which `span` does not.
-_MOE_COMMON = (
-    term(rows=_ROWS, width=(64, 512, 4096)),
-    term(rows=_ROWS, local=(1, 8, 64, 512)),
-    term(rows=_ROWS, skew=(1, 2.01, 2.2)),
 )
 _DECODE = (
     term(
@@ -85,14 +79,16 @@ _PENALTY = Penalty(bend=0.3, size=0.02)
 #: Rows that each device counts as in a fit, however many it has.
 _SHARE = 3000.0
 
-#: What the common class is fitted to. Other entries do better, each device left out, by the
-#: efficiencies alone.
+#: What the common class is fitted to: what carries over between generations. The newer a
+#: multiprocessor, which shows in the FLOP/s that it has, the nearer do kernels of experts come to
+#: its data sheet; and the more bandwidth a device has for its FLOP/s, the further does decode
+#: attention stay below it. Other entries do better, each device left out, by the efficiencies
+#: alone.
 _COMMON: Mapping[str, tuple[Term, ...]] = {
-    "moe.bf16": (term(local=(1, 8, 64, 512)),), "moe.fp8_block": _MOE_COMMON,
+    "moe.bf16": (term(rows=_ROWS), term(local=_LOCAL), term(rate=(2.5, 16))),
+    "moe.fp8_block": (term(rows=_ROWS),),
+    "decode.bf16": (term(context=(2, 128, 1024, 8192)), term(balance=(3.4, 6.6))),
 }  # fmt: skip
-#: Entries of the common class that keep the level of the efficiencies: only how kernels differ from
-#: shape to shape carries over.
-_LEVELLED = ("moe.bf16",)
 #: KV of fewer than 16 bits streams as that of 16 does (0.9 of bandwidth, not 0.8) where kernels
 #: do not convert it on the way: derived, not fitted.
 _STREAMED = Grid(("span",), ((0.3, 3.0),), (1.0, 0.9 / 0.8))
@@ -209,8 +205,7 @@ def class_entries(
     """Grids by class for one operator and dtype (``gemm.fp8``), from all devices measured."""
     found: dict[str, tuple[Grid, ...]] = {}
     if entry in _COMMON and devices:
-        common = _fit(devices, _COMMON[entry], None)
-        found[COMMON] = _levelled(common, devices) if entry in _LEVELLED else common
+        found[COMMON] = _fit(devices, _COMMON[entry], None)
     if entry == "decode.fp8":
         found[COMMON] = (_STREAMED,)
     members: dict[str, list[Measured]] = {}
@@ -234,13 +229,6 @@ def _fit(devices: Sequence[Measured], terms: tuple[Term, ...], given: Grid | Non
     weight = np.concatenate([each * (_SHARE / each.sum()) for each in weights])
     kept = [trimmed(each, points) for each in terms]
     return (*first, *grids(kept, fit(kept, points, target, weight, _PENALTY)))
-
-
-def _levelled(fitted: Sequence[Grid], devices: Sequence[Measured]) -> tuple[Grid, ...]:
-    """The same with factors that are 1 in the middle: the geometric mean of devices' medians."""
-    level = np.exp(np.mean([np.log(np.median(_at(fitted, each))) for each in devices]))
-    first = fitted[0]
-    return (replace(first, values=tuple(v / level for v in first.values)), *fitted[1:])
 
 
 def _at(fitted: Sequence[Grid], device: Measured) -> Floats:
@@ -323,17 +311,15 @@ def _experts(device: Device, width: float, dtype: str, rows: pd.DataFrame) -> Fl
     made: dict[tuple[int, ...], Experts] = {}
     found = []
     columns = ("tokens", "hidden", "width", "active", "experts", "tp", "ep")
-    for tokens, hidden, inner, active, experts, tp, ep in zip(
-        *(rows[name].tolist() for name in columns), strict=True
-    ):
+    shapes = zip(*(rows[name].tolist() for name in columns), *map(np.ndarray.tolist, routed(rows)),
+                 strict=True)  # fmt: skip
+    for tokens, hidden, inner, active, experts, tp, ep, moved, touched in shapes:
         own = int(-(-inner // tp))
         key = (int(experts), int(active), int(hidden), own)
         layer = made.get(key)
         if layer is None:
             shape = MoeShape(*key, gated=True, ep=1, split=1)
             layer = made[key] = Experts(shape, device, gemm, gemm, alone, width, dtype)
-        touched = distinct_experts(key[0], key[1], tokens) / ep
-        moved = tokens * active / ep
         ops = layer.products(1.0, moved, touched, own, tokens, 2.0 * tokens / ep, 2.0)
         found.append(sum(op.count * op.seconds for op in ops))
     return np.array(found)
