@@ -7,7 +7,9 @@ on axes that carry over to others. Knows no operator's formula.
 A class is what the matrix units of a multiprocessor do in 16 bits, which one generation of kernels
 is written for (dense FLOP/s over multiprocessors, from data sheets): A100 2.9e12, H100 7.5e12 and
 its PCIe card 6.6e12, B200 15e12. Cards with GDDR memory (L4, L40S, RTX PRO 6000: 2.1 to 2.6e12)
-and everything else are in the common class.
+and everything else below Ampere's rate are in the common class. Between those rates stand makers of
+which nothing was measured (CDNA 3: 4.3e12, CDNA 4: 9.8e12): they have no class, and take the
+efficiencies of `constants` alone.
 """
 
 from __future__ import annotations
@@ -28,8 +30,11 @@ HOPPER = "hopper"
 BLACKWELL = "blackwell"
 CLASSES = (COMMON, AMPERE, HOPPER, BLACKWELL)
 
-#: Classes by the least dense FLOP/s in 16 bits of one multiprocessor, the largest first.
-_RATES = ((12e12, BLACKWELL), (6e12, HOPPER), (2.5e12, AMPERE))
+#: Classes by dense FLOP/s in 16 bits of one multiprocessor: from, below; the largest first.
+_RATES = (
+    (12e12, float("inf"), BLACKWELL), (6e12, 9e12, HOPPER), (2.5e12, 3.5e12, AMPERE),
+    (0.0, 2.5e12, COMMON),
+)  # fmt: skip
 #: Bandwidth of one multiprocessor (byte/s) from which a device of Ampere's rate has HBM: A30 has
 #: 17e9, A100 19e9; cards with GDDR have 5 to 10e9.
 _STACKED = 14e9
@@ -51,11 +56,14 @@ _FILE = Path(__file__).with_name("classes.json")
 
 
 def class_name(part: Part, bandwidth: float) -> str | None:
-    """The class of a device with `bandwidth` byte/s; None for what is no GPU or has unknown SMs."""
+    """The class of a device with `bandwidth` byte/s.
+
+    None for what is no GPU, has unknown multiprocessors, or ones like no class's.
+    """
     if part.kind == "cpu" or not part.sms or part.options.get("family", "gpu") != "gpu":
         return None
     rate = max(part.peak.get("bf16", 0.0), part.peak.get("fp16", 0.0)) / part.sms
-    name = next((name for least, name in _RATES if rate >= least), COMMON)
+    name = next((name for least, most, name in _RATES if least <= rate < most), None)
     if name == AMPERE and bandwidth / part.sms < _STACKED:
         return COMMON
     return name

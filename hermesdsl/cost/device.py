@@ -65,7 +65,7 @@ class Device:
 
     `narrow`: the products run on operands of fewer than 16 bits, of `dtype`. `calibration`: what
     was measured of its kernels, in whatever dtypes; `defaults`: what its class reaches of the
-    efficiencies where nothing was (`cost.classes`).
+    efficiencies where nothing was (`cost.classes`). `wide`: FLOP/s in 16 bits (0: as `peak`).
     """
 
     peak: float
@@ -77,6 +77,7 @@ class Device:
     dtype: str = "bf16"
     calibration: Calibration | None = None
     defaults: Calibration | None = None
+    wide: float = 0.0
 
     @property
     def feed(self) -> float:
@@ -85,10 +86,10 @@ class Device:
 
     @property
     def rate(self) -> float:
-        """TFLOP/s of one multiprocessor in the dtype in use."""
-        return self.peak / (self.sms or USUAL_SMS) / 1e12
+        """TFLOP/s of one multiprocessor in 16 bits."""
+        return (self.wide or self.peak) / (self.sms or USUAL_SMS) / 1e12
 
     @property
     def balance(self) -> float:
-        """Bytes of memory bandwidth for a thousand FLOPs of the dtype in use."""
-        return 1e3 * self.bandwidth / self.peak
+        """Bytes of memory bandwidth for a thousand FLOPs in 16 bits."""
+        return 1e3 * self.bandwidth / (self.wide or self.peak)

@@ -62,9 +62,14 @@ class Gemm:
     once more by the same ratio. Their values come with factors for every few of them (`FACTORS`),
     so that an input is brought to that width in one pass at memory speed: no row must be read to
     its end before its factor is known. Derived, not fitted: fp4 was measured on one device alone.
+
+    `grouped`: products of experts, which find their input at the right width, and lose nothing
+    from 16 to 8 bits that they would lose again.
     """
 
-    def __init__(self, device: Device, weight: float, activation: float) -> None:
+    def __init__(
+        self, device: Device, weight: float, activation: float, *, grouped: bool = False
+    ) -> None:
         e = device.efficiencies
         self._weight = weight
         self._activation = activation
@@ -74,16 +79,16 @@ class Gemm:
         )
         self._row, self._value = 0.0, 0.0
         narrowest = device.narrow and device.dtype == "fp4"
-        step = _narrower(e) if narrowest else (1.0, 1.0)
+        step = _narrower(e) if narrowest and not grouped else (1.0, 1.0)
         self._factors = FACTORS if narrowest else 0.0
         self._split = device.overheads.split
         self._prologue = e.tile_prologue
         memory = (e.memory_narrow if device.narrow else e.memory) * step[0]
         self._bandwidth = device.bandwidth * memory
         compute = (e.compute_narrow if device.narrow else e.compute) * step[1]
-        if narrowest and e.quantise_value > 0.0:
+        if narrowest and e.quantise_value > 0.0 and not grouped:
             self._value = (2.0 + 0.5 + FACTORS) / self._bandwidth
-        elif device.narrow and device.sms > 0:
+        elif device.narrow and device.sms > 0 and not grouped:
             self._row, self._value = e.quantise_row / device.sms, e.quantise_value / device.sms
         smooth = e.smooth_compute * compute / e.compute
         self._smooth_rate = device.peak * smooth

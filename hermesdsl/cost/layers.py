@@ -53,9 +53,9 @@ class Layers:
         )  # fmt: skip
         slower = replace(
             e, compute=e.compute * e.grouped, compute_narrow=e.compute_narrow * e.grouped_narrow,
-            quantise_row=0.0, quantise_value=0.0,
         )  # fmt: skip
-        grouped_gemm = Gemm(replace(self._device, efficiencies=slower), weight, activation)
+        slow = replace(self._device, efficiencies=slower)
+        grouped_gemm = Gemm(slow, weight, activation, grouped=True)
         ring = self._collectives(g.ep_fabric, e)
         blocks = m.scaling == "block" and self._device.dtype == "fp8"
         kernel = "fp8_block" if blocks else self._device.dtype

@@ -159,8 +159,8 @@ class Experts:
         traffic = layer_bytes(moved, local, float(s.hidden), float(width), self._weight)
         span = max(compute, traffic / d.bandwidth) / SPAN
         return (
-            moved / local, seen, s.hidden, width, s.experts, s.active, s.experts / s.ep, span,
-            d.feed, d.rate,
+            moved / local, seen, s.hidden, width, s.experts, s.active, s.experts / s.ep, local,
+            span, d.feed, d.rate,
         )  # fmt: skip
 
     def _reference(

@@ -53,6 +53,9 @@ SHEET_ALONE: Efficiencies = replace(
 
 _KNOWN: Mapping[str, Fittable] = {**OPERATORS, PREFILL.name: PREFILL, DECODE.name: DECODE}
 
+#: The dtype of 16 bits, as tables name it.
+WIDE = "bf16"
+
 _ROWS = (1, 4, 16, 64, 256, 2048)
 _DEEP = (64, 512, 4096, 32768)
 #: Of the weight alone, so that more tokens never take less time.
@@ -89,6 +92,9 @@ _COMMON: Mapping[str, tuple[Term, ...]] = {
     "moe.fp8_block": (term(rows=_ROWS),),
     "decode.bf16": (term(context=(2, 128, 1024, 8192)), term(balance=(3.4, 6.6))),
 }  # fmt: skip
+#: Entries that take the common class of 16 bits: what they are fitted to on one device misleads
+#: about others, whose kernels differ.
+_AS_WIDE: Mapping[str, str] = {"moe.fp8": "moe.bf16", "moe.fp4": "moe.bf16"}
 #: KV of fewer than 16 bits streams as that of 16 does (0.9 of bandwidth, not 0.8) where kernels
 #: do not convert it on the way: derived, not fitted.
 _STREAMED = Grid(("span",), ((0.3, 3.0),), (1.0, 0.9 / 0.8))
@@ -148,11 +154,15 @@ def left_out(
     `systems`: data sheets by the names that tables use; what is not among them is left out.
     """
     found = []
-    for dtype, devices in measured_of(tables, operator, systems).items():
+    whole = measured_of(tables, operator, systems)
+    for dtype, devices in whole.items():
         for one in devices:
-            rest = [each for each in devices if each is not one]
+            rest, wide = (
+                [each for each in own if each.system != one.system]
+                for own in (devices, whole.get(WIDE, []))
+            )
             name = class_name(*systems[one.system])
-            left = class_entries(rest, f"{operator}.{dtype}", systems)
+            left = class_entries(rest, f"{operator}.{dtype}", systems, wide)
             fitted = left.get(name or "", left.get(COMMON, ()))
             told = one.seconds > LONG
             if told.any():
@@ -175,9 +185,10 @@ def class_text(tables: Sequence[Table], source: str) -> str:
     """The grids of every class, fitted to all systems, as the JSON that `cost.classes` reads."""
     found: dict[str, dict[str, list[dict[str, list[float]]]]] = {name: {} for name in CLASSES}
     for operator in _KNOWN:
-        for dtype, devices in measured_of(tables, operator).items():
+        whole = measured_of(tables, operator)
+        for dtype, devices in whole.items():
             entry = f"{operator}.{dtype}"
-            for name, fitted in class_entries(devices, entry).items():
+            for name, fitted in class_entries(devices, entry, wide=whole.get(WIDE, ())).items():
                 found[name][entry] = [_plain(grid) for grid in fitted]
     lines = [f'{{"source": {json.dumps(source)}, "classes": {{']
     for name, entries in found.items():
@@ -200,12 +211,17 @@ def _plain(grid: Grid) -> dict[str, list[float]]:
 
 
 def class_entries(
-    devices: Sequence[Measured], entry: str, systems: Mapping[str, tuple[Part, float]] = SYSTEMS
-) -> dict[str, tuple[Grid, ...]]:
-    """Grids by class for one operator and dtype (``gemm.fp8``), from all devices measured."""
+    devices: Sequence[Measured], entry: str, systems: Mapping[str, tuple[Part, float]] = SYSTEMS,
+    wide: Sequence[Measured] = (),
+) -> dict[str, tuple[Grid, ...]]:  # fmt: skip
+    """Grids by class for one operator and dtype (``gemm.fp8``), from all devices measured.
+
+    `wide`: the same operator in 16 bits, on whatever devices.
+    """
     found: dict[str, tuple[Grid, ...]] = {}
-    if entry in _COMMON and devices:
-        found[COMMON] = _fit(devices, _COMMON[entry], None)
+    common, seen = (_AS_WIDE[entry], wide) if entry in _AS_WIDE else (entry, devices)
+    if common in _COMMON and seen:
+        found[COMMON] = _fit(seen, _COMMON[common], None)
     if entry == "decode.fp8":
         found[COMMON] = (_STREAMED,)
     members: dict[str, list[Measured]] = {}
@@ -278,7 +294,7 @@ def _measured(
     model, alone = (
         _model(operator, dtype, Device(
             sheet.peak, bandwidth, part.sms, width_of(served) < 2.0, efficiencies, VLLM.overheads,
-            served,
+            served, wide=sheet.wide,
         ), sheet, rows)
         for efficiencies in (ACCELERATOR, SHEET_ALONE)
     )  # fmt: skip
@@ -304,9 +320,8 @@ def _experts(device: Device, width: float, dtype: str, rows: pd.DataFrame) -> Fl
     e = device.efficiencies
     slower = replace(
         e, compute=e.compute * e.grouped, compute_narrow=e.compute_narrow * e.grouped_narrow,
-        quantise_row=0.0, quantise_value=0.0,
     )  # fmt: skip
-    gemm = Gemm(replace(device, efficiencies=slower), width, width)
+    gemm = Gemm(replace(device, efficiencies=slower), width, width, grouped=True)
     alone = Collectives(Fabric(1, 0.0, 1.0, 1), e, device.overheads)
     made: dict[tuple[int, ...], Experts] = {}
     found = []

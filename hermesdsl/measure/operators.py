@@ -41,8 +41,8 @@ class Sheet:
 
     @property
     def rate(self) -> float:
-        """TFLOP/s of one multiprocessor, as of `cost.device.Device`."""
-        return self.peak / (self.sms or USUAL_SMS) / 1e12
+        """TFLOP/s of one multiprocessor in 16 bits, as of `cost.device.Device`."""
+        return (self.wide or self.peak) / (self.sms or USUAL_SMS) / 1e12
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _moe(rows: pd.DataFrame, sheet: Sheet, dtype: str) -> Points:
     memory = layer_bytes(moved, touched, hidden, width, width_of(dtype)) / sheet.bandwidth
     axes = {"rows": moved / touched, "tokens": tokens, "hidden": hidden, "width": width,
             "experts": experts, "active": active, "local": experts / ep,
-            "span": np.maximum(compute, memory) / SPAN,
+            "touched": touched, "span": np.maximum(compute, memory) / SPAN,
             "feed": np.full(len(rows), sheet.feed),
             "rate": np.full(len(rows), sheet.rate)}  # fmt: skip
     o = VLLM.overheads
@@ -149,13 +149,15 @@ GEMM = Fittable(
 _TOKENS = (1, 4, 8, 16, 32, 64, 256, 1024, 4096, 16384, 65536)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 512, 2048)
 _LOCAL = (1, 4, 16, 64, 128, 512)
+_WIDTHS = (32, 128, 512, 1024, 2048, 8192)
 
 MOE = Fittable(
     "moe",
     _moe,
     (
-        term(rows=_ROWS, width=(32, 128, 512, 1024, 2048, 8192), local=_LOCAL),
-        term(hidden=(1024, 2048, 4096, 7168), width=(32, 128, 512, 1024, 2048, 4096, 16384)),
+        term(rows=_ROWS, width=_WIDTHS, local=_LOCAL),
+        term(rows=_ROWS, touched=_LOCAL),
+        term(hidden=(1024, 2048, 4096, 7168), width=(*_WIDTHS[:-1], 4096, 16384), touched=_LOCAL),
         term(active=(1, 2, 4, 8, 22), tokens=_TOKENS),
         term(tokens=_TOKENS, local=_LOCAL),
     ),

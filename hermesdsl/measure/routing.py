@@ -50,10 +50,10 @@ def _law(alpha: float, tokens: int, active: int, experts: int, ep: int) -> tuple
     low, high = (1.0, 0.8 * tokens) if choices > experts else (0.01, 2.0)
     drawn = _power_law(_uniform(experts), alpha, low, max(high, low))
     counts = np.rint(drawn / drawn.sum(axis=1, keepdims=True) * choices)
-    counts += _left_over(counts, choices)
-    groups = np.minimum(counts, tokens).reshape(_DRAWS, ep, experts // ep)
+    counts = _within(_dealt(counts, choices), tokens)
+    groups = counts.reshape(_DRAWS, ep, experts // ep)
     most = groups[np.arange(_DRAWS), groups.sum(axis=2).argmax(axis=1)]
-    return float(most.sum(axis=1).mean()), float((most > 0).sum(axis=1).mean())
+    return float(most.sum(axis=1).mean()), float((most >= 0.5).sum(axis=1).mean())
 
 
 def _power_law(uniform: Floats, alpha: float, low: float, high: float) -> Floats:
@@ -65,10 +65,9 @@ def _power_law(uniform: Floats, alpha: float, low: float, high: float) -> Floats
     return np.asarray(((high**power - start) * uniform + start) ** (1.0 / power))
 
 
-def _left_over(counts: Floats, choices: int) -> Floats:
-    """What rounding left over of `choices`, dealt out from the most loaded expert, or taken back.
-
-    Taken from the least loaded first, and from nobody more than there is.
+def _dealt(counts: Floats, choices: int) -> Floats:
+    """The same with a sum of `choices`: what rounding left over is dealt out from the most loaded
+    on, or taken back from the least loaded on; from the most loaded where those have none.
     """
     order = np.argsort(-counts, axis=1, kind="stable")
     places = np.argsort(order, axis=1, kind="stable")
@@ -76,7 +75,17 @@ def _left_over(counts: Floats, choices: int) -> Floats:
     short = (choices - counts.sum(axis=1))[:, None]
     more = np.floor((np.maximum(short, 0.0) + experts - 1 - places) / experts)
     less = np.floor((np.maximum(-short, 0.0) + places) / experts)
-    return np.asarray(more - np.minimum(less, counts))
+    found = counts + more - np.minimum(less, counts)
+    found[np.arange(len(found)), order[:, 0]] -= found.sum(axis=1) - choices
+    return np.asarray(found)
+
+
+def _within(counts: Floats, tokens: int) -> Floats:
+    """The same with no more than all tokens for one expert: others get the rest, by their room."""
+    found = np.minimum(counts, tokens)
+    left = (counts - found).sum(axis=1, keepdims=True)
+    room = tokens - found
+    return np.asarray(found + left * room / np.maximum(room.sum(axis=1, keepdims=True), 1.0))
 
 
 @cache

@@ -24,7 +24,8 @@ from hermesdsl.units import dimension as d
 COORDINATES = {
     "gemm": ("m", "n", "k", "waves", "fill"),
     "moe": (
-        "rows", "tokens", "hidden", "width", "experts", "active", "local", "span", "feed", "rate",
+        "rows", "tokens", "hidden", "width", "experts", "active", "local", "touched", "span",
+        "feed", "rate",
     ),
     "prefill": (
         "new", "seen", "sequences", "heads", "kv_heads", "width", "keys", "waves", "group",
