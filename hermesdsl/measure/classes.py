@@ -90,8 +90,13 @@ _SHARE = 3000.0
 _COMMON: Mapping[str, tuple[Term, ...]] = {
     "moe.bf16": (term(rows=_ROWS), term(local=_LOCAL), term(rate=(2.5, 16))),
     "moe.fp8_block": (term(rows=_ROWS),),
-    "decode.bf16": (term(context=(2, 128, 1024, 8192)), term(balance=(3.4, 6.6))),
+    "decode.bf16": (term(balance=(3.4, 6.6)),),
 }  # fmt: skip
+#: Entries of the common class that keep to the efficiencies at their first knot, and wherever a
+#: multiprocessor has less than half of A100's share of bandwidth (GB/s), so that it has time to
+#: spare: how far others stay below carries over, not the level.
+_FROM_FIRST = ("decode.bf16",)
+_SPARE = (9.0, 18.0)
 #: Entries that take the common class of 16 bits: what they are fitted to on one device misleads
 #: about others, whose kernels differ.
 _AS_WIDE: Mapping[str, str] = {"moe.fp8": "moe.bf16", "moe.fp4": "moe.bf16"}
@@ -221,7 +226,8 @@ def class_entries(
     found: dict[str, tuple[Grid, ...]] = {}
     common, seen = (_AS_WIDE[entry], wide) if entry in _AS_WIDE else (entry, devices)
     if common in _COMMON and seen:
-        found[COMMON] = _fit(seen, _COMMON[common], None)
+        fitted = _fit(seen, _COMMON[common], None)
+        found[COMMON] = tuple(map(_from_first, fitted)) if common in _FROM_FIRST else fitted
     if entry == "decode.fp8":
         found[COMMON] = (_STREAMED,)
     members: dict[str, list[Measured]] = {}
@@ -245,6 +251,12 @@ def _fit(devices: Sequence[Measured], terms: tuple[Term, ...], given: Grid | Non
     weight = np.concatenate([each * (_SHARE / each.sum()) for each in weights])
     kept = [trimmed(each, points) for each in terms]
     return (*first, *grids(kept, fit(kept, points, target, weight, _PENALTY)))
+
+
+def _from_first(grid: Grid) -> Grid:
+    """The same with a factor of 1 at its first knot, and where there is time to spare."""
+    values = tuple(x for value in grid.values for x in (1.0, value / grid.values[0]))
+    return Grid((*grid.axes, "feed"), (*grid.knots, _SPARE), values)
 
 
 def _at(fitted: Sequence[Grid], device: Measured) -> Floats:
