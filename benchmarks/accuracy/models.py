@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 #: Nothing below its data sheet: links and their messages too.
 FULL: Efficiencies = replace(
-    SHEET_ALONE, link=1.0, link_few=0.0, link_fill=0.0, direct=1.0, direct_one=1.0
-)
+    SHEET_ALONE, link=1.0, link_few=0.0, link_fill=0.0, pair=1.0, pair_fill=0.0, direct=1.0,
+    direct_one=1.0,
+)  # fmt: skip
 
 
 def shipped(

@@ -60,9 +60,10 @@ class Efficiencies:
       query heads share few KV heads; `decode_alone`: bandwidth that one sequence draws for a KV
       head with a single query head, as a multiple of one multiprocessor's share.
     Links:
-    - `link`: of link bandwidth in ring collectives of many members and in point-to-point
-      messages; n members reach 1 − `link_few`/n of it. `link_fill`: how far latency and transfer
-      fail to overlap, 0..1. `direct`, `direct_one`: of it in two-shot and one-shot all-reduces.
+    - `link`: of link bandwidth in ring collectives of many members; n members reach
+      1 − `link_few`/n of it. `link_fill`: how far latency and transfer fail to overlap, 0..1.
+      `pair`, `pair_fill`: the same of a message to one neighbour. `cost.classes` has rings over
+      NVLink by class. `direct`, `direct_one`: of it in two-shot and one-shot all-reduces.
       Search as above on NCCL 2.27/2.29 (all-reduce, all-gather, reduce-scatter, all-to-all) and
       the all-reduce of vLLM, 2 to 8 GPUs, 256 bytes to 1 GiB.
     """
@@ -98,6 +99,8 @@ class Efficiencies:
     link: float
     link_few: float
     link_fill: float
+    pair: float
+    pair_fill: float
     direct: float
     direct_one: float
 
@@ -208,6 +211,8 @@ ACCELERATOR = Efficiencies(
     link=0.94,
     link_few=0.60,
     link_fill=0.62,
+    pair=0.94,
+    pair_fill=0.31,
     direct=0.76,
     direct_one=0.60,
 )
@@ -246,6 +251,8 @@ CPU = Efficiencies(
     link=0.75,
     link_few=0.0,
     link_fill=0.0,
+    pair=0.75,
+    pair_fill=0.0,
     direct=0.65,
     direct_one=0.65,
 )
