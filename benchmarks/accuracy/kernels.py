@@ -213,9 +213,10 @@ def _classed(operator: str, found: Sequence[Measured]) -> None:
         grids = calibration.operators.get(operator, {}).get(each.dtype, ()) if calibration else ()
         each.predicted["classes"] = each.by(grids)
         each.predicted.setdefault("shipped", each.predicted["classes"])
-        rest = [other.rows for other in found
-                if other.dtype == each.dtype and other.chip.name != each.chip.name]  # fmt: skip
-        left = classes.class_entries(rest, entry, systems)
+        rest, wide = ([other.rows for other in found
+                       if other.dtype == dtype and other.chip.name != each.chip.name]
+                      for dtype in (each.dtype, classes.WIDE))  # fmt: skip
+        left = classes.class_entries(rest, entry, systems, wide)
         each.predicted["left"] = each.by(left.get(name or "", left.get(COMMON, ())))
 
 

@@ -23,6 +23,7 @@ from benchmarks.accuracy.report import (
     percent,
     signed,
 )
+from hermesdsl.cost.classes import class_links
 from hermesdsl.cost.constants import ACCELERATOR, VLLM
 from hermesdsl.measure.collective import LARGE, fit_collective
 
@@ -103,16 +104,19 @@ def _sent(chip: Chip, kind: str, label: str, columns: dict[str, Floats]) -> _Sen
     assert chip.link is not None
     large = columns["bytes"] >= LARGE
     members, volume = columns["members"][large], columns["bytes"][large]
+    bandwidth = next(iter(chip.sheets.values())).bandwidth
+    reached = class_links(ACCELERATOR, chip.part, bandwidth, chip.link)
+    direct = "NCCL" not in label
     held = None
     if len(columns["bytes"]) >= FEWEST and OLD not in label:
-        fit = fit_collective(kind, chip.link, ACCELERATOR, VLLM.overheads, columns)
+        fit = fit_collective(kind, chip.link, reached, VLLM.overheads, columns)
         held = fit.predicted[large]
     own = None if "NCCL" in label and kind == "all_reduce" else chip.calibration
     return _Sent(
         chip, label, len(large), volume, members, columns["seconds"][large], held,
-        models.sent(kind, chip.link, members, volume, ACCELERATOR, own),
-        models.sent(kind, chip.link, members, volume, ACCELERATOR),
-        models.sent(kind, chip.link, members, volume, models.FULL),
+        models.sent(kind, chip.link, members, volume, reached, own, direct),
+        models.sent(kind, chip.link, members, volume, reached, None, direct),
+        models.sent(kind, chip.link, members, volume, models.FULL, None, direct),
     )  # fmt: skip
 
 

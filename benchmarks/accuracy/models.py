@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 #: Nothing below its data sheet: links and their messages too.
 FULL: Efficiencies = replace(
-    SHEET_ALONE, link=1.0, link_few=0.0, link_fill=0.0, direct=1.0, direct_one=1.0
-)
+    SHEET_ALONE, link=1.0, link_few=0.0, link_fill=0.0, pair=1.0, pair_fill=0.0, direct=1.0,
+    direct_one=1.0,
+)  # fmt: skip
 
 
 def shipped(
@@ -46,12 +47,12 @@ def factors(grids: list[Grid], axes: Mapping[str, Floats]) -> Floats:
 
 def sent(
     kind: str, link: Fabric, members: Floats, volume: Floats, efficiencies: Efficiencies,
-    calibration: Calibration | None = None,
+    calibration: Calibration | None = None, direct: bool = True,
 ) -> Floats:  # fmt: skip
-    """Seconds of messages between near devices, (rows,)."""
+    """Seconds of messages between near devices, (rows,); without `direct` as NCCL sends them."""
     found = []
     for n, v in zip(members.tolist(), volume.tolist(), strict=True):
         fabric = replace(link, size=int(n))
-        way = Collectives(fabric, efficiencies, VLLM.overheads, calibration)
+        way = Collectives(fabric, efficiencies, VLLM.overheads, calibration, direct=direct)
         found.append(getattr(way, kind)(kind, 1, v).seconds)
     return np.array(found)

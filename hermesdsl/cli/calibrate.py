@@ -203,16 +203,21 @@ def _copies(
 
 def _limit(chip: str) -> float:
     """Power limit of a chip by its data sheet, in watts."""
-    return _part(chip).power
+    return part_of(chip)[0].power
 
 
 def _messages(tables: Sequence[Table], chip: str) -> dict[str, FittedMessages]:
     """Fits of messages over the links of a node of the library that the chip is built into."""
     if not tables:
         return {}
+    from hermesdsl.cost.classes import class_links
+    from hermesdsl.cost.constants import efficiencies_of
     from hermesdsl.measure.messages import fit_messages
 
-    return fit_messages([table.frame for table in tables], near_link(chip))
+    part, bandwidth = part_of(chip)
+    link = near_link(chip)
+    reached = class_links(efficiencies_of(part), part, bandwidth, link)
+    return fit_messages([table.frame for table in tables], link, reached)
 
 
 def near_link(chip: str) -> Fabric:
@@ -291,35 +296,32 @@ def _write(path: Path, text: str, output: Output) -> None:
     output.note(str(path), label="wrote")
 
 
-def idle_power(chip: str) -> float:
-    """Watts of a chip without work."""
-    return _part(chip).idle_power
-
-
-def _part(chip: str) -> Part:
+def part_of(chip: str) -> tuple[Part, float]:
+    """A chip of the library or of a file, and the byte/s of its memory."""
     from hermesdsl.api import compile
     from hermesdsl.library.find import imported
 
     line, name, folder = imported(chip, ("chip", "cpu"))
     graph = compile(f"{line}\npart: {name}\n", path=[str(folder)]).hardware
+    memories = [graph.nodes[memory]["part"] for memory, owner in graph.graph["owner"].items()
+                if owner == "part"]  # fmt: skip
     part: Part = graph.nodes["part"]["part"]
-    return part
+    return part, sum(memory.bandwidth for memory in memories)
+
+
+def idle_power(chip: str) -> float:
+    """Watts of a chip without work."""
+    return part_of(chip)[0].idle_power
 
 
 def data_sheets(chip: str) -> tuple[str, dict[str, Sheet]]:
     """The chip's name and its data sheet by dtype; wider peaks stand in for absent ones."""
-    from hermesdsl.api import compile
     from hermesdsl.cost.device import WIDER, peak_dtype
     from hermesdsl.library.find import imported
     from hermesdsl.measure.operators import Sheet
 
-    line, name, folder = imported(chip, ("chip", "cpu"))
-    system = compile(f"{line}\npart: {name}\n", path=[str(folder)])
-    graph = system.hardware
-    part: Part = graph.nodes["part"]["part"]
-    memories = [graph.nodes[memory]["part"] for memory, owner in graph.graph["owner"].items()
-                if owner == "part"]  # fmt: skip
-    bandwidth = sum(memory.bandwidth for memory in memories)
+    _, name, _ = imported(chip, ("chip", "cpu"))
+    part, bandwidth = part_of(chip)
     found = {
         dtype: Sheet(part.peak[served], bandwidth, part.sms, part.peak.get("bf16", 0.0))
         for dtype in WIDER

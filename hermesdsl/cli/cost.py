@@ -70,6 +70,7 @@ def command(
         output.write(json.dumps(_summary(cost, work, rows), indent=2) + "\n")
     else:
         _show(output, cost, work, rows)
+    _unmeasured(output, cost)
     return 0
 
 
@@ -132,6 +133,18 @@ def _summary(cost: DataSheetCost, work: StepWork, rows: list[dict[str, Any]]) ->
         "ep": cost.group.ep, "tokens": work.tokens, "seconds": total, "provenance": shares,
         "calibration": part.calibration.name if part.calibration else None, "operators": rows,
     }  # fmt: skip
+
+
+def _unmeasured(output: Output, cost: DataSheetCost) -> None:
+    """Says so where neither the chip nor anything of its class was measured."""
+    from hermesdsl.cost.classes import class_name
+
+    part = cost.group.part
+    if part.calibration is None and class_name(part, cost.group.memory_bandwidth) is None:
+        output.note(
+            f"no kernel of `{part.type_name}` or of a class like it was measured: it takes "
+            "the efficiencies that other accelerators have in common"
+        )
 
 
 def _show(output: Output, cost: DataSheetCost, work: StepWork, rows: list[dict[str, Any]]) -> None:

@@ -11,7 +11,7 @@ from itertools import accumulate
 from math import ceil, pow
 
 from hermesdsl.cost.classes import class_reach
-from hermesdsl.cost.device import Device
+from hermesdsl.cost.device import USUAL_SMS, Device
 from hermesdsl.cost.operator import Operator, bound_of
 from hermesdsl.cost.provenance import DATASHEET
 from hermesdsl.cost.types import Piece, StepWork
@@ -22,8 +22,6 @@ from hermesdsl.graph.types import DTYPE_BYTES, LlmModel
 SPAN = 12e-6
 #: Query rows of one tile of a fused attention kernel (FlashAttention 2 and 3: 128 at width 128).
 QUERY_ROWS = 128
-#: Multiprocessors of a device that does not say how many it has: the middle of its class.
-USUAL_SMS = 128
 #: Seconds that one multiprocessor takes at least per pair of query and key: 16 exponentials per
 #: clock (CUDA C++ Programming Guide, throughput of native arithmetic instructions, compute
 #: capability 8.0 to 10.0) at 1.6 GHz. Bounds narrow heads on devices with much matrix arithmetic.
@@ -344,11 +342,13 @@ def calibrate(
     reach = reach.fixed(
         sequences=sequences, heads=shape.heads, kv_heads=shape.kv_heads, width=width,
         pairs=pairs, group=shape.group, load=load, feed=device.feed,
+        balance=device.balance,
     )  # fmt: skip
     streamed = shape.kv_bytes * sequences / device.bandwidth / SPAN
     others = (sequences, shape.heads, shape.kv_heads, width, pairs, shape.group, load)
     for context in CONTEXTS:
-        found, rung = reach.at(context, *others, streamed * context, device.feed)
+        place = (context, *others, streamed * context, device.feed, device.balance)
+        found, rung = reach.at(*place)
         if not points:
             points.append((0.0, free.seconds(0.0) / found))
         points.append((context * sequences, free.seconds(context * sequences) / found))

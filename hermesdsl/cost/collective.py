@@ -56,8 +56,8 @@ def p2p(fabric: Fabric, volume: float) -> float:
 class Collectives:
     """The same with launch costs and achievable bandwidth, as an engine meets them.
 
-    A calibration of the devices (`calibration`) holds where members are near; without `direct`
-    all-reduces are rings.
+    A calibration of the devices (`calibration`) holds where members are near. Without `direct`
+    members do not read each other's memory: NCCL alone, without the all-reduce of an engine.
     A ring moves its message in parts, so that latency A = launch + hops and transfer B overlap
     only in part: seconds = A + B + 2 · fill · √(A · B), the best choice of parts at fill = 1
     ((√A + √B)²), none needed at fill = 0.
@@ -69,12 +69,13 @@ class Collectives:
         efficiencies: Efficiencies,
         overheads: Overheads,
         calibration: Calibration | None = None,
+        *,
         direct: bool = True,
     ) -> None:
         e, n = efficiencies, fabric.size
         self._fabric = fabric
         self._ring = _scaled(fabric, e.link * (1.0 - e.link_few / n))
-        self._pair = _scaled(fabric, e.link)
+        self._pair = _scaled(fabric, e.pair)
         self._near = _scaled(fabric, e.direct)
         self._nearest = _scaled(fabric, e.direct_one)
         self._fill = e.link_fill
@@ -130,7 +131,8 @@ class Collectives:
     def p2p(self, name: str, count: float, volume: float) -> Operator:
         """One message to a neighbour."""
         alpha = self._fabric.alpha
-        launch, moving = self._overlapped(alpha, p2p(self._pair, volume) - alpha, 0.5)
+        transfer = p2p(self._pair, volume) - alpha
+        launch, moving = self._overlapped(alpha, transfer, self._efficiencies.pair_fill)
         seconds = launch + moving
         op = self._operator(name, count, volume, seconds, launch + alpha, self._pair)
         return self._reached("p2p", op)
@@ -161,14 +163,14 @@ class Collectives:
         return self._operator(name, count, volume, seconds, launch + latency, self._ring)
 
     def _overlapped(
-        self, latency: float, transfer: float, share: float = 1.0
+        self, latency: float, transfer: float, fill: float | None = None
     ) -> tuple[float, float]:
         """Seconds of one call: its launch, and its hops and transfer.
 
-        `share` of a ring's loss of overlap: half for a message that crosses one link once.
+        `fill`: how far the two fail to overlap; as in a ring where it is not given.
         """
-        launch = self._overheads.collective
-        part = 2.0 * share * self._fill * sqrt((launch + latency) * max(transfer, 0.0))
+        launch, share = self._overheads.collective, self._fill if fill is None else fill
+        part = 2.0 * share * sqrt((launch + latency) * max(transfer, 0.0))
         return launch, latency + transfer + part
 
     def _operator(

@@ -36,7 +36,8 @@ class Efficiencies:
       on two devices gives what the third has (compute 0.69 to 0.74, row 0.72 to 0.78 us, value
       0.26 to 0.28 ns).
     - `grouped`, `grouped_narrow`: FLOP/s of the grouped products of experts, as a fraction of
-      single ones. [aic, by eye] MoE, bf16 and fp8 by blocks.
+      single ones. [aic] MoE, one value for all dtypes but fp8 with one factor per tensor, from a
+      handful tried.
     - `sm_bandwidth`: bandwidth of one SM from the caches, as a multiple of its share of memory
       bandwidth; bounds narrow tiles. [aic] GEMM, bf16.
     - `tile_prologue`: depth (elements of k) that filling and draining a tile costs. [aic].
@@ -59,9 +60,10 @@ class Efficiencies:
       query heads share few KV heads; `decode_alone`: bandwidth that one sequence draws for a KV
       head with a single query head, as a multiple of one multiprocessor's share.
     Links:
-    - `link`: of link bandwidth in ring collectives of many members and in point-to-point
-      messages; n members reach 1 − `link_few`/n of it. `link_fill`: how far latency and transfer
-      fail to overlap, 0..1. `direct`, `direct_one`: of it in two-shot and one-shot all-reduces.
+    - `link`: of link bandwidth in ring collectives of many members; n members reach
+      1 − `link_few`/n of it. `link_fill`: how far latency and transfer fail to overlap, 0..1.
+      `pair`, `pair_fill`: the same of a message to one neighbour. `cost.classes` has rings over
+      NVLink by class. `direct`, `direct_one`: of it in two-shot and one-shot all-reduces.
       Search as above on NCCL 2.27/2.29 (all-reduce, all-gather, reduce-scatter, all-to-all) and
       the all-reduce of vLLM, 2 to 8 GPUs, 256 bytes to 1 GiB.
     """
@@ -97,6 +99,8 @@ class Efficiencies:
     link: float
     link_few: float
     link_fill: float
+    pair: float
+    pair_fill: float
     direct: float
     direct_one: float
 
@@ -200,8 +204,8 @@ ACCELERATOR = Efficiencies(
     compute_narrow=0.71,
     quantise_row=0.73e-6,
     quantise_value=0.27e-9,
-    grouped=0.65,
-    grouped_narrow=0.55,
+    grouped=0.48,
+    grouped_narrow=0.48,
     sm_bandwidth=5.6,
     tile_prologue=177.0,
     smooth_compute=0.80,
@@ -225,6 +229,8 @@ ACCELERATOR = Efficiencies(
     link=0.94,
     link_few=0.60,
     link_fill=0.62,
+    pair=0.94,
+    pair_fill=0.31,
     direct=0.76,
     direct_one=0.60,
 )
@@ -263,6 +269,8 @@ CPU = Efficiencies(
     link=0.75,
     link_few=0.0,
     link_fill=0.0,
+    pair=0.75,
+    pair_fill=0.0,
     direct=0.65,
     direct_one=0.65,
 )

@@ -28,6 +28,9 @@ WIDER: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+#: Multiprocessors of a device that does not say how many it has: the middle of its class.
+USUAL_SMS = 128
+
 
 def peak_dtype(peak: Mapping[str, float], dtype: str) -> str | None:
     """The dtype whose peak serves `dtype`: itself, else the next wider; None without any."""
@@ -62,7 +65,7 @@ class Device:
 
     `narrow`: the products run on operands of fewer than 16 bits, of `dtype`. `calibration`: what
     was measured of its kernels, in whatever dtypes; `defaults`: what its class reaches of the
-    efficiencies where nothing was (`cost.classes`).
+    efficiencies where nothing was (`cost.classes`). `wide`: FLOP/s in 16 bits (0: as `peak`).
     """
 
     peak: float
@@ -74,8 +77,19 @@ class Device:
     dtype: str = "bf16"
     calibration: Calibration | None = None
     defaults: Calibration | None = None
+    wide: float = 0.0
 
     @property
     def feed(self) -> float:
         """GB/s of memory bandwidth for each multiprocessor; 20 where those are unknown."""
         return self.bandwidth / self.sms / 1e9 if self.sms else 20.0
+
+    @property
+    def rate(self) -> float:
+        """TFLOP/s of one multiprocessor in 16 bits."""
+        return (self.wide or self.peak) / (self.sms or USUAL_SMS) / 1e12
+
+    @property
+    def balance(self) -> float:
+        """Bytes of memory bandwidth for a thousand FLOPs in 16 bits."""
+        return 1e3 * self.bandwidth / (self.wide or self.peak)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hermesdsl.cost.attention import AttentionShape
+from hermesdsl.cost.classes import class_links
 from hermesdsl.cost.collective import Collectives
 from hermesdsl.cost.constants import Efficiencies, Kernels, Overheads
 from hermesdsl.cost.device import Device
@@ -17,7 +18,7 @@ from hermesdsl.cost.gemm import Gemm, stream
 from hermesdsl.cost.moe import Experts, MoeShape, expert_split
 from hermesdsl.cost.operator import LAUNCH, Operator
 from hermesdsl.cost.pipelining import Schedule
-from hermesdsl.graph.types import DTYPE_BYTES, Group, LlmModel
+from hermesdsl.graph.types import DTYPE_BYTES, Fabric, Group, LlmModel
 
 
 class Layers:
@@ -47,10 +48,8 @@ class Layers:
         self._value = shape.activation
         weight, activation = DTYPE_BYTES[model.dtype], DTYPE_BYTES[model.activation_dtype]
         self._gemm = Gemm(device, weight, activation)
-        self._tp = Collectives(
-            group.tp_fabric, efficiencies, overheads, group.part.calibration, kernels.direct
-        )
-        self._pp = Collectives(group.pp_fabric, efficiencies, overheads, group.part.calibration)
+        self._tp = self._collectives(group.tp_fabric, efficiencies, direct=kernels.direct)
+        self._pp = self._collectives(group.pp_fabric, efficiencies)
         self._experts = self._expert_model(weight, activation) if model.experts else None
 
     def _expert_model(self, weight: float, activation: float) -> Experts:
@@ -61,13 +60,21 @@ class Layers:
         )  # fmt: skip
         slower = replace(
             e, compute=e.compute * e.grouped, compute_narrow=e.compute_narrow * e.grouped_narrow,
-            quantise_row=0.0, quantise_value=0.0,
         )  # fmt: skip
-        grouped_gemm = Gemm(replace(self._device, efficiencies=slower), weight, activation)
-        ring = Collectives(g.ep_fabric, e, self._overheads, g.part.calibration)
+        slow = replace(self._device, efficiencies=slower)
+        grouped_gemm = Gemm(slow, weight, activation, grouped=True)
+        ring = self._collectives(g.ep_fabric, e)
         blocks = m.scaling == "block" and self._device.dtype == "fp8"
         kernel = "fp8_block" if blocks else self._device.dtype
         return Experts(shape, self._device, self._gemm, grouped_gemm, ring, weight, kernel)
+
+    def _collectives(
+        self, fabric: Fabric, efficiencies: Efficiencies, *, direct: bool = True
+    ) -> Collectives:
+        """Messages over a fabric at what devices of this class reach."""
+        part = self._group.part
+        reached = class_links(efficiencies, part, self._device.bandwidth, fabric)
+        return Collectives(fabric, reached, self._overheads, part.calibration, direct=direct)
 
     def linear(self, rank: int, tokens: int, order: Schedule) -> list[Operator]:
         """Embedding, every layer but its attention, and messages between stages.

@@ -526,5 +526,5 @@ def _device(dtype: str, group: Group, efficiencies: Efficiencies, profile: Profi
         part.peak[served] * group.cores_share, group.memory_bandwidth * group.memory_share,
         part.sms, DTYPE_BYTES[served] < 2.0,
         efficiencies, profile.overheads, served, part.calibration,
-        class_of(part, group.memory_bandwidth),
+        class_of(part, group.memory_bandwidth), part.peak.get("bf16", 0.0),
     )  # fmt: skip

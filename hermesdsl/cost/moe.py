@@ -92,7 +92,8 @@ class Experts:
         s = shape
         same: dict[str, float] = {
             "hidden": s.hidden, "width": -(-s.width // s.split), "experts": s.experts,
-            "active": s.active, "local": s.experts / s.ep, "skew": 1.0, "feed": device.feed,
+            "active": s.active, "local": s.experts / s.ep, "feed": device.feed,
+            "rate": device.rate,
         }  # fmt: skip
         self._utilisation = utilisation(grids, "moe", self._reference).fixed(**same)
         self._class = class_reach(device, "moe", kernel).fixed(**same)
@@ -158,8 +159,8 @@ class Experts:
         traffic = layer_bytes(moved, local, float(s.hidden), float(width), self._weight)
         span = max(compute, traffic / d.bandwidth) / SPAN
         return (
-            moved / local, seen, s.hidden, width, s.experts, s.active, s.experts / s.ep, 1.0, span,
-            d.feed,
+            moved / local, seen, s.hidden, width, s.experts, s.active, s.experts / s.ep, local,
+            span, d.feed, d.rate,
         )  # fmt: skip
 
     def _reference(

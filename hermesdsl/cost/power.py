@@ -55,7 +55,7 @@ _BEND = 6.0
 #: was left out.
 DRAWS: Mapping[str, Draw] = MappingProxyType({
     "gemm": Draw(0.914, 0.614, 0.167, 0.768, 1.83, 9.85e-6, 0.155),
-    "moe": Draw(0.436, 3.26, 1.30, 0.813, 1.72, 9.91e-6),
+    "moe": Draw(0.403, 3.63, 1.38, 0.964, 1.25, 25.6e-6),
     "prefill": Draw(0.180, 0.615, 0.201, 0.256, 0.145, 1.06e-6),
     "decode": Draw(0.416, 1.26, 0.167, 2.89, 3.00, 2.71e-6),
 })  # fmt: skip

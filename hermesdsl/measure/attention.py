@@ -14,14 +14,13 @@ import numpy as np
 from hermesdsl.cost.attention import (
     QUERY_ROWS,
     SPAN,
-    USUAL_SMS,
     AttentionShape,
     decode,
     plain_shape,
     prefill,
 )
 from hermesdsl.cost.constants import ACCELERATOR, VLLM, Efficiencies
-from hermesdsl.cost.device import Device
+from hermesdsl.cost.device import USUAL_SMS, Device
 from hermesdsl.cost.types import StepWork
 from hermesdsl.measure.fit import Floats, Penalty, term
 from hermesdsl.measure.operators import Fittable, Points, Sheet, width_of
@@ -103,6 +102,7 @@ def _decode(
         "load": sequences * kv_heads / (sheet.sms or USUAL_SMS),
         "span": memory / SPAN,
         "feed": np.full(len(rows), sheet.feed),
+        "balance": np.full(len(rows), device.balance),
     }
     reference = _each(seconds, heads, kv_heads, width, value)
     keys = _keys(context, sequences, heads, kv_heads, width)

@@ -19,12 +19,12 @@ from hermesdsl.cost.collective import Collectives
 from hermesdsl.cost.constants import ACCELERATOR, VLLM, Efficiencies
 from hermesdsl.cost.device import Device, peak_dtype
 from hermesdsl.cost.gemm import Gemm
-from hermesdsl.cost.moe import Experts, MoeShape, distinct_experts
+from hermesdsl.cost.moe import Experts, MoeShape
 from hermesdsl.graph.types import Fabric, Grid, Part
 from hermesdsl.measure.attention import DECODE, PREFILL, attention_seconds
 from hermesdsl.measure.calibrate import LONG, SHORT_WEIGHT, trimmed
 from hermesdsl.measure.fit import Floats, Penalty, Term, fit, grids, predict, term
-from hermesdsl.measure.operators import OPERATORS, Fittable, Points, Sheet, width_of
+from hermesdsl.measure.operators import OPERATORS, Fittable, Points, Sheet, routed, width_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,20 +53,17 @@ SHEET_ALONE: Efficiencies = replace(
 
 _KNOWN: Mapping[str, Fittable] = {**OPERATORS, PREFILL.name: PREFILL, DECODE.name: DECODE}
 
+#: The dtype of 16 bits, as tables name it.
+WIDE = "bf16"
+
 _ROWS = (1, 4, 16, 64, 256, 2048)
 _DEEP = (64, 512, 4096, 32768)
 #: Of the weight alone, so that more tokens never take less time.
 _GEMM = (term(n=(64, 256, 1024, 4096, 16384, 65536), k=_DEEP),)
+_LOCAL = (1, 8, 64, 512)
 _MOE = (
-    term(rows=_ROWS, width=(64, 512, 4096), local=(1, 8, 64, 512)),
-    term(rows=_ROWS, skew=(1, 2.01, 2.2)),
+    term(rows=_ROWS, width=(64, 512, 4096), local=_LOCAL),
     term(span=(0.3, 1, 3, 10, 100, 1000)),
-)
-#: Of the common class: what carries over between generations, which `span` does not.
-_MOE_COMMON = (
-    term(rows=_ROWS, width=(64, 512, 4096)),
-    term(rows=_ROWS, local=(1, 8, 64, 512)),
-    term(rows=_ROWS, skew=(1, 2.01, 2.2)),
 )
 _DECODE = (
     term(
@@ -85,14 +82,24 @@ _PENALTY = Penalty(bend=0.3, size=0.02)
 #: Rows that each device counts as in a fit, however many it has.
 _SHARE = 3000.0
 
-#: What the common class is fitted to. Other entries do better, each device left out, by the
-#: efficiencies alone.
+#: What the common class is fitted to: what carries over between generations. The newer a
+#: multiprocessor, which shows in the FLOP/s that it has, the nearer do kernels of experts come to
+#: its data sheet; and the more bandwidth a device has for its FLOP/s, the further does decode
+#: attention stay below it. Other entries do better, each device left out, by the efficiencies
+#: alone.
 _COMMON: Mapping[str, tuple[Term, ...]] = {
-    "moe.bf16": (term(local=(1, 8, 64, 512)),), "moe.fp8_block": _MOE_COMMON,
+    "moe.bf16": (term(rows=_ROWS), term(local=_LOCAL), term(rate=(2.5, 16))),
+    "moe.fp8_block": (term(rows=_ROWS),),
+    "decode.bf16": (term(balance=(3.4, 6.6)),),
 }  # fmt: skip
-#: Entries of the common class that keep the level of the efficiencies: only how kernels differ from
-#: shape to shape carries over.
-_LEVELLED = ("moe.bf16",)
+#: Entries of the common class that keep to the efficiencies at their first knot, and wherever a
+#: multiprocessor has less than half of A100's share of bandwidth (GB/s), so that it has time to
+#: spare: how far others stay below carries over, not the level.
+_FROM_FIRST = ("decode.bf16",)
+_SPARE = (9.0, 18.0)
+#: Entries that take the common class of 16 bits: what they are fitted to on one device misleads
+#: about others, whose kernels differ.
+_AS_WIDE: Mapping[str, str] = {"moe.fp8": "moe.bf16", "moe.fp4": "moe.bf16"}
 #: KV of fewer than 16 bits streams as that of 16 does (0.9 of bandwidth, not 0.8) where kernels
 #: do not convert it on the way: derived, not fitted.
 _STREAMED = Grid(("span",), ((0.3, 3.0),), (1.0, 0.9 / 0.8))
@@ -152,11 +159,15 @@ def left_out(
     `systems`: data sheets by the names that tables use; what is not among them is left out.
     """
     found = []
-    for dtype, devices in measured_of(tables, operator, systems).items():
+    whole = measured_of(tables, operator, systems)
+    for dtype, devices in whole.items():
         for one in devices:
-            rest = [each for each in devices if each is not one]
+            rest, wide = (
+                [each for each in own if each.system != one.system]
+                for own in (devices, whole.get(WIDE, []))
+            )
             name = class_name(*systems[one.system])
-            left = class_entries(rest, f"{operator}.{dtype}", systems)
+            left = class_entries(rest, f"{operator}.{dtype}", systems, wide)
             fitted = left.get(name or "", left.get(COMMON, ()))
             told = one.seconds > LONG
             if told.any():
@@ -179,9 +190,10 @@ def class_text(tables: Sequence[Table], source: str) -> str:
     """The grids of every class, fitted to all systems, as the JSON that `cost.classes` reads."""
     found: dict[str, dict[str, list[dict[str, list[float]]]]] = {name: {} for name in CLASSES}
     for operator in _KNOWN:
-        for dtype, devices in measured_of(tables, operator).items():
+        whole = measured_of(tables, operator)
+        for dtype, devices in whole.items():
             entry = f"{operator}.{dtype}"
-            for name, fitted in class_entries(devices, entry).items():
+            for name, fitted in class_entries(devices, entry, wide=whole.get(WIDE, ())).items():
                 found[name][entry] = [_plain(grid) for grid in fitted]
     lines = [f'{{"source": {json.dumps(source)}, "classes": {{']
     for name, entries in found.items():
@@ -204,13 +216,18 @@ def _plain(grid: Grid) -> dict[str, list[float]]:
 
 
 def class_entries(
-    devices: Sequence[Measured], entry: str, systems: Mapping[str, tuple[Part, float]] = SYSTEMS
-) -> dict[str, tuple[Grid, ...]]:
-    """Grids by class for one operator and dtype (``gemm.fp8``), from all devices measured."""
+    devices: Sequence[Measured], entry: str, systems: Mapping[str, tuple[Part, float]] = SYSTEMS,
+    wide: Sequence[Measured] = (),
+) -> dict[str, tuple[Grid, ...]]:  # fmt: skip
+    """Grids by class for one operator and dtype (``gemm.fp8``), from all devices measured.
+
+    `wide`: the same operator in 16 bits, on whatever devices.
+    """
     found: dict[str, tuple[Grid, ...]] = {}
-    if entry in _COMMON and devices:
-        common = _fit(devices, _COMMON[entry], None)
-        found[COMMON] = _levelled(common, devices) if entry in _LEVELLED else common
+    common, seen = (_AS_WIDE[entry], wide) if entry in _AS_WIDE else (entry, devices)
+    if common in _COMMON and seen:
+        fitted = _fit(seen, _COMMON[common], None)
+        found[COMMON] = tuple(map(_from_first, fitted)) if common in _FROM_FIRST else fitted
     if entry == "decode.fp8":
         found[COMMON] = (_STREAMED,)
     members: dict[str, list[Measured]] = {}
@@ -236,11 +253,10 @@ def _fit(devices: Sequence[Measured], terms: tuple[Term, ...], given: Grid | Non
     return (*first, *grids(kept, fit(kept, points, target, weight, _PENALTY)))
 
 
-def _levelled(fitted: Sequence[Grid], devices: Sequence[Measured]) -> tuple[Grid, ...]:
-    """The same with factors that are 1 in the middle: the geometric mean of devices' medians."""
-    level = np.exp(np.mean([np.log(np.median(_at(fitted, each))) for each in devices]))
-    first = fitted[0]
-    return (replace(first, values=tuple(v / level for v in first.values)), *fitted[1:])
+def _from_first(grid: Grid) -> Grid:
+    """The same with a factor of 1 at its first knot, and where there is time to spare."""
+    values = tuple(x for value in grid.values for x in (1.0, value / grid.values[0]))
+    return Grid((*grid.axes, "feed"), (*grid.knots, _SPARE), values)
 
 
 def _at(fitted: Sequence[Grid], device: Measured) -> Floats:
@@ -290,7 +306,7 @@ def _measured(
     model, alone = (
         _model(operator, dtype, Device(
             sheet.peak, bandwidth, part.sms, width_of(served) < 2.0, efficiencies, VLLM.overheads,
-            served,
+            served, wide=sheet.wide,
         ), sheet, rows)
         for efficiencies in (ACCELERATOR, SHEET_ALONE)
     )  # fmt: skip
@@ -316,24 +332,21 @@ def _experts(device: Device, width: float, dtype: str, rows: pd.DataFrame) -> Fl
     e = device.efficiencies
     slower = replace(
         e, compute=e.compute * e.grouped, compute_narrow=e.compute_narrow * e.grouped_narrow,
-        quantise_row=0.0, quantise_value=0.0,
     )  # fmt: skip
-    gemm = Gemm(replace(device, efficiencies=slower), width, width)
+    gemm = Gemm(replace(device, efficiencies=slower), width, width, grouped=True)
     alone = Collectives(Fabric(1, 0.0, 1.0, 1), e, device.overheads)
     made: dict[tuple[int, ...], Experts] = {}
     found = []
     columns = ("tokens", "hidden", "width", "active", "experts", "tp", "ep")
-    for tokens, hidden, inner, active, experts, tp, ep in zip(
-        *(rows[name].tolist() for name in columns), strict=True
-    ):
+    shapes = zip(*(rows[name].tolist() for name in columns), *map(np.ndarray.tolist, routed(rows)),
+                 strict=True)  # fmt: skip
+    for tokens, hidden, inner, active, experts, tp, ep, moved, touched in shapes:
         own = int(-(-inner // tp))
         key = (int(experts), int(active), int(hidden), own)
         layer = made.get(key)
         if layer is None:
             shape = MoeShape(*key, gated=True, ep=1, split=1)
             layer = made[key] = Experts(shape, device, gemm, gemm, alone, width, dtype)
-        touched = distinct_experts(key[0], key[1], tokens) / ep
-        moved = tokens * active / ep
         ops = layer.products(1.0, moved, touched, own, tokens, 2.0 * tokens / ep, 2.0)
         found.append(sum(op.count * op.seconds for op in ops))
     return np.array(found)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hermesdsl.cost.constants import ACCELERATOR, VLLM
+from hermesdsl.cost.constants import VLLM, Efficiencies
 from hermesdsl.measure.collective import Fitted, fit_collective
 from hermesdsl.schema.calibration import COLLECTIVES
 
@@ -62,10 +62,13 @@ def as_messages(frame: pd.DataFrame) -> pd.DataFrame | None:
     return found[chosen & found["kind"].isin(COLLECTIVES)].reset_index(drop=True)
 
 
-def fit_messages(frames: Iterable[pd.DataFrame], link: Fabric) -> dict[str, Fitted]:
+def fit_messages(
+    frames: Iterable[pd.DataFrame], link: Fabric, efficiencies: Efficiencies
+) -> dict[str, Fitted]:
     """A fit for every kind of message, in the order of `COLLECTIVES`.
 
-    `frames` as of `as_messages`, with ``seconds``. Where there is an engine's own all-reduce, that
+    `frames` as of `as_messages`, with ``seconds``; `efficiencies` of the devices over that link
+    (`cost.classes.class_links`). Where there is an engine's own all-reduce, that
     of NCCL is left out.
     """
     import pandas as pd
@@ -79,5 +82,5 @@ def fit_messages(frames: Iterable[pd.DataFrame], link: Fabric) -> dict[str, Fitt
         if len(rows):
             columns = {name: rows[name].to_numpy(np.float64)
                        for name in ("members", "bytes", "seconds")}  # fmt: skip
-            found[kind] = fit_collective(kind, link, ACCELERATOR, VLLM.overheads, columns)
+            found[kind] = fit_collective(kind, link, efficiencies, VLLM.overheads, columns)
     return found

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hermesdsl.cost.constants import VLLM
+from hermesdsl.cost.device import USUAL_SMS
 from hermesdsl.cost.gemm import product_bytes, product_shape, smooth_maximum
-from hermesdsl.cost.moe import SPAN, distinct_experts, layer_bytes, layer_flops
+from hermesdsl.cost.moe import SPAN, layer_bytes, layer_flops
 from hermesdsl.graph.types import DTYPE_BYTES
 from hermesdsl.measure.fit import Floats, Penalty, Term, term
+from hermesdsl.measure.routing import fullest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +38,11 @@ class Sheet:
     def feed(self) -> float:
         """GB/s of memory bandwidth for each multiprocessor, as of `cost.device.Device`."""
         return self.bandwidth / self.sms / 1e9 if self.sms else 20.0
+
+    @property
+    def rate(self) -> float:
+        """TFLOP/s of one multiprocessor in 16 bits, as of `cost.device.Device`."""
+        return (self.wide or self.peak) / (self.sms or USUAL_SMS) / 1e12
 
 
 @dataclass(frozen=True)
@@ -89,12 +96,19 @@ def _gemm(rows: pd.DataFrame, sheet: Sheet, dtype: str) -> Points:
     return Points(axes, reference, compute, memory, keys)
 
 
-def _moe(rows: pd.DataFrame, sheet: Sheet, dtype: str) -> Points:
-    """Rows per expert touched and experts touched as for tokens that choose at random.
+def routed(rows: pd.DataFrame) -> tuple[Floats, Floats]:
+    """Rows and experts touched on the device that was timed, (rows,) each."""
+    import numpy as np
 
-    A skewed choice is an axis of its own: 1 + α for probabilities that fall with rank to the
-    power α (``power_law_α``), 1 for a balanced one.
-    """
+    spread = rows["distribution"].astype(str) if "distribution" in rows else [""] * len(rows)
+    names = ("tokens", "active", "experts", "ep")
+    shapes = zip(spread, *(rows[name].astype(int).tolist() for name in names), strict=True)
+    found = np.array([fullest(*shape) for shape in shapes]).reshape(-1, 2)
+    return found[:, 0], found[:, 1]
+
+
+def _moe(rows: pd.DataFrame, sheet: Sheet, dtype: str) -> Points:
+    """Layers of experts as the fullest device of a group sees them (`measure.routing`)."""
     import numpy as np
 
     names = ("tokens", "hidden", "width", "active", "experts", "tp", "ep")
@@ -102,25 +116,18 @@ def _moe(rows: pd.DataFrame, sheet: Sheet, dtype: str) -> Points:
         rows[name].to_numpy(np.float64) for name in names
     )
     width = np.ceil(width / tp)
-    own = experts / ep
-    touched = np.array([
-        distinct_experts(int(n), int(k), t) / n
-        for n, k, t in zip(experts, active, tokens, strict=True)
-    ])  # fmt: skip
-    touched = touched * own
-    moved = tokens * active / ep
+    moved, touched = routed(rows)
     compute = layer_flops(moved, hidden, width) / sheet.peak
     memory = layer_bytes(moved, touched, hidden, width, width_of(dtype)) / sheet.bandwidth
-    spread = rows["distribution"].astype(str) if "distribution" in rows else [""] * len(rows)
-    skew = np.array([1.0 + float(text.rpartition("_")[2]) if text.startswith("power_law_")
-                     else 1.0 for text in spread])  # fmt: skip
     axes = {"rows": moved / touched, "tokens": tokens, "hidden": hidden, "width": width,
-            "experts": experts, "active": active, "local": own, "skew": skew,
-            "span": np.maximum(compute, memory) / SPAN,
-            "feed": np.full(len(rows), sheet.feed)}  # fmt: skip
+            "experts": experts, "active": active, "local": experts / ep,
+            "touched": touched, "span": np.maximum(compute, memory) / SPAN,
+            "feed": np.full(len(rows), sheet.feed),
+            "rate": np.full(len(rows), sheet.rate)}  # fmt: skip
     o = VLLM.overheads
     reference = o.moe + o.kernel + smooth_maximum(compute, memory)
     given = [rows[name].to_numpy(np.float64).tolist() for name in names]
+    spread = rows["distribution"].astype(str) if "distribution" in rows else [""] * len(rows)
     keys: list[tuple[object, ...]] = list(zip(*given, spread, strict=True))
     return Points(axes, reference, compute, memory, keys)
 
@@ -140,20 +147,18 @@ GEMM = Fittable(
 )
 
 _TOKENS = (1, 4, 8, 16, 32, 64, 256, 1024, 4096, 16384, 65536)
-_SKEWS = (1, 2.01, 2.2)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 512, 2048)
 _LOCAL = (1, 4, 16, 64, 128, 512)
+_WIDTHS = (32, 128, 512, 1024, 2048, 8192)
 
 MOE = Fittable(
     "moe",
     _moe,
     (
-        term(rows=_ROWS, width=(32, 128, 512, 1024, 2048, 8192), local=_LOCAL),
-        term(tokens=_TOKENS, skew=_SKEWS),
-        term(hidden=(1024, 2048, 4096, 7168), width=(32, 128, 512, 1024, 2048, 4096, 16384)),
+        term(rows=_ROWS, width=_WIDTHS, local=_LOCAL),
+        term(rows=_ROWS, touched=_LOCAL),
+        term(hidden=(1024, 2048, 4096, 7168), width=(*_WIDTHS[:-1], 4096, 16384), touched=_LOCAL),
         term(active=(1, 2, 4, 8, 22), tokens=_TOKENS),
-        term(rows=_ROWS, skew=_SKEWS),
-        term(local=_LOCAL, skew=_SKEWS),
         term(tokens=_TOKENS, local=_LOCAL),
     ),
     Penalty(bend=0.1),

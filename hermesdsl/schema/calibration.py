@@ -24,14 +24,15 @@ from hermesdsl.units import dimension as d
 COORDINATES = {
     "gemm": ("m", "n", "k", "waves", "fill"),
     "moe": (
-        "rows", "tokens", "hidden", "width", "experts", "active", "local", "skew", "span", "feed",
+        "rows", "tokens", "hidden", "width", "experts", "active", "local", "touched", "span",
+        "feed", "rate",
     ),
     "prefill": (
         "new", "seen", "sequences", "heads", "kv_heads", "width", "keys", "waves", "group",
     ),
     "decode": (
         "context", "sequences", "heads", "kv_heads", "width", "pairs", "group", "load",
-        "span", "feed",
+        "span", "feed", "balance",
     ),
     "collective": ("members", "bytes"),
     "copy": ("bytes",),

@@ -101,3 +101,10 @@ def test_calibrate_refuses(
     code, _, err = hermes("calibrate", *arguments)
     assert code == 2
     assert message in err
+
+
+@pytest.mark.parametrize(("chip", "said"), [("MI300X", True), ("L40S", False), ("H100", False)])
+def test_says_where_nothing_of_the_kind_was_measured(hermes: Any, chip: str, said: bool) -> None:
+    code, _, err = hermes(*STEP, "--chip", chip)
+    assert code == 0
+    assert (f"no kernel of `{chip}` or of a class like it was measured" in err) is said

@@ -6,12 +6,19 @@ from types import SimpleNamespace
 import pytest
 
 from hermesdsl.cost.attention import calibrate, decode, decode_reach, plain_shape
-from hermesdsl.cost.classes import CLASSES, class_name, class_of, class_reach, classes
+from hermesdsl.cost.classes import (
+    CLASSES,
+    class_links,
+    class_name,
+    class_of,
+    class_reach,
+    classes,
+)
 from hermesdsl.cost.constants import ACCELERATOR, VLLM
 from hermesdsl.cost.device import Device
 from hermesdsl.cost.gemm import Gemm
 from hermesdsl.cost.types import StepWork
-from hermesdsl.graph.types import Calibration, Grid, Part
+from hermesdsl.graph.types import Calibration, Fabric, Grid, Part
 from hermesdsl.schema.calibration import COORDINATES
 
 
@@ -31,10 +38,13 @@ def chip(sms: int, bf16: float, kind: str = "chip", family: str = "gpu") -> Part
         (142, 362e12, 0.864e12, "common"),  # L40S, 2.5e12 per SM and 6 GB/s
         (58, 121e12, 0.3e12, "common"),  # L4
         (188, 467.8e12, 1.597e12, "common"),  # RTX PRO 6000
-        (304, 1307e12, 5.3e12, "ampere"),  # MI300X: 4.3e12 and 17 GB/s per compute unit
+        (304, 1307e12, 5.3e12, None),  # MI300X: 4.3e12 per compute unit
+        (256, 2517e12, 8e12, None),  # MI355X: 9.8e12
     ],
 )
-def test_a_data_sheet_tells_the_class(sms: int, bf16: float, bandwidth: float, name: str) -> None:
+def test_a_data_sheet_tells_the_class(
+    sms: int, bf16: float, bandwidth: float, name: str | None
+) -> None:
     assert class_name(chip(sms, bf16), bandwidth) == name
 
 
@@ -142,3 +152,19 @@ def test_an_engine_on_a_chip_without_calibration_stands_on_its_data_sheet(
     assert classed["attention decode"].seconds != plain["attention decode"].seconds
     assert classed["experts up"].seconds != plain["experts up"].seconds
     assert classed["qkv"].seconds == plain["qkv"].seconds
+
+
+@pytest.mark.parametrize(
+    ("part", "bandwidth", "fabric", "link"),
+    [
+        (chip(132, 989e12), 3.35e12, Fabric(8, 1e-6, 450e9, 2), 1.0),  # H100 over NVSwitch
+        (chip(108, 312e12), 2.0e12, Fabric(8, 1e-6, 300e9, 2), 0.91),  # A100
+        (chip(114, 756e12), 2.0e12, Fabric(2, 1e-6, 64e9, 2), ACCELERATOR.link),  # PCIe
+        (chip(132, 989e12), 3.35e12, Fabric(16, 2e-6, 400e9, 4), ACCELERATOR.link),  # far away
+        (chip(304, 1307e12), 5.3e12, Fabric(8, 1e-6, 448e9, 1), ACCELERATOR.link),  # no class
+    ],
+)
+def test_links_of_a_class_are_nvlink_between_near_devices(
+    part: Part, bandwidth: float, fabric: Fabric, link: float
+) -> None:
+    assert class_links(ACCELERATOR, part, bandwidth, fabric).link == link

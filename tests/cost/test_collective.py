@@ -14,7 +14,10 @@ from hermesdsl.graph.types import Fabric
 EIGHT = Fabric(8, 1e-6, 450e9, 2)
 FAR = Fabric(16, 5e-6, 50e9, 4)
 V = 16 * 2**20
-PLAIN = replace(ACCELERATOR, link=1.0, link_few=0.0, link_fill=0.0, direct=1.0, direct_one=1.0)
+PLAIN = replace(
+    ACCELERATOR, link=1.0, link_few=0.0, link_fill=0.0, pair=1.0, pair_fill=0.0, direct=1.0,
+    direct_one=1.0,
+)  # fmt: skip
 
 
 def test_closed_forms() -> None:

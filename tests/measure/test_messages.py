@@ -71,7 +71,7 @@ def test_a_constant_slowness_is_found_and_used() -> None:
     frame = as_messages(pd.DataFrame(nccl("all_gather", 2.0)))
     assert frame is not None
     frame["seconds"] = frame["latency_ms"] * 1e-3
-    fit = fit_messages([frame], LINK)["all_gather"]
+    fit = fit_messages([frame], LINK, ACCELERATOR)["all_gather"]
     assert (fit.rows, len(fit.predicted)) == (48, 48)
     assert fit.error < 0.005
     assert fit.held < 0.02
@@ -92,7 +92,7 @@ def test_an_engines_own_all_reduce_goes_before_that_of_nccl() -> None:
     own["engine"] = True
     for frame in (slow, own):
         frame["seconds"] = frame["latency_ms"] * 1e-3
-    assert fit_messages([slow, own], LINK)["all_reduce"].plain < 0.001
+    assert fit_messages([slow, own], LINK, ACCELERATOR)["all_reduce"].plain < 0.001
 
 
 def test_one_command_writes_them_beside_kernels(tmp_path: Path) -> None:
