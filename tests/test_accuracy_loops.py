@@ -1,0 +1,154 @@
+"""How servers were driven is chosen on other models, and what neighbours say of a point."""
+
+from __future__ import annotations
+
+from math import sqrt
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+import hermesdsl
+from benchmarks.accuracy import loops
+from benchmarks.accuracy.loops import WAYS, Point, Times, Way
+from benchmarks.accuracy.neighbours import between
+from benchmarks.accuracy.rows import Row
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+measured = pytest.mark.skipif(not DATA.is_dir(), reason="no folder of measurements beside the repo")
+
+
+def point(**given: str) -> Point:
+    """A row of the table: 8 clients of Llama-3.1-8B in 16 bits on one H100, unless said otherwise.
+
+    Measured: TTFT 0.1 s, TPOT 0.01 s.
+    """
+    row = {
+        "id": "p", "backend": "vllm", "backend_version": "9", "precision": "",
+        "model_path": "meta-llama/Llama-3.1-8B-Instruct", "system": "h100_sxm", "isl": "100",
+        "osl": "20", "gemm_quant_mode": "", "batch_size": "8.0", "tp_size": "1.0",
+        "pp_size": "1.0", "silicon_ttft_ms": "100.0", "silicon_tpot_ms": "10.0",
+        "concurrency": "8.0",
+    }  # fmt: skip
+    assert set(given) <= set(row)
+    return row | given
+
+
+def predicted(model: str, **errors: float) -> list[tuple[Point, Way, Times]]:
+    """What the ways of vLLM make of one point of a model: each 50 % off but those named."""
+    row = point(model_path=f"x/{model}")
+    return [
+        (row, way, (0.1 * (1.0 + e), 0.01))
+        for way in WAYS["vllm"] for e in (errors.get(way.name, 0.5),)
+    ]  # fmt: skip
+
+
+def test_the_model_that_is_predicted_has_no_say() -> None:
+    """`a` is best met by spread lengths and `b` by repeated prompts: each gets the other's way."""
+    found = predicted("a", spread=0.01) + predicted("b", again=0.01)
+    held = loops.chosen(found)
+    assert held["vllm", "a"].name == "again"
+    assert held["vllm", "b"].name == "spread"
+
+
+def test_models_count_alike_however_many_points_they_have() -> None:
+    many = 9 * predicted("a", spread=0.0, again=0.2)
+    found = many + predicted("b", spread=0.9, again=0.2) + predicted("c")
+    assert loops.chosen(found)["vllm", "c"].name == "again"
+
+
+def test_a_single_model_gets_the_first_way() -> None:
+    assert loops.chosen(predicted("a", again=0.0))["vllm", "a"] == WAYS["vllm"][0]
+
+
+def test_ways_that_cannot_be_run_are_not_chosen_over_ones_that_can() -> None:
+    found = predicted("a", spread=0.1) + predicted("b", spread=0.1)
+    broken = [(p, w, "no room" if w.name == "again" else t) for p, w, t in found]
+    assert loops.chosen(broken)["vllm", "b"].name == "spread"
+
+
+def test_variants_of_a_model_are_one_model() -> None:
+    names = ("meta-llama/Llama-3.1-8B-Instruct", "nvidia/Llama-3.1-8B-Instruct-FP8", "Llama-3.1-8B")
+    assert {loops.model_of(point(model_path=name)) for name in names} == {"Llama-3.1-8B"}
+
+
+def test_what_is_known_names_a_way() -> None:
+    for (backend, _, _), name in loops.KNOWN.items():
+        assert name in {way.name for way in WAYS[backend]}
+
+
+@pytest.mark.parametrize("backend", list(WAYS))
+def test_every_way_is_a_program(backend: str) -> None:
+    row = point(backend=backend, precision="fp8", system="h200_sxm")
+    for way in WAYS[backend]:
+        found = hermesdsl.run(hermesdsl.compile(loops.specification(row, way)))
+        assert len(found.requests) == 80
+
+
+def test_a_step_of_the_rules_holds_the_places_the_prompt_and_1500_tokens() -> None:
+    assert "chunked(1608 tok)" in loops.specification(point(), WAYS["vllm"][0])
+    assert "output = 20 tok" in loops.specification(point(), WAYS["vllm"][0])
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"backend": "other"}, "unknown"),
+        ({"system": "mars"}, "unknown"),
+        ({"model_path": "x/gpt-x"}, "unknown"),
+        ({"pp_size": "2.0"}, "pipeline stages"),
+    ],
+)
+def test_rows_that_cannot_be_predicted_say_why(given: dict[str, str], why: str) -> None:
+    (row,) = loops._rows([point(**given)], lambda tasks: [(1.0, 1.0)] * len(tasks))
+    assert why in row.skipped
+
+
+def test_an_engine_version_that_nobody_knows_is_still_predicted() -> None:
+    """With the way of the other models, and no figure of a known one."""
+    (row,) = loops._rows([point(backend_version="99")], lambda tasks: [(0.2, 0.01)] * len(tasks))
+    assert row.figures == {"ttft": (0.1, 0.2), "tpot": (0.01, 0.01)}
+
+
+# --- neighbours ----------------------------------------------------------------------------------
+
+Place = tuple[float, ...]
+
+
+def told(points: dict[Place, tuple[float, float]]) -> dict[Place, tuple[float, float] | None]:
+    at = list(points)
+    return dict(zip(at, between(at, lambda _: 0, lambda p: p, points.__getitem__), strict=True))
+
+
+def test_a_power_of_one_coordinate_is_met_between_its_neighbours() -> None:
+    found = told({(x, 1.0): (x**2, 3.0 / x) for x in (1.0, 3.0, 8.0)})
+    assert found[3.0, 1.0] == pytest.approx((9.0, 1.0))
+    assert found[1.0, 1.0] is None
+    assert found[8.0, 1.0] is None
+
+
+def test_coordinates_are_averaged_and_diagonals_are_no_neighbours() -> None:
+    """Along x the middle is √(1·4) = 2, along y √(2·8) = 4: √(2·4)."""
+    found = told({
+        (1.0, 2.0): (1.0, 1.0), (4.0, 2.0): (4.0, 1.0), (2.0, 2.0): (99.0, 1.0),
+        (2.0, 1.0): (2.0, 1.0), (2.0, 4.0): (8.0, 1.0), (4.0, 4.0): (1e6, 1.0),
+    })  # fmt: skip
+    assert found[2.0, 2.0] == pytest.approx((sqrt(8.0), 1.0))
+    assert found[4.0, 4.0] is None
+
+
+# --- the measurements ----------------------------------------------------------------------------
+
+
+def apart(rows: list[Row], metric: str) -> float:
+    return median(abs(row.error(metric)) for row in rows if metric in row.figures)
+
+
+@measured
+@pytest.mark.slow
+def test_closed_loop_points() -> None:
+    rows = loops.closed_loop(DATA, 12)
+    assert apart(rows, "tpot") < 0.15
+    assert apart(rows, "ttft") < 0.30
+    assert apart(rows, "tpot known") < 0.10
+    assert apart(rows, "ttft known") < 0.20
