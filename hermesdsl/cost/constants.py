@@ -118,7 +118,7 @@ class Overheads:
     - `layer`: per layer, kernels too small to be listed. [assumed] none.
     On the host, from an engine profile (`graph.types.EngineProfile`, where each is explained):
     `step`, `sequence`, `token`, `overlap` (a share), `gap`, `request`, `graph_limit` (tokens),
-    `eager`.
+    `eager`; and `answer`, which is no part of a step.
     """
 
     kernel: float
@@ -140,6 +140,7 @@ class Overheads:
     request: float = 0.0
     graph_limit: float = inf
     eager: float = 0.0
+    answer: float = 0.0
 
 
 @dataclass(frozen=True)

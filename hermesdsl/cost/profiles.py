@@ -14,7 +14,8 @@ from types import MappingProxyType
 from hermesdsl.cost.constants import DEVICE, NONE, Overheads, Profile, Reserve
 from hermesdsl.graph.types import Client, EngineProfile
 
-_HOST = ("step", "sequence", "token", "overlap", "gap", "request", "graph_limit", "eager")
+_HOST = ("step", "sequence", "token", "overlap", "gap", "request", "graph_limit", "eager",
+         "answer")  # fmt: skip
 _RESERVE = tuple(field.name for field in fields(Reserve))
 
 

@@ -296,6 +296,7 @@ class EngineProfile:
     request: float = 0.0
     graph_limit: float = float("inf")
     eager: float = 0.0
+    answer: float = 0.0
     reserved: int = 0
     runtime: float = 0.0
     communicator: float = 0.0

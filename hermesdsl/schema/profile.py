@@ -33,6 +33,9 @@ PROFILE = Kind(
         Property("eager", _seconds,
                  "Host time to start the kernels of one layer without a graph: steps beyond "
                  "`graph_limit` take no less than this for each layer.", 0.0),
+        Property("answer", _seconds,
+                 "Time of the front end for each token that goes out to a user: one server behind "
+                 "the engine, which tokens wait for where it is slower.", 0.0),
         Property("reserved", NumberType(d.REQUEST, integer=True, minimum=0),
                  "Places of `max_batch` that no request can take.", 0),
         Property("runtime", _bytes, "Memory of driver, graphs and libraries, per device.", 0.0),

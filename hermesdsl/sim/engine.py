@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from hermesdsl.cost.types import DecodeRun, EngineCost, StepWork
 from hermesdsl.sim import batching
+from hermesdsl.sim.answering import Answers
 from hermesdsl.sim.decoding import GONE, INCOMING, QUEUED, Sequence, first_step_at
 from hermesdsl.sim.holding import holding
 from hermesdsl.sim.kernel import STEP, WAKE, Kernel
@@ -68,8 +69,8 @@ class Engine(Losing):
     """
 
     __slots__ = (
-        "_due", "_fetch", "_interrupted", "_leave", "_limit", "_parked", "_poked", "_reading",
-        "_run", "_run_start", "_starved", "_state", "_step_decodes", "_step_prompts",
+        "_answers", "_due", "_fetch", "_interrupted", "_leave", "_limit", "_parked", "_poked",
+        "_reading", "_run", "_run_start", "_starved", "_state", "_step_decodes", "_step_prompts",
         "_step_start", "_turn", "_version", "batching", "cost", "key", "path", "prompts_done",
         "read",
     )  # fmt: skip
@@ -134,6 +135,8 @@ class Engine(Losing):
         self._limit = 0
         self._interrupted = False
         self._version = 0
+        each = float(getattr(cost, "answer_seconds", 0.0))
+        self._answers = Answers(each, kernel, index, self._answered) if each else None
 
     # --- from outside -----------------------------------------------------------------------------
 
@@ -423,6 +426,9 @@ class Engine(Losing):
             self._decoded_at = now
             self.decoded_s += seconds
         self.read += prefill
+        if self._answers is not None:
+            ended = sum(take == s.left and not s.awaits for s, take in self._slices)
+            self._answers.step(batch * self.advance + ended, now)
         self._recorder.steps.frombytes(STEP_ROW(
             self.index, start, now, 1, batch, batch + prefill, prefill, kv.capacity - kv.free,
             seconds,
@@ -455,7 +461,8 @@ class Engine(Losing):
         recorder.generated[request] += 1
         sequence.since = now
         if sequence.visible:
-            recorder.show(request, 1, now)
+            answers = self._answers if _goes_out(sequence) else None
+            recorder.show(request, 1, now if answers is None else answers.free)
         if sequence.fresh:
             sequence.fresh = False
             sequence.first = now
@@ -471,6 +478,16 @@ class Engine(Losing):
             )
         if not sequence.keeps:
             self.kv.release(sequence)
+        self._gone(sequence, now)
+
+    def _gone(self, sequence: Sequence, now: float) -> None:
+        """A sequence has made all its tokens: it leaves, once they are out."""
+        if self._answers is None or not _goes_out(sequence):
+            self._leave(self, sequence, now)
+        else:
+            self._answers.hold(sequence)
+
+    def _answered(self, sequence: Sequence, now: float) -> None:
         self._leave(self, sequence, now)
 
     def _end_sequences(self, finished: list[Sequence], now: float) -> None:
@@ -485,7 +502,7 @@ class Engine(Losing):
             if not sequence.keeps:
                 self.kv.release(sequence)
             if not sequence.cancelled:
-                self._leave(self, sequence, now)
+                self._gone(sequence, now)
 
     def _bring(self, sequence: Sequence, now: float) -> None:
         """Begin to move KV, for which blocks were just taken, from wherever it is."""
@@ -575,6 +592,8 @@ class Engine(Losing):
         self.decoded_s += last - start
         used = kv.capacity - kv.free
         pieces, batch, context, advance = run
+        if self._answers is not None:
+            self._answers.run(steps, batch * advance, start + run.seconds(1), last)
         if len(pieces) == 1 or context + (steps - 1) * (batch * advance) < pieces[1][0]:
             _, a, b = pieces[0]
             self._recorder.steps.frombytes(STEP_ROW(
@@ -582,6 +601,11 @@ class Engine(Losing):
             ))  # fmt: skip
         else:
             self._recorder.decoded(self.index, run, start, last, steps, used)
+
+
+def _goes_out(sequence: Sequence) -> bool:
+    """Whether its tokens are a user's, and its KV not another engine's to wait for."""
+    return sequence.visible and not sequence.keeps
 
 
 def _key(sequence: Sequence) -> int:
