@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import sqrt
 from pathlib import Path
 from statistics import median
@@ -34,37 +35,36 @@ def point(**given: str) -> Point:
     return row | given
 
 
-def predicted(model: str, **errors: float) -> list[tuple[Point, Way, Times]]:
-    """What the ways of vLLM make of one point of a model: each 50 % off but those named."""
-    row = point(model_path=f"x/{model}")
-    return [
-        (row, way, (0.1 * (1.0 + e), 0.01))
-        for way in WAYS["vllm"] for e in (errors.get(way.name, 0.5),)
-    ]  # fmt: skip
+OWN, FULL, PLAIN, _ = WAYS["trtllm"]
+
+
+def predicted(model: str, errors: Mapping[Way, float]) -> list[tuple[Point, Way, Times]]:
+    """What the ways of TensorRT-LLM make of one point: each 50 % off in TTFT but those named."""
+    row = point(model_path=f"x/{model}", backend="trtllm")
+    return [(row, way, (0.1 * (1.0 + errors.get(way, 0.5)), 0.01)) for way in WAYS["trtllm"]]
 
 
 def test_the_model_that_is_predicted_has_no_say() -> None:
-    """`a` is best met by spread lengths and `b` by repeated prompts: each gets the other's way."""
-    found = predicted("a", spread=0.01) + predicted("b", again=0.01)
-    held = loops.chosen(found)
-    assert held["vllm", "a"].name == "again"
-    assert held["vllm", "b"].name == "spread"
+    """`a` is best met by full engines and `b` by the host of vLLM: each gets the other's way."""
+    held = loops.chosen(predicted("a", {FULL: 0.01}) + predicted("b", {PLAIN: 0.01}))
+    assert held["trtllm", "a"] == PLAIN
+    assert held["trtllm", "b"] == FULL
 
 
 def test_models_count_alike_however_many_points_they_have() -> None:
-    many = 9 * predicted("a", spread=0.0, again=0.2)
-    found = many + predicted("b", spread=0.9, again=0.2) + predicted("c")
-    assert loops.chosen(found)["vllm", "c"].name == "again"
+    many = 9 * predicted("a", {FULL: 0.0, PLAIN: 0.2})
+    found = many + predicted("b", {FULL: 0.9, PLAIN: 0.2}) + predicted("c", {})
+    assert loops.chosen(found)["trtllm", "c"] == PLAIN
 
 
 def test_a_single_model_gets_the_first_way() -> None:
-    assert loops.chosen(predicted("a", again=0.0))["vllm", "a"] == WAYS["vllm"][0]
+    assert loops.chosen(predicted("a", {PLAIN: 0.0}))["trtllm", "a"] == OWN
 
 
 def test_ways_that_cannot_be_run_are_not_chosen_over_ones_that_can() -> None:
-    found = predicted("a", spread=0.1) + predicted("b", spread=0.1)
-    broken = [(p, w, "no room" if w.name == "again" else t) for p, w, t in found]
-    assert loops.chosen(broken)["vllm", "b"].name == "spread"
+    found = predicted("a", {PLAIN: 0.1}) + predicted("b", {PLAIN: 0.1})
+    broken = [(p, w, "no room" if w == FULL else t) for p, w, t in found]
+    assert loops.chosen(broken)["trtllm", "b"] == PLAIN
 
 
 def test_variants_of_a_model_are_one_model() -> None:
@@ -72,22 +72,40 @@ def test_variants_of_a_model_are_one_model() -> None:
     assert {loops.model_of(point(model_path=name)) for name in names} == {"Llama-3.1-8B"}
 
 
-def test_what_is_known_names_a_way() -> None:
-    for (backend, _, _), name in loops.KNOWN.items():
-        assert name in {way.name for way in WAYS[backend]}
-
-
 @pytest.mark.parametrize("backend", list(WAYS))
-def test_every_way_is_a_program(backend: str) -> None:
-    row = point(backend=backend, precision="fp8", system="h200_sxm")
-    for way in WAYS[backend]:
+@pytest.mark.parametrize("version", ["", "0.5.1.post1", "1.0.0rc3"])
+def test_every_way_is_a_program(backend: str, version: str) -> None:
+    row = point(backend=backend, backend_version=version, precision="fp8", system="h200_sxm")
+    for way in (*WAYS[backend], Way(again=True)):
         found = hermesdsl.run(hermesdsl.compile(loops.specification(row, way)))
         assert len(found.requests) == 80
 
 
-def test_a_step_of_the_rules_holds_the_places_the_prompt_and_1500_tokens() -> None:
-    assert "chunked(1608 tok)" in loops.specification(point(), WAYS["vllm"][0])
-    assert "output = 20 tok" in loops.specification(point(), WAYS["vllm"][0])
+@pytest.mark.parametrize(("version", "places"), [("1.0.0rc3", 8), ("", 512)])
+def test_full_engines_are_those_of_the_scripts(version: str, places: int) -> None:
+    row = point(backend="trtllm", backend_version=version)
+    assert f"max_batch = {places}" in loops.specification(row, FULL)
+
+
+@pytest.mark.parametrize(
+    ("given", "lines"),
+    [
+        ({}, ("chunked(1608 tok)", "output = 20 tok", "profile = vllm_sync", "max_batch = 512")),
+        ({"backend_version": "0.14.1"}, ("profile = vllm\n",)),
+        ({"backend_version": ""}, ("chunked(8192 tok)", "uniform(16 tok, 24 tok)")),
+        ({"backend": "sglang", "backend_version": "0.5.1.post1"}, ("batching = continuous",)),
+        ({"backend": "sglang", "backend_version": "0.5.6"}, ("chunked(8192 tok)",)),
+        ({"backend": "trtllm", "isl": "9000", "backend_version": ""}, ("max_tokens = 9000 tok",)),
+        ({"backend": "sglang", "precision": "fp8"}, ("kv_dtype = bf16",)),
+        ({"precision": "fp8"}, ("kv_dtype = fp8",)),
+        ({"concurrency": ""}, ("closed(8)",)),
+    ],
+)
+def test_columns_say_how_a_server_was_driven(given: dict[str, str], lines: tuple[str, ...]) -> None:
+    row = point(**{"backend_version": "0.12.0"} | given)
+    found = loops.specification(row, Way())
+    for line in lines:
+        assert line in found
 
 
 @pytest.mark.parametrize(
@@ -105,9 +123,10 @@ def test_rows_that_cannot_be_predicted_say_why(given: dict[str, str], why: str) 
 
 
 def test_an_engine_version_that_nobody_knows_is_still_predicted() -> None:
-    """With the way of the other models, and no figure of a known one."""
     (row,) = loops._rows([point(backend_version="99")], lambda tasks: [(0.2, 0.01)] * len(tasks))
-    assert row.figures == {"ttft": (0.1, 0.2), "tpot": (0.01, 0.01)}
+    assert row.figures["ttft"] == row.figures["ttft known"] == (0.1, 0.2)
+    assert row.figures["tpot"] == (0.01, 0.01)
+    assert "ttft between" not in row.figures
 
 
 # --- neighbours ----------------------------------------------------------------------------------

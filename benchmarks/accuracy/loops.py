@@ -1,27 +1,29 @@
-"""Closed-loop points: how their servers were driven, found on other models than is predicted.
+"""Closed-loop points: how their servers were started and driven, and what is predicted of them.
 
 The source is a sample of ai-dynamo/aiconfigurator. Its rows say how many clients there were and
-how long texts were by name, not how often each client came nor how its engine was started. What
-its repository says of its own benchmarks (`eval/benchmarks`, `generator/rule_plugin/benchmark` and
-`generator/config/backend_templates/benchmark`, 2025) is one `Way` of each engine:
+how long texts were by name, not how often each client came nor how its engine was started. What a
+row was measured in is a rule of its columns, from what the repository says of its own benchmarks
+(`eval/benchmarks`, `generator/rule_plugin` and `generator/config/backend_templates`, 2025):
 
-- ten requests per client and no spread of lengths;
-- a step of vLLM and TensorRT-LLM holds as many tokens as the engine has places, the prompt's
-  length and 1500; SGLang mixes prompts with decodes where its version has the flag;
-- `max_batch` is the number of clients, or in the rules for production 512;
-- the client of later versions (aiperf) sends no more than 100 different prompts, its default,
-  which an engine that keeps prefixes reads once.
+- ten requests per client, all lengths alike, no prefixes kept. The description of the data says
+  that lengths are spread in part of the source: in rows without a version of the engine, which
+  those scripts would have written (by how much, 5 or 20 %, makes no difference);
+- a step of vLLM and TensorRT-LLM holds as many tokens as there are clients, the prompt's length
+  and 1500. SGLang mixes prompts with decodes; for 0.5.1 the scripts ask for it by a flag that it
+  has not, and prompts come first. Rows without a version: vLLM's own 8192;
+- KV has as many bits as the weights, but in SGLang, which keeps 16 unless it is told.
 
-Where lengths are spread is known from the description of the data, for "part of the source".
-Which way a row was measured in is guessed in two forms: *held out*, the way that is best on
-the other models of the same engine; and *known*, `KNOWN`, found on the same points.
+The scripts have two rules for `max_batch`: as many as there are clients, or 512 (so it is taken
+elsewhere). Which of them, and whether the host's constants are the engine's own or those of `vllm`,
+is what is best on the other models of the engine (`chosen`). `KNOWN` is what was found on the
+points themselves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from statistics import mean, median
@@ -39,84 +41,45 @@ Times = tuple[float, float] | str
 _EACH = 10
 #: Every so many points of a model are enough to choose a way by.
 _PART = 3
-#: Places of an engine by the rules for production.
-_PLACES = 512
+#: Places of an engine by the rules for production, and tokens of a step where no rule says more.
+_PLACES, _STEP = 512, 8192
+#: Output lengths lie between 1 − so much and 1 + so much of the nominal one, where they are spread.
+_SPREAD = 0.2
 #: Different prompts of a client that repeats itself.
 _PROMPTS = 100
 
 
 @dataclass(frozen=True)
 class Way:
-    """How a server was started and driven.
-
-    `budget`: tokens of a step; 0: places, prompt and 1500. `spread`: output lengths lie between
-    1 − spread and 1 + spread of the nominal one. `again`: prompts come again and are kept. `full`:
-    as many places as clients. `narrow`: KV of models in 8 bits has 8 bits too. `mixed`: steps hold
-    prompts and decodes; else prompts come first.
+    """What no column says: the host's constants, those of `vllm` if not the engine's `own`; `full`:
+    as many places as clients; `again`: the same prompts come again and again, and are kept.
     """
 
-    name: str
-    profile: str
-    budget: int = 0
-    spread: float = 0.0
-    again: bool = False
+    own: bool = True
     full: bool = False
-    narrow: bool = True
-    mixed: bool = True
-    whole: bool = False
-
-    def batching(self, budget: int) -> str:
-        """As a property of an engine; `whole`: a prompt is not cut in pieces."""
-        if not self.mixed:
-            return f"continuous; max_tokens = {budget} tok"
-        if self.whole:
-            return f"mixed; max_tokens = {budget} tok"
-        return f"chunked({budget} tok)"
+    again: bool = False
 
 
-def _beside(*ways: Way) -> tuple[Way, ...]:
-    """Each with the constants of its engine, and with those of `vllm`."""
-    plain = (replace(way, name=f"{way.name}, host of vllm", profile="vllm") for way in ways)
-    return tuple(each for both in zip(ways, plain, strict=True) for each in both)
-
-
-#: What is tried, by engine; the first is taken where nothing else was measured.
+#: What is tried, by engine; the first is taken where no other model was measured.
 WAYS: Mapping[str, tuple[Way, ...]] = {
-    "vllm": _beside(
-        Way("alike", "vllm_sync"),
-        Way("spread", "vllm_sync", budget=8192, spread=0.2),
-        Way("again", "vllm_sync", again=True),
-    ),
-    "trtllm": _beside(
-        Way("alike", "trtllm", whole=True),
-        Way("alike, full", "trtllm", whole=True, full=True),
-        Way("spread", "trtllm", whole=True, budget=8192, spread=0.2),
-    ),
-    "sglang": (
-        Way("alike, prompts first", "sglang", budget=8192, mixed=False, narrow=False),
-        Way("alike", "sglang", budget=8192, narrow=False),
-        Way("alike, narrow KV", "sglang", budget=8192),
-        Way("spread", "sglang", budget=8192, spread=0.2, narrow=False),
-    ),
+    "vllm": (Way(), Way(own=False)),
+    "trtllm": (Way(), Way(full=True), Way(own=False), Way(own=False, full=True)),
+    "sglang": (Way(), Way(own=False)),
 }
-#: The ways found on the points themselves, by engine, version and model.
-KNOWN: Mapping[tuple[str, str, str], str] = {
-    ("vllm", "0.12.0", "Qwen3-32B"): "alike",
-    ("vllm", "0.12.0", "Llama-3.1-8B"): "again",
-    ("vllm", "", "Llama-3.1-70B"): "spread",
-    ("trtllm", "1.0.0rc3", "Llama-3.1-8B"): "alike, full",
-    ("trtllm", "1.0.0rc3", "Qwen3-32B"): "alike",
-    ("trtllm", "", "Llama-3.1-70B"): "spread",
-    ("sglang", "0.5.1.post1", "Qwen3-32B"): "alike, prompts first",
-    ("sglang", "0.5.6.post2", "Llama-3.1-8B"): "alike",
+#: The ways found on the points themselves, by engine, version and model. Llama-3.1-8B on vLLM reads
+#: more prompt tokens per second than the device has FLOPs for; later scripts send no more than 100
+#: different prompts, the default of their client.
+KNOWN: Mapping[tuple[str, str, str], Way] = {
+    ("vllm", "0.12.0", "Llama-3.1-8B"): Way(again=True),
+    ("trtllm", "1.0.0rc3", "Llama-3.1-8B"): Way(full=True),
 }
 
 
 def closed_loop(data: Path, every: int = 1, jobs: int = 1) -> list[Row]:
     """Mean TTFT and TPOT of every so many points, replayed on as many processes.
 
-    `ttft` and `tpot` are held out by model; `… known` by `KNOWN`, where the point's source is in
-    it; `… between` is what measured neighbours alone say of a point that lies between them.
+    `ttft` and `tpot` are held out by model; `… known` by `KNOWN`; `… between` is what measured
+    neighbours alone say of a point that lies between them.
     """
     rows = table(data / "serving" / "closed_loop_dev.csv.gz")
     if isinstance(rows, str):
@@ -183,8 +146,7 @@ def _rows(points: Sequence[Point], replay: Replay) -> list[Row]:
     wanted = []
     for point in points:
         if not _unusable(point):
-            wanted += [(point, way) for way in (held[point["backend"], model_of(point)],
-                                                _known(point)) if way]  # fmt: skip
+            wanted += [(point, held[point["backend"], model_of(point)]), (point, _known(point))]
     missing = [task for task, key in zip(wanted, _keys(wanted), strict=True) if key not in done]
     done |= zip(_keys(missing), replay(missing), strict=True)
     neighbours = between(points, _group, _place, measured_of)
@@ -204,9 +166,9 @@ def _keys(tasks: Sequence[Task]) -> list[tuple[str, Way]]:
     return [(point["id"], way) for point, way in tasks]
 
 
-def _known(point: Point) -> Way | None:
-    name = KNOWN.get((point["backend"], point["backend_version"], model_of(point)))
-    return next((way for way in WAYS[point["backend"]] if way.name == name), None)
+def _known(point: Point) -> Way:
+    key = point["backend"], point["backend_version"], model_of(point)
+    return KNOWN.get(key, WAYS[point["backend"]][0])
 
 
 def _row(
@@ -223,7 +185,7 @@ def _row(
     if isinstance(times, str):
         return Row(name, _group(point), skipped=times)
     told = {"": times}
-    if known is not None and not isinstance(own := done[point["id"], known], str):
+    if not isinstance(own := done[point["id"], known], str):
         told[" known"] = own
     if near is not None:
         told[" between"] = near
@@ -281,18 +243,17 @@ def specification(point: Point, way: Way) -> str:
     assert head is not None
     lines, model = head
     clients, prompt, output = _clients(point), int(float(point["isl"])), float(point["osl"])
-    places = clients if way.full else max(_PLACES, clients)
-    dtype = _dtype(point)
-    # A step of the rules counts the clients, as the engine's places do in its benchmarks.
-    budget = way.budget or prompt + 1500 + clients
-    settings = [f"batching = {way.batching(budget)}", f"max_batch = {places}",
-                f"dtype = {dtype}", f"profile = {way.profile}"]  # fmt: skip
+    dtype, scripted = _dtype(point), bool(point["backend_version"])
+    spread = 0.0 if scripted else _SPREAD
+    settings = [f"batching = {_batching(point, clients, prompt)}", f"dtype = {dtype}",
+                f"max_batch = {clients if way.full and scripted else max(_PLACES, clients)}",
+                f"profile = {_profile(point) if way.own else 'vllm'}"]  # fmt: skip
     if dtype == "fp8":
-        settings.append(f"kv_dtype = {'fp8' if way.narrow else 'bf16'}")
+        settings.append(f"kv_dtype = {'bf16' if point['backend'] == 'sglang' else 'fp8'}")
     if way.again:
         settings.append("prefix_cache = true")
     lines.append(engine(model, point["tp_size"], *settings))
-    low, high = (round(output * (1.0 + side * way.spread)) for side in (-1, 1))
+    low, high = (round(output * (1.0 + side * spread)) for side in (-1, 1))
     length = f"{low} tok" if low == high else f"uniform({low} tok, {high} tok)"
     text = (f"prompt = 1 tok; prefix = reuse({prompt - 1} tok, zipf({_PROMPTS}, 0))" if way.again
             else f"prompt = {prompt} tok")  # fmt: skip
@@ -301,3 +262,28 @@ def specification(point: Point, way: Way) -> str:
         f"  requests = {clients * _EACH}; {text}; output = {length} }}"
     )
     return "\n".join(lines)
+
+
+def _batching(point: Point, clients: int, prompt: int) -> str:
+    """What a step holds, as a property of an engine."""
+    version = point["backend_version"]
+    if point["backend"] == "sglang":
+        mixed = not version or _release(version) > (0, 5, 1)
+        return f"chunked({_STEP} tok)" if mixed else f"continuous; max_tokens = {_STEP} tok"
+    budget = prompt + 1500 + clients if version else _STEP
+    if point["backend"] == "trtllm":
+        return f"mixed; max_tokens = {budget if version else max(budget, prompt)} tok"
+    return f"chunked({budget} tok)"
+
+
+def _profile(point: Point) -> str:
+    """vLLM schedules beside the devices from 0.14 on."""
+    if point["backend"] != "vllm":
+        return point["backend"]
+    version = point["backend_version"]
+    return "vllm" if version and _release(version) >= (0, 14) else "vllm_sync"
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version."""
+    return tuple(int(part) for part in version.split(".")[:3] if part.isdigit())

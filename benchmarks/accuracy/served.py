@@ -90,15 +90,16 @@ SUBJECTS: Mapping[str, Subject] = {
         "Closed-loop points",
         "serving",
         "`serving/closed_loop_dev.csv.gz`: points at fixed concurrency, three engines. Its rows do "
-        "not say how often a client came, nor how the engine was started. `ttft` and `tpot` are "
-        "predicted with the way and the host's constants that are best on the other models of "
-        "the engine, out of those that the source's own benchmarks are written in "
-        "(`benchmarks/accuracy/loops.py`); `known` with the way found on the point's own group; "
-        "`between` is no prediction: points that lie between two others, interpolated from what "
-        "was measured there.",
-        "by model: how servers were driven and started, and whether the host is the engine's own "
-        "or that of `vllm`, are what is best on its other models; the engine's own constants were "
-        "found on two models each",
+        "not say how often a client came, nor how the engine was started: that is a rule of their "
+        "columns, taken from the scripts of the source's own benchmarks "
+        "(`benchmarks/accuracy/loops.py`) and written with the points in sight. What the scripts "
+        "leave open, and whether the host's constants are the engine's or those of `vllm`, is "
+        "what is best on the other models of the engine. `known`: the same as found on the "
+        "point's own group. `between` is no prediction: points that lie between two others, "
+        "interpolated from what was measured there.",
+        "by model: places of the engine, and the host's constants out of two sets, are what is "
+        "best on the engine's other models; each set was found on two models, and the rule for "
+        "how clients came was written with all points in sight",
         {"": {"tpot": (0.15, 0.08), "ttft": (0.30, 0.20)}},
         ranked=True,
         beside={

@@ -2,8 +2,9 @@
 
 Tokens come when steps end and go out in that order, each after a fixed time of the one server
 there is; what it cannot keep up with waits. So an engine that makes tokens faster than they go out
-is not slowed itself: its users get their tokens later, and come again later. Knows no batch, KV or
-cost; that a run of decode steps stands for many of them is its caller's matter.
+is not slowed itself: its users get their tokens later, and come again later. First and last tokens
+count so; gaps between tokens stay those that the engine makes. Knows no batch, KV or cost; that a
+run of decode steps stands for many of them is its caller's matter.
 """
 
 from __future__ import annotations

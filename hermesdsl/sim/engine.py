@@ -461,8 +461,9 @@ class Engine(Losing):
         recorder.generated[request] += 1
         sequence.since = now
         if sequence.visible:
-            answers = self._answers if _goes_out(sequence) else None
-            recorder.show(request, 1, now if answers is None else answers.free)
+            recorder.show(request, 1, now)
+            if self._answers is not None and _goes_out(sequence):
+                recorder.went_out(request, self._answers.free)
         if sequence.fresh:
             sequence.fresh = False
             sequence.first = now
