@@ -10,7 +10,7 @@ from statistics import median
 import pytest
 
 import hermesdsl
-from benchmarks.accuracy import loops
+from benchmarks.accuracy import loops, served
 from benchmarks.accuracy.loops import WAYS, Point, Times, Way
 from benchmarks.accuracy.neighbours import between
 from benchmarks.accuracy.rows import Row
@@ -154,6 +154,27 @@ def test_coordinates_are_averaged_and_diagonals_are_no_neighbours() -> None:
     })  # fmt: skip
     assert found[2.0, 2.0] == pytest.approx((sqrt(8.0), 1.0))
     assert found[4.0, 4.0] is None
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+
+def test_what_is_known_and_what_neighbours_say_have_no_target() -> None:
+    """Six points in order, off by 10 % held out and by 5 % known; neighbours put them backwards."""
+    subject = served.SUBJECTS["closed_loop"]
+    rows = [Row(str(n), "g", {"ttft": (n, 1.1 * n), "ttft known": (n, 1.05 * n),
+                              "ttft between": (n, 1.0 / n)}) for n in range(1, 7)]  # fmt: skip
+    held, known, between = served._figures(subject, rows)
+    assert (held.must, held.aim) == (0.30, 0.20)
+    assert held.value == pytest.approx(0.1)
+    assert known.value == pytest.approx(0.05)
+    assert known.must is known.aim is between.must is None
+    ranks, table = served._ranks(subject, rows)
+    assert [(each.value, each.must) for each in ranks[::2]] == [
+        (pytest.approx(1.0), 0.95), (pytest.approx(1.0), None), (pytest.approx(-1.0), None),
+    ]  # fmt: skip
+    assert table.rows == [["g", "6", "1.000", "1.000", "-1.000"]]
+    assert served._main(subject, rows) == ["ttft"]
 
 
 # --- the measurements ----------------------------------------------------------------------------
