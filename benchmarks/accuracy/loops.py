@@ -149,8 +149,10 @@ def _rows(points: Sequence[Point], replay: Replay) -> list[Row]:
             wanted += [(point, held[point["backend"], model_of(point)]), (point, _known(point))]
     missing = [task for task, key in zip(wanted, _keys(wanted), strict=True) if key not in done]
     done |= zip(_keys(missing), replay(missing), strict=True)
-    neighbours = between(points, _group, _place, measured_of)
-    return [_row(point, held, done, near) for point, near in zip(points, neighbours, strict=True)]
+    usable = [point for point in points if not _unusable(point)]
+    told = between(usable, _group, _place, measured_of)
+    near = dict(zip((point["id"] for point in usable), told, strict=True))
+    return [_row(point, held, done, near.get(point["id"])) for point in points]
 
 
 def _part(points: Sequence[Point]) -> list[Point]:
@@ -213,13 +215,14 @@ def _dtype(point: Point) -> str:
 
 
 def _clients(point: Point) -> int:
-    """As many as the batch has places, where nothing else is said: so it is in most rows."""
-    return int(float(point["concurrency"] or point["batch_size"]))
+    return int(float(point["concurrency"] or 0))
 
 
 def _unusable(point: Point) -> str:
     if point["backend"] not in WAYS or header(point["model_path"], point["system"]) is None:
         return "unknown model, system or engine"
+    if not point["concurrency"]:
+        return "number of clients not given"
     if float(point["pp_size"] or 1) > 1:
         return "pipeline stages"
     return ""
