@@ -178,7 +178,7 @@ def _row(
     near: tuple[float, float] | None,
 ) -> Row:  # fmt: skip
     name = (f"{point['isl']}/{point['osl']} tp{float(point['tp_size']):g} "
-            f"c{_clients(point)}")  # fmt: skip
+            f"c{_clients(point) or '?'}")  # fmt: skip
     why = _unusable(point)
     if why:
         return Row(name, _group(point), skipped=why)

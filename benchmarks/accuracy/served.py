@@ -255,9 +255,10 @@ def _ranks(subject: Subject, rows: Sequence[Row]) -> tuple[list[Figure], Table]:
         label, held = subject.beside.get(word, ("", subject.held))
         must, aim = (None, None) if word else RANKED
         name = f"{subject.title}: rank correlation of {first}{', ' if label else ''}{label}"
+        n = sum(metric in row.figures for row in rows)
         if found:
-            figures.append(Figure(f"{name} in the worst group", min(found), len(rows), held,
+            figures.append(Figure(f"{name} in the worst group", min(found), n, held,
                                   must, aim, more=True, unit=""))  # fmt: skip
             figures.append(Figure(f"{name}, median over groups", float(np.median(found)),
-                                  len(rows), held, more=True, unit=""))  # fmt: skip
+                                  n, held, more=True, unit=""))  # fmt: skip
     return figures, Table("Rank correlation (Spearman)", ["group", "n", *metrics], told)
