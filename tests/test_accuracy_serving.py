@@ -9,7 +9,7 @@ from statistics import median
 import pytest
 
 import hermesdsl
-from benchmarks.accuracy import serving, steps
+from benchmarks.accuracy import loops, serving, steps
 from benchmarks.accuracy.rows import Row
 from benchmarks.accuracy.steps import fitted
 from hermesdsl.cost.profiles import library
@@ -27,7 +27,7 @@ def test_an_error_is_signed_and_relative() -> None:
 
 
 def test_an_empty_folder_gives_reasons(tmp_path: Path) -> None:
-    for found in (serving.open_loop, serving.closed_loop, serving.rtx, serving.splitwise):
+    for found in (serving.open_loop, loops.closed_loop, serving.rtx, serving.splitwise):
         assert all(row.skipped.startswith("no file") for row in found(tmp_path))
 
 
@@ -183,12 +183,3 @@ def test_the_rtx_run_beats_the_peer() -> None:
     for metric in ("ttft", "tpot", "latency"):
         name = f"{metric}_mape"
         assert layers.figures[name][1] < peer.figures[name][1]
-
-
-@measured
-@pytest.mark.slow
-def test_closed_loop_points() -> None:
-    """Every twelfth point; medians over 554 when this was written: TPOT 6.5 %, TTFT 14.8 %."""
-    rows = serving.closed_loop(DATA, 12)
-    assert apart(rows, "tpot") < 0.15
-    assert apart(rows, "ttft") < 0.30

@@ -9,8 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -64,33 +63,6 @@ _SYSTEMS = {
 _PART = 0.25
 
 
-@dataclass(frozen=True)
-class _Protocol:
-    """How a source loaded a server in closed loop.
-
-    `profile` of the engine and its `batching`; `waves`: requests per place; `spread`: output
-    lengths lie between 1 − spread and 1 + spread of the nominal one; `full`: the engine was started
-    with as many places as there are clients.
-    """
-
-    profile: str
-    batching: str
-    waves: int
-    spread: float
-    full: bool = False
-
-
-_CHUNKED = "chunked(8192 tok)"
-_PROTOCOLS = {
-    ("vllm", ""): _Protocol("vllm_sync", _CHUNKED, 10, 0.2),
-    ("vllm", "0.12.0"): _Protocol("vllm_sync", _CHUNKED, 4, 0.2),
-    ("trtllm", ""): _Protocol("trtllm", "mixed; max_tokens = 8192 tok", 10, 0.2),
-    ("trtllm", "1.0.0rc3"): _Protocol("trtllm", "mixed; max_tokens = 8192 tok", 10, 0.1, full=True),
-    ("sglang", "0.5.1.post1"): _Protocol("sglang", "continuous; max_tokens = 8192 tok", 1, 0.0),
-    ("sglang", "0.5.6.post2"): _Protocol("sglang", _CHUNKED, 5, 0.2),
-}
-
-
 def open_loop(data: Path) -> list[Row]:
     """The 13 open-loop runs of vLLM 0.15.1: mean TTFT, TPOT and E2E, and KV tokens.
 
@@ -98,14 +70,14 @@ def open_loop(data: Path) -> list[Row]:
     again: TPOT shows no prompt being read beside it. A quarter of each stage is replayed. The API
     time of a model's runs is the median of what TTFT leaves in runs of all other models.
     """
-    table = _table(data / "serving" / "vllm_runs_h100_dev.csv")
-    if isinstance(table, str):
-        return [Row("runs", "open loop", skipped=table)]
-    own = {run["run"]: _open_run(run) for run in table}
+    runs = table(data / "serving" / "vllm_runs_h100_dev.csv")
+    if isinstance(runs, str):
+        return [Row("runs", "open loop", skipped=runs)]
+    own = {run["run"]: _open_run(run) for run in runs}
     api = _request_seconds()
-    left = {run["run"]: (run["model"], _excess(own[run["run"]], api)) for run in table}
+    left = {run["run"]: (run["model"], _excess(own[run["run"]], api)) for run in runs}
     rows = []
-    for run in table:
+    for run in runs:
         row = own[run["run"]]
         others = [seconds for model, seconds in left.values() if model != run["model"]]
         rows.append(_shifted(row, median(others) - api) if row.figures else row)
@@ -130,14 +102,14 @@ def _shifted(row: Row, seconds: float) -> Row:
 def _open_run(run: Mapping[str, str]) -> Row:
     name = f"{run['run']} {run['model'].split('/')[1]} {run['workload']} tp{run['tp']}"
     group = run["model"]
-    head = _header(run["model"], run["hardware"])
+    head = header(run["model"], run["hardware"])
     if head is None:
         return Row(name, group, skipped="unknown model or system")
     lines, model = head
     text = int(run["sys_len"]) + int(run["question_len"])
     users = int(run["n_sys_prompts"]) * int(run["users_per_prompt"])
     tokens = int(run["max_num_batched_tokens"])
-    lines.append(_engine(model, run["tp"], f"batching = chunked({tokens} tok)",
+    lines.append(engine(model, run["tp"], f"batching = chunked({tokens} tok)",
                          f"max_batch = {run['max_num_seqs']}", "prefix_cache = true",
                          "profile = vllm"))  # fmt: skip
     stages = []
@@ -164,60 +136,6 @@ def _open_run(run: Mapping[str, str]) -> Row:
     return Row(name, group, figures)
 
 
-def closed_loop(data: Path, every: int = 1, jobs: int = 1) -> list[Row]:
-    """The closed-loop points, every so many of them: TTFT and TPOT, means over all requests.
-
-    They are replayed on as many processes.
-
-    The sources say how many clients there were, and not how often each came: see `_PROTOCOLS`.
-    """
-    table = _table(data / "serving" / "closed_loop_dev.csv.gz")
-    if isinstance(table, str):
-        return [Row("points", "closed loop", skipped=table)]
-    if jobs == 1:
-        return [_point(point) for point in table[::every]]
-    with ProcessPoolExecutor(max_workers=jobs) as pool:
-        return list(pool.map(_point, table[::every], chunksize=4))
-
-
-def _point(point: Mapping[str, str]) -> Row:
-    backend, version = point["backend"], point["backend_version"]
-    name = (f"{point['isl']}/{point['osl']} tp{float(point['tp_size']):g} "
-            f"c{float(point['batch_size']):g}")  # fmt: skip
-    quantised = point["precision"] == "fp8" or point["gemm_quant_mode"].startswith("fp8")
-    dtype = "fp8" if quantised else "bf16"
-    label = f"{backend} {version}".strip()
-    group = f"{label}, {point['model_path'].split('/')[-1]} {dtype}, {point['system']}"
-    protocol = _PROTOCOLS.get((backend, version))
-    head = _header(point["model_path"], point["system"])
-    if head is None or protocol is None:
-        return Row(name, group, skipped="unknown model, system or protocol")
-    if not point["concurrency"]:
-        return Row(name, group, skipped="number of clients not given")
-    if float(point["pp_size"] or 1) > 1:
-        return Row(name, group, skipped="pipeline stages")
-    lines, model = head
-    clients, output = int(float(point["concurrency"])), float(point["osl"])
-    places = clients if protocol.full else max(512, clients)
-    lines.append(_engine(model, point["tp_size"], f"batching = {protocol.batching}",
-                         f"max_batch = {places}", f"dtype = {dtype}", *_kv(dtype),
-                         f"profile = {protocol.profile}"))  # fmt: skip
-    low, high = (round(output * (1.0 + side * protocol.spread)) for side in (-1, 1))
-    length = f"{low} tok" if low == high else f"uniform({low} tok, {high} tok)"
-    lines.append(
-        f"workload w {{ pipeline = chat; arrivals = closed({clients}); requests = "
-        f"{clients * protocol.waves}\n  prompt = {float(point['isl']):g} tok; output = {length} }}"
-    )
-    try:
-        found = hermesdsl.run(hermesdsl.compile("\n".join(lines))).requests
-    except hermesdsl.SpecError as problem:
-        return Row(name, group, skipped=str(problem))
-    return Row(name, group, {
-        "ttft": (float(point["silicon_ttft_ms"]) * 1e-3, float(found.ttft_s.mean())),
-        "tpot": (float(point["silicon_tpot_ms"]) * 1e-3, float(found.tpot_s.mean())),
-    })  # fmt: skip
-
-
 def rtx(data: Path) -> list[Row]:
     """The run on an RTX PRO 6000: from class defaults, with its layer profile, and the peer.
 
@@ -226,12 +144,12 @@ def rtx(data: Path) -> list[Row]:
     """
     folder = data / "llmservingsim" / "RTXPRO6000_Llama-3.1-8B"
     layers = data / "llmservingsim" / "profile_RTXPRO6000_Llama-3.1-8B_bf16"
-    measured = _table(folder / "requests.csv")
+    measured = table(folder / "requests.csv")
     if isinstance(measured, str):
         return [Row("RTX PRO 6000", "rtx", skipped=measured)]
     measured = sorted(measured, key=lambda row: int(row["idx"]))
-    peer = _table(folder / "peer_prediction.csv")
-    hits = _table(folder / "workload.csv")
+    peer = table(folder / "peer_prediction.csv")
+    hits = table(folder / "workload.csv")
     assert not isinstance(hits, str)
     cached = {row["idx"]: row["ideal_prefix_hit_toks"] for row in hits}
     rows = []
@@ -253,21 +171,21 @@ def splitwise(data: Path) -> list[Row]:
     Rows of capped power are no measurement of their own and left out. What a row is, and what
     predicts it, is in `steps`.
     """
-    table = _table(data / "splitwise" / "perf_model.csv.gz")
-    if isinstance(table, str):
-        return [Row("steps", "splitwise", skipped=table)]
+    steps = table(data / "splitwise" / "perf_model.csv.gz")
+    if isinstance(steps, str):
+        return [Row("steps", "splitwise", skipped=steps)]
     from benchmarks.accuracy.steps import fitted
 
-    return fitted([row for row in table if row["hardware"] != "h100-80gb-pcap"], step_costs)
+    return fitted([row for row in steps if row["hardware"] != "h100-80gb-pcap"], step_costs)
 
 
 def step_costs(model: str, hardware: str, tp: int) -> Any | None:
     """The cost model of an engine on the first `tp` devices of a node; None if unknown."""
-    head = _header(model, hardware)
+    head = header(model, hardware)
     if head is None:
         return None
     lines, name = head
-    lines.append(_engine(name, str(tp), "profile = vllm_2023", "dtype = fp16"))
+    lines.append(engine(name, str(tp), "profile = vllm_2023", "dtype = fp16"))
     lines.append("workload w { pipeline = chat; arrivals = closed(1); requests = 1\n"
                  "  prompt = 1 tok; output = 1 tok }")  # fmt: skip
     return engine_cost(hermesdsl.compile("\n".join(lines)).placement.nodes["llm"]["client"])
@@ -355,7 +273,7 @@ def _compared(name: str, measured: list[dict[str, str]], predicted: list[dict[st
 # --- specifications ----------------------------------------------------------------------------
 
 
-def _header(model: str, system: str) -> tuple[list[str], str] | None:
+def header(model: str, system: str) -> tuple[list[str], str] | None:
     """Imports and the node, and the name of the model; None if either is unknown."""
     if system not in _SYSTEMS:
         return None
@@ -372,14 +290,14 @@ def _header(model: str, system: str) -> tuple[list[str], str] | None:
     return [*lines, f"box: {node}"], name
 
 
-def _engine(model: str, tp: str, *settings: str) -> str:
+def engine(model: str, tp: str, *settings: str) -> str:
     ways = int(float(tp))
     where = "box.gpu[0]" if ways == 1 else f"box.gpu[0:{ways}]"
     inside = "\n".join(f"    {each}" for each in (f"model = {model}", f"tp = {ways}", *settings))
     return f"llm: LlmEngine on {where} {{\n{inside}\n}}\nchat: Chat {{ llm = llm }}"
 
 
-def _table(path: Path) -> list[dict[str, str]] | str:
+def table(path: Path) -> list[dict[str, str]] | str:
     """Rows of a CSV file, compressed or not; why not, if there is none."""
     if not path.is_file():
         return f"no file {path.name} in the folder"
@@ -394,8 +312,3 @@ def _request_seconds() -> float:
     from hermesdsl.cost.profiles import library
 
     return library()["vllm"].overheads.request
-
-
-def _kv(dtype: str) -> tuple[str, ...]:
-    """KV of points in 8 bits: some of them would not fit in 16."""
-    return ("kv_dtype = fp8",) if dtype == "fp8" else ()

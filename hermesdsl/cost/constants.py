@@ -122,7 +122,7 @@ class Overheads:
     - `layer`: per layer, kernels too small to be listed. [assumed] none.
     On the host, from an engine profile (`graph.types.EngineProfile`, where each is explained):
     `step`, `workers`, `sequence`, `token`, `overlap` (a share), `gap`, `request`, `graph_limit`
-    (tokens), `eager`, `eager_prompt`.
+    (tokens), `eager`, `eager_prompt`; and `answer`, which is no part of a step.
     """
 
     kernel: float
@@ -146,6 +146,7 @@ class Overheads:
     graph_limit: float = inf
     eager: float = 0.0
     eager_prompt: float = 0.0
+    answer: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -196,6 +196,11 @@ class DataSheetCost:
         return self._overheads.request
 
     @property
+    def answer_seconds(self) -> float:
+        """Seconds of the front end for each token that goes out."""
+        return self._overheads.answer
+
+    @property
     def reserved(self) -> int:
         """Places of a batch that no request can take."""
         return self.profile.reserved

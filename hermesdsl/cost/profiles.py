@@ -16,7 +16,7 @@ from hermesdsl.graph.types import Client, EngineProfile
 
 _HOST = (
     "step", "workers", "sequence", "token", "overlap", "gap", "request", "graph_limit", "eager",
-    "eager_prompt",
+    "eager_prompt", "answer",
 )  # fmt: skip
 _KERNELS = tuple(field.name for field in fields(Kernels))
 _RESERVE = tuple(field.name for field in fields(Reserve))

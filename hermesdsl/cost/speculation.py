@@ -102,6 +102,11 @@ class SpeculativeCost:
         return self.target.request_seconds
 
     @property
+    def answer_seconds(self) -> float:
+        """See `DataSheetCost`."""
+        return self.target.answer_seconds
+
+    @property
     def reserved(self) -> int:
         """See `DataSheetCost`."""
         return self.target.reserved

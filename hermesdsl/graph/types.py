@@ -302,6 +302,7 @@ class EngineProfile:
     passes: float = 0.0
     churn: float = float("inf")
     direct: bool = True
+    answer: float = 0.0
     reserved: int = 0
     runtime: float = 0.0
     communicator: float = 0.0

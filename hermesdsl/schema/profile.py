@@ -54,6 +54,9 @@ PROFILE = Kind(
                  "buffers outgrow the memory that the engine leaves free; never if absent."),
         Property("direct", BoolType(),
                  "Small all-reduces go straight between devices, not round a ring.", True),
+        Property("answer", _seconds,
+                 "Time of the front end for each token that goes out to a user: one server behind "
+                 "the engine, which tokens wait for where it is slower.", 0.0),
         Property("reserved", NumberType(d.REQUEST, integer=True, minimum=0),
                  "Places of `max_batch` that no request can take.", 0),
         Property("runtime", _bytes, "Memory of driver, graphs and libraries, per device.", 0.0),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from hermesdsl.cost.types import EngineCost
 from hermesdsl.sim import batching
+from hermesdsl.sim.answering import Answers, goes_out
 from hermesdsl.sim.decoding import GONE, INCOMING, QUEUED, Sequence
 from hermesdsl.sim.holding import holding
 from hermesdsl.sim.kernel import Kernel
@@ -95,6 +96,8 @@ class Engine(Stepping):
         self._leave = leave
         self._fetch = fetch
         self._starved = starved
+        each = float(getattr(cost, "answer_seconds", 0.0))
+        self._answers = Answers(each, kernel, index, self._answered) if each else None
 
     # --- from outside -----------------------------------------------------------------------------
 
@@ -219,7 +222,13 @@ class Engine(Stepping):
         self._reading(self, sequence, now, end)
 
     def _gone(self, sequence: Sequence, now: float) -> None:
-        """See `Stepping`."""
+        """See `Stepping`: it leaves once its tokens are out."""
+        if self._answers is None or not goes_out(sequence):
+            self._leave(self, sequence, now)
+        else:
+            self._answers.hold(sequence)
+
+    def _answered(self, sequence: Sequence, now: float) -> None:
         self._leave(self, sequence, now)
 
     def _bring(self, sequence: Sequence, now: float) -> None:

@@ -136,6 +136,11 @@ class Recorder:
         self.visible[request] += tokens
         self.shown.frombytes(_SHOWN_ROW(request, tokens, now))
 
+    def went_out(self, request: int, now: float) -> None:
+        """What was just shown reaches the user only now; `shown` keeps when it was made."""
+        if self.visible[request] == 1:
+            self.first[request] = now
+
     def cut_service(self, at: int, now: float) -> None:
         """The job or batch whose row of services begins at place `at` is lost now."""
         row, start, end = at // len(SERVICE_COLUMNS), self.services[at + 1], self.services[at + 2]

@@ -26,6 +26,7 @@ from hermesdsl.sim.losing import Losing
 from hermesdsl.sim.record import STEP_ROW
 
 if TYPE_CHECKING:
+    from hermesdsl.sim.answering import Answers
     from hermesdsl.sim.guessing import Guessing
     from hermesdsl.sim.kernel import Kernel
     from hermesdsl.sim.kv import KvBlocks
@@ -44,7 +45,7 @@ class Running(Losing):
     """A client that decodes in runs. `key` places what happens at one instant among clients."""
 
     __slots__ = (
-        "_interrupted", "_limit", "_passes", "_run", "_run_start", "_seen", "_seen_at",
+        "_answers", "_interrupted", "_limit", "_passes", "_run", "_run_start", "_seen", "_seen_at",
         "_state", "_version", "key",
     )  # fmt: skip
 
@@ -57,6 +58,8 @@ class Running(Losing):
             index, kv, max_batch, rank, host, kernel, recorder, chain, speculation, guessing
         )
         self.key = index
+        #: The front end that tokens go through, where it takes time.
+        self._answers: Answers | None = None
         self._state = IDLE
         self._run = DecodeRun((), 1, 0.0)
         self._run_start = 0.0
@@ -191,6 +194,8 @@ class Running(Losing):
         self.decoded_s += last - start
         used = kv.capacity - kv.free
         pieces, batch, context, advance = run
+        if self._answers is not None:
+            self._answers.run(steps, batch * advance, start + run.seconds(1), last)
         if len(pieces) == 1 or context + (steps - 1) * (batch * advance) < pieces[1][0]:
             _, a, b = pieces[0]
             self._recorder.steps.frombytes(STEP_ROW(

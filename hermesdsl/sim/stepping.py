@@ -11,6 +11,7 @@ from math import inf, nextafter
 from typing import TYPE_CHECKING
 
 from hermesdsl.cost.types import EngineCost, StepWork
+from hermesdsl.sim.answering import goes_out
 from hermesdsl.sim.decoding import GONE, INCOMING, Sequence
 from hermesdsl.sim.kernel import STEP, WAKE
 from hermesdsl.sim.record import STEP_ROW
@@ -215,6 +216,9 @@ class Stepping(Running):
             self._decoded_at = now
             self.decoded_s += seconds
         self.read += prefill
+        if self._answers is not None:
+            ended = sum(take == s.left and not s.awaits for s, take in self._slices)
+            self._answers.step(batch * self.advance + ended, now)
         self._recorder.steps.frombytes(STEP_ROW(
             self.index, start, now, 1, batch, batch + prefill, prefill, kv.capacity - kv.free,
             seconds,
@@ -248,6 +252,8 @@ class Stepping(Running):
         sequence.since = now
         if sequence.visible:
             recorder.show(request, 1, now)
+            if self._answers is not None and goes_out(sequence):
+                recorder.went_out(request, self._answers.free)
         if sequence.fresh:
             sequence.fresh = False
             sequence.first = now

@@ -171,11 +171,13 @@ def test_the_engine_of_2023_has_slower_steps_than_todays() -> None:
 def test_a_profile_of_ones_own_extends_the_librarys() -> None:
     head = (
         "from std.engines.profiles import vllm\n"
-        "profile Ours extends vllm { request = 20 ms; gap = 2 ms; reserved = 3 req }\n"
+        "profile Ours extends vllm { request = 20 ms; gap = 2 ms; reserved = 3 req\n"
+        "    answer = 30 us }\n"
     )
     ours, theirs = served("profile = Ours", head), served("profile = vllm")
     assert ours.request_seconds == 0.02
     assert ours.reserved == 3
+    assert ours.answer_seconds == 30e-6
     gap = ours.profile.overheads.gap - theirs.profile.overheads.gap
     more = ours.step(decoding(8)) - theirs.step(decoding(8))
     assert more == pytest.approx(gap, rel=1e-9)
