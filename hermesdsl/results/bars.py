@@ -28,6 +28,8 @@ __all__ = ["Bar", "Missed", "certain", "told", "watch", "watched"]
 
 #: Looks at a run, evenly over its arrivals.
 _LOOKS = 100
+#: A sum of values and their number times their mean differ by their rounding.
+_ROUNDED = 1.0 + 1e-12
 #: Series with a value per request that stays as it is once it is there.
 _SERIES = ("ttft", "tpot", "e2e")
 _FILTERS = frozenset({"workload", "class"})
@@ -72,7 +74,7 @@ def certain(name: str, limit: float, values: Floats, most: int) -> bool:
     a percentile this is: with more values below it, it only comes to stand on a smaller one.
     """
     if name == "mean":
-        return float(values.sum()) > limit * most
+        return float(values.sum()) > limit * most * _ROUNDED
     above = int(np.count_nonzero(values > limit))
     if name == "max":
         return above > 0
