@@ -128,7 +128,7 @@ def test_steps_of_2023() -> None:
 
 @measured
 def test_the_library_ships_the_constants_of_all_steps() -> None:
-    table = serving._table(DATA / "splitwise" / "perf_model.csv.gz")
+    table = serving.table(DATA / "splitwise" / "perf_model.csv.gz")
     own = [row for row in table if row["hardware"] != "h100-80gb-pcap"]  # type: ignore[index]
     found = steps.constants(own, serving.step_costs)
     for hardware, name in steps.PROFILES.items():
