@@ -9,15 +9,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
+from hermesdsl.graph.devices import (
+    Calibration,
+    Container,
+    Draw,
+    Grid,
+    HardwareGraph,
+    Link,
+    Part,
+)
+from hermesdsl.graph.models import ACTIVATION_DTYPES, DTYPE_BYTES, LlmModel
+from hermesdsl.graph.questions import (
+    Experiment,
+    Objective,
+    RequestClass,
+    SweepAxis,
+    Workload,
+)
 from hermesdsl.schema.values import Goal, Guard, Metric, Requirement, Spec, Value
 
 if TYPE_CHECKING:
     import networkx as nx
 
 __all__ = [
+    "ACTIVATION_DTYPES",
     "Calibration",
     "Choice",
     "Client",
@@ -25,6 +42,7 @@ __all__ = [
     "Container",
     "DTYPE_BYTES",
     "Draw",
+    "EngineProfile",
     "Experiment",
     "Fabric",
     "Goal",
@@ -53,185 +71,6 @@ __all__ = [
     "View",
     "Workload",
 ]
-
-#: Types that activations keep when the weights have them; below other weights they are bf16.
-ACTIVATION_DTYPES = ("fp32", "fp16", "fp8")
-
-
-# --- hardware ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Values at every combination of the knots of some axes, the last axis fastest.
-
-    `knots` ascend. `values` are factors on the speed of a data-sheet model; `measured`: seconds
-    that were measured there.
-    """
-
-    axes: tuple[str, ...]
-    knots: tuple[tuple[float, ...], ...]
-    values: tuple[float, ...]
-    measured: bool = False
-
-
-@dataclass(frozen=True)
-class Draw:
-    """How much of its range from idle to limit a device draws in one sort of kernel.
-
-    `busy`: while it runs anything; `compute` and `memory`: more at the full peak and bandwidth,
-    each growing with its exponent on the share reached. `settle`: seconds; a kernel as short as
-    that draws half. `spread`: exponent with which `busy` falls where a kernel has work for a share
-    of the multiprocessors alone. `cost.power` has the formula.
-    """
-
-    busy: float
-    compute: float
-    memory: float
-    compute_exponent: float = 1.0
-    memory_exponent: float = 1.0
-    settle: float = 0.0
-    spread: float = 0.0
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What kernels on a chip reach of its data sheet, and draw: by operator and dtype.
-
-    Grids of factors multiply; a measured one comes first where a shape lies inside it. `power`:
-    what was measured of the power that kernels draw.
-    """
-
-    name: str
-    operators: Mapping[str, Mapping[str, tuple[Grid, ...]]]
-    source: str = ""
-    doc: str = ""
-    power: Mapping[str, Mapping[str, Draw]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Part:
-    """One vertex of the hardware graph (attribute ``part``).
-
-    `kind` is ``chip``, ``cpu``, ``switch``, ``nic`` or ``memory``; `type_name` the definition
-    it was made from (``H100``). `labels` are (property, text) pairs in the user's own units.
-    Rates: `peak` FLOP/s by dtype, `bandwidth` byte/s and `capacity` byte (memories), `latency`
-    seconds per access or hop, `power` and `idle_power` watts, `cost` dollars per second.
-    `forwards`: traffic between others may pass through. `calibration`: of a chip or processor
-    whose kernels were measured. `fails`: when it does, if ever.
-    """
-
-    path: str
-    kind: str
-    type_name: str
-    doc: str = ""
-    forwards: bool = False
-    peak: Mapping[str, float] = field(default_factory=dict)
-    bandwidth: float = 0.0
-    capacity: float = 0.0
-    latency: float = 0.0
-    power: float = 0.0
-    idle_power: float = 0.0
-    cost: float = 0.0
-    ports: int | None = None
-    cores: int = 0
-    sms: int = 0
-    options: Mapping[str, Value] = field(default_factory=dict)
-    labels: tuple[tuple[str, str], ...] = ()
-    calibration: Calibration | None = None
-    fails: Spec | None = None
-
-
-@dataclass(frozen=True)
-class Link:
-    """The medium of one lane of a wire: `bandwidth` byte/s per direction, `latency` seconds."""
-
-    name: str
-    bandwidth: float
-    latency: float
-    label: str = ""
-    doc: str = ""
-
-
-@dataclass(frozen=True)
-class Container:
-    """A node, rack or cluster: not a vertex, but a box around some (`path` is their prefix).
-
-    `fails`: when all of it does, if ever.
-    """
-
-    path: str
-    kind: str
-    type_name: str
-    doc: str = ""
-    power_limit: float | None = None
-    cost: float | None = None
-    labels: tuple[tuple[str, str], ...] = ()
-    fails: Spec | None = None
-
-
-# Hardware graph: nx.MultiDiGraph
-#   node  id = path of the part            part: Part
-#   edge  key 0, 1, … per parallel wire    link: Link, lanes: int, bandwidth: float (all lanes,
-#                                          byte/s, this direction), latency: float (s)
-#   graph.graph["containers"]: dict[str, Container] in path order, outermost first
-HardwareGraph: TypeAlias = "nx.MultiDiGraph[str]"
-
-# --- models --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class LlmModel:
-    """A transformer as cost models see it. Counts are per layer unless said otherwise.
-
-    `parameters` in all; `active_parameters` read per token (equal for dense models).
-    `weight_bytes`, `kv_bytes_per_token` follow from dtypes (bytes, all layers). `gated`: the MLP
-    has gate and up projections. Mixture of experts: `experts` > 0, each of width `expert_ffn`,
-    `experts_active` per token, `shared_experts` always; the first `dense_layers` layers use `ffn`.
-    Multi-head latent attention: `kv_lora_rank` > 0 (then q_lora_rank, rope_head_dim,
-    value_head_dim apply). `window` > 0 limits attention to that many tokens in all layers but
-    `full_layers` of them. `scaling`: narrow weights have a factor per ``tensor`` or per ``block``.
-    `kind` is ``decoder`` or ``encoder``.
-    """
-
-    name: str
-    layers: int
-    hidden: int
-    ffn: int
-    vocab: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    parameters: float
-    active_parameters: float
-    dtype: str
-    kv_dtype: str
-    activation_dtype: str
-    weight_bytes: float
-    kv_bytes_per_token: float
-    gated: bool = True
-    tied_embeddings: bool = False
-    experts: int = 0
-    experts_active: int = 0
-    expert_ffn: int = 0
-    shared_experts: int = 0
-    dense_layers: int = 0
-    q_lora_rank: int = 0
-    kv_lora_rank: int = 0
-    rope_head_dim: int = 0
-    value_head_dim: int = 0
-    window: int = 0
-    scaling: str = "tensor"
-    full_layers: int = 0
-    kind: str = "decoder"
-    doc: str = ""
-
-
-#: Bytes per value of each dtype the language knows.
-DTYPE_BYTES: Mapping[str, float] = MappingProxyType(
-    {"fp32": 4.0, "tf32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0,
-     "fp6": 0.75, "fp4": 0.5, "int4": 0.5}
-)  # fmt: skip
 
 # --- placement -----------------------------------------------------------------------------
 
@@ -471,92 +310,6 @@ class KvCache:
     write: str = "on_release"
     overlap: bool = False
     block: int = 256
-    doc: str = ""
-
-
-# --- load and experiment -------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class RequestClass:
-    """A customer class: `bounds` metric name → seconds (``ttft``, ``tpot``, ``itl``, ``e2e``)."""
-
-    name: str
-    priority: int = 0
-    bounds: Mapping[str, float] = field(default_factory=dict)
-    doc: str = ""
-
-
-@dataclass(frozen=True)
-class Workload:
-    """Requests: `pipeline` (name in `CompiledSystem.pipelines`), arrivals, lengths, classes.
-
-    `arrivals` Spec: ``poisson(rate)``, ``gamma(rate, cv)``, ``constant(rate)``, ``trace(file, …)``…
-    (rate in 1/s). `prompt`, `output` are Specs of tokens (``fixed(value)`` for a quantity), None
-    where the arrivals bring them (a trace). `class_mix` (class name, share) pairs; empty → one
-    unnamed class. `requests` limits the number offered. `options` holds what else the schema
-    has (turns, think_time, prefix). `sessions`: arrivals are sessions.
-    """
-
-    name: str
-    pipeline: str
-    arrivals: Spec
-    prompt: Spec | None = None
-    output: Spec | None = None
-    class_mix: tuple[tuple[str, float], ...] = ()
-    requests: int | None = None
-    sessions: bool = False
-    options: Mapping[str, Value] = field(default_factory=dict)
-    doc: str = ""
-
-
-@dataclass(frozen=True)
-class SweepAxis:
-    """``sweep``: points along one axis; each maps paths to source texts of values.
-
-    `values` are the same as numbers in SI units or as words; `units` per target the unit that the
-    user wrote and its factor to SI (``("GB/s", 1e9)``; ``("", 1)`` without one). `between`: the
-    ends of a domain without points, ints if only whole numbers are meant; it has a single text.
-    """
-
-    targets: tuple[str, ...]
-    points: tuple[tuple[str, ...], ...]
-    values: tuple[tuple[float | str, ...], ...] = ()
-    units: tuple[tuple[str, float], ...] = ()
-    between: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What is to be small, or large if `up`: `text` as written.
-
-    `metric` is the metric it names, None if it names a swept value.
-    """
-
-    text: str
-    up: bool
-    metric: Metric | None = None
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """What to run: times in seconds. `duration` None: until the workloads' requests are served.
-
-    `objectives`: those of `minimize`, then those of `maximize`.
-    """
-
-    name: str
-    workloads: tuple[str, ...]
-    duration: float | None = None
-    warmup: float = 0.0
-    seeds: tuple[int, ...] = (1,)
-    horizon: str = "drain"
-    contention: str = "fair"
-    requirements: tuple[Requirement, ...] = ()
-    axes: tuple[SweepAxis, ...] = ()
-    objectives: tuple[Objective, ...] = ()
-    strategy: Spec | None = None
-    options: Mapping[str, Value] = field(default_factory=dict)
     doc: str = ""
 
 
