@@ -5,7 +5,7 @@ A cost model sees sufficient statistics of a step, never requests, clock or queu
 
 from __future__ import annotations
 
-from math import inf
+from math import ceil, sqrt
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -48,6 +48,19 @@ class Piece(NamedTuple):
     b: float
 
 
+class Passed(NamedTuple):
+    """A piece that steps of a run fall on.
+
+    Its last step is the `upto`-th of the run and ends `end` seconds after the run's start (S of
+    it); its first step takes `first` seconds, and each one `slope` more than the one before.
+    """
+
+    upto: int
+    end: float
+    first: float
+    slope: float
+
+
 class DecodeRun(NamedTuple):
     """`decodes` sequences decoding together, context growing by `advance` each per step.
 
@@ -72,27 +85,27 @@ class DecodeRun(NamedTuple):
         if context + grown < pieces[1][0]:
             # As most runs do, it ends before the second piece begins.
             return steps * (a + b * (context + 0.5 * grown))
-        return self._over_pieces(steps)
+        return self.passed(steps)[-1].end
 
-    def _over_pieces(self, steps: int) -> float:
-        """The same, piece by piece."""
+    def passed(self, steps: int) -> list[Passed]:
+        """The pieces that the first `steps` steps (one or more) fall on, in turn."""
         pieces, decodes, context, advance = self
         growth = decodes * advance
-        total = 0.0
-        done = 0
-        last = len(pieces) - 1
-        for index, piece in enumerate(pieces):
-            end = pieces[index + 1].start if index < last else inf
-            count = self._steps_before(end) if end < inf else steps
-            count = min(count, steps)
+        found = []
+        total, done, last = 0.0, 0, len(pieces) - 1
+        for index, (_, a, b) in enumerate(pieces):
+            count = steps
+            if index < last and context + (steps - 1) * growth >= pieces[index + 1][0]:
+                count = self._steps_before(pieces[index + 1][0])
             if count > done:
                 n = count - done
                 first = context + done * growth
-                total += n * (piece.a + piece.b * (first + 0.5 * (n - 1) * growth))
+                total += n * (a + b * (first + 0.5 * (n - 1) * growth))
+                found.append(Passed(count, total, a + b * first, b * growth))
                 done = count
             if done == steps:
                 break
-        return total
+        return found
 
     def _steps_before(self, end: float) -> int:
         """Number of steps of this run whose summed context lies below `end`."""
@@ -107,8 +120,25 @@ class DecodeRun(NamedTuple):
         return count
 
     def first_step_at(self, seconds: float, origin: float, limit: int) -> int:
-        """Smallest j in 1..limit with origin + S(j) >= seconds (`limit` if there is none)."""
+        """Smallest j in 1..limit with origin + S(j) >= seconds (`limit` if there is none).
+
+        The root of the parabola on which it lies is tried before searching.
+        """
+        elapsed = seconds - origin
+        done, before = 0, 0.0
+        guess = limit
+        for upto, end, first, slope in self.passed(limit):
+            if end >= elapsed:
+                guess = min(max(done + _root(elapsed - before, first, slope), 1), upto)
+                break
+            done, before = upto, end
         low, high = 1, limit
+        if origin + self.seconds(guess) >= seconds:
+            high = guess
+            if guess > 1 and origin + self.seconds(guess - 1) < seconds:
+                low = guess
+        else:
+            low = min(guess + 1, limit)
         while low < high:
             middle = (low + high) // 2
             if origin + self.seconds(middle) >= seconds:
@@ -116,6 +146,14 @@ class DecodeRun(NamedTuple):
             else:
                 low = middle + 1
         return low
+
+
+def _root(seconds: float, first: float, slope: float) -> int:
+    """Steps until so many seconds are over, the first taking `first`, each `slope` more."""
+    middle = first - 0.5 * slope
+    square = middle * middle + 2.0 * slope * seconds
+    both = middle + sqrt(square) if square > 0.0 else middle
+    return ceil(2.0 * seconds / both) if both > 0.0 else 1
 
 
 class StepRows(NamedTuple):

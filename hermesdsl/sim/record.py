@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import ceil, inf, nan
+from math import nan
 from struct import Struct
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -159,24 +159,12 @@ class Recorder:
 
         A row per piece of its step times that it has passed.
         """
-        batch, context, pieces = run.decodes, run.context, run.pieces
-        write = self.steps.frombytes
-        growth = batch * run.advance
-        done = 0
-        begin = start
-        for index, piece in enumerate(pieces):
-            edge = pieces[index + 1].start if index + 1 < len(pieces) else inf
-            upto = steps
-            if context + (steps - 1) * growth >= edge:
-                upto = max(ceil((edge - context) / growth), 0)
-            if upto > done:
-                n = upto - done
-                end = start + run.seconds(upto)
-                first = piece.a + piece.b * (context + done * growth)
-                write(STEP_ROW(client, begin, end, n, batch, n * batch, 0, used, first))
-                done, begin = upto, end
-            if done == steps:
-                break
+        write, batch = self.steps.frombytes, run.decodes
+        done, begin = 0, start
+        for upto, seconds, first, _ in run.passed(steps):
+            n, end = upto - done, start + seconds
+            write(STEP_ROW(client, begin, end, n, batch, n * batch, 0, used, first))
+            done, begin = upto, end
 
 
 @dataclass(frozen=True)

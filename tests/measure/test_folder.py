@@ -10,6 +10,8 @@ from formula_device import SHEETS, FormulaDevice
 
 import hermesdsl
 from hermesdsl.cli.app import run
+from hermesdsl.cli.calibrate import part_of
+from hermesdsl.cost.classes import class_links
 from hermesdsl.cost.collective import Collectives
 from hermesdsl.cost.constants import ACCELERATOR, VLLM
 from hermesdsl.diagnostics import SpecError
@@ -53,9 +55,11 @@ def filled(folder: Path, *, powered: int = 12, **more: object) -> Store:
 
 def with_messages(store: Store, slower: float) -> None:
     """Messages among eight and fewer that take so many times what the class says."""
+    part, bandwidth = part_of("H200")
     for case in collective_cases(8, "bf16"):
         link = Fabric(case.size("members"), 1e-6, 450e9, 2)
-        way = Collectives(link, ACCELERATOR, VLLM.overheads)
+        reached = class_links(ACCELERATOR, part, bandwidth, link)
+        way = Collectives(link, reached, VLLM.overheads)
         seconds = getattr(way, case.operator)(case.operator, 1, float(case.size("bytes"))).seconds
         store.add(case, Timing(*[slower * seconds] * 3, 20))
 

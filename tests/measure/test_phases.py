@@ -28,11 +28,11 @@ def solved(arrivals: str = "constant(1 req/s); requests = 3", more: str = "", sp
 
 
 def test_one_request_at_a_time_by_hand() -> None:
-    """vllm_sync: 6 ms API, then 0.3 ms + 25 us of the host in each of 1 + 10 steps."""
+    """vllm_sync: 10 ms API, then 0.3 ms + 25 us of the host in each of 1 + 10 steps."""
     system, _, found = solved()
     cost = engine_cost(system.placement.nodes["llm"]["client"])
     prompt = cost.step(StepWork(1000, 1, 1, 1000, 500500.0, 1000.0))
-    assert found.api[:, 1].tolist() == pytest.approx([6e-3, 0.0, 0.0])
+    assert found.api[:, 1].tolist() == pytest.approx([10e-3, 0.0, 0.0])
     assert found.host[:, 1].tolist() == pytest.approx([0.0, 0.325e-3, 10 * 0.325e-3])
     assert found.device[1, 1] == pytest.approx(prompt - 0.325e-3)
     assert found.steps[:, 1].tolist() == pytest.approx([0.0, 1.0, 10.0])
