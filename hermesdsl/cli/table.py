@@ -268,7 +268,7 @@ def _outages(things: Mapping[str, Any]) -> str:
 def _tokens(tokens: Mapping[str, int]) -> str:
     parts = [f"{tokens['prompt']:,} prompt"]
     if tokens["cached"]:
-        parts.append(f"{tokens['cached']:,} of them cached")
+        parts.append(f"{tokens['cached']:,} from caches")
     parts.append(f"{tokens['output']:,} output")
     if tokens["generated"] != tokens["output"]:
         parts.append(f"{tokens['generated']:,} generated")
