@@ -108,3 +108,22 @@ def test_says_where_nothing_of_the_kind_was_measured(hermes: Any, chip: str, sai
     code, _, err = hermes(*STEP, "--chip", chip)
     assert code == 0
     assert (f"no kernel of `{chip}` or of a class like it was measured" in err) is said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--profile", "vlm"), "did you mean `vllm`?"),
+        (("--dtype", "fp9"), "did you mean `fp8`?"),
+        (("--tp", "16"), "asked for 16 devices of `DGX_H100`"),
+        (("--ep", "2"), "ep = 2 does not divide"),
+    ],
+)
+def test_what_is_wrong_has_no_place_in_a_text_that_nobody_wrote(
+    hermes: Any, arguments: tuple[str, ...], message: str
+) -> None:
+    code, _, err = hermes(*STEP, "--chip", "H100", *arguments)
+    assert code == 2
+    assert message in err
+    assert "-->" not in err
+    assert "warning" not in err
