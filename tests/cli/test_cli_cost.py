@@ -91,6 +91,7 @@ def test_calibrate_writes_what_compiles(hermes: Any, tmp_path: Path) -> None:
         (("gemm.csv", "--chip", "H100", "--dtype", "fp8"), "nothing to fit"),
         (("gemm.csv", "--chip", "H100", "--system", "a100"), "has no system `a100`"),
         (("small.hms", "--chip", "H100"), "is no table"),
+        (("other.csv", "--chip", "H100"), "help: gemm has dtype, m, n, k"),
         (("gemm.csv", "--chip", "H100", "-o", "no/such/x.hms"), "cannot write"),
     ],
 )
@@ -98,6 +99,7 @@ def test_calibrate_refuses(
     hermes: Any, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     _table(tmp_path)
+    (tmp_path / "other.csv").write_text("arrival_s,prompt\n0,1\n")
     code, _, err = hermes("calibrate", *arguments)
     assert code == 2
     assert message in err
