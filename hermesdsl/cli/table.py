@@ -251,8 +251,8 @@ def _requests(data: Mapping[str, Any]) -> Text:
         if counts.get(outcome):
             text.append(", ")
             text.append(f"{counts[outcome]:,} {outcome.replace('_', ' ')}", style="yellow")
-    if counts.get("retries"):
-        text.append(f", {counts['retries']:,} retries")
+    if retries := counts.get("retries"):
+        text.append(f", {retries:,} retr{'y' if retries == 1 else 'ies'}")
     return text
 
 
