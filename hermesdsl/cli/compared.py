@@ -27,8 +27,10 @@ def blocks(found: Validation, spec: str, measured: str) -> Iterator[RenderableTy
     title = Text(spec, style="bold")
     title.append(f"  against {measured}, {found.offered:,} requests", style="not bold")
     yield title
-    yield ""
-    yield _latencies(found)
+    latencies = _latencies(found)
+    if latencies.row_count:
+        yield ""
+        yield latencies
     if found.rates:
         yield ""
         yield _rates(found)

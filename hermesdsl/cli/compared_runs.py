@@ -30,8 +30,10 @@ def blocks(found: RunsValidation, spec: str, measured: str) -> Iterator[Renderab
     title = Text(spec, style="bold")
     title.append(f"  against {measured}, {count:,} run{'s' * (count > 1)}", style="not bold")
     yield title
-    yield ""
-    yield _metrics(found)
+    metrics = _metrics(found)
+    if metrics.row_count:
+        yield ""
+        yield metrics
     if count > 1:
         yield ""
         yield Text("Errors run by run", style="bold")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hermesdsl.cli import options
 from hermesdsl.cli.output import Output
-from hermesdsl.diagnostics import SpecError, error
+from hermesdsl.diagnostics import Diagnostic, SpecError, error
 
 if TYPE_CHECKING:
     from hermesdsl.cost.llm import DataSheetCost
@@ -101,8 +103,21 @@ def _engine(
     settings = f"model = {model_name}; tp = {tp}; ep = {ep}; profile = {profile}"
     settings += f"; dtype = {dtype}" if dtype else ""
     text = "\n".join([*lines, where, f"llm: LlmEngine on {on} {{ {settings} }}", ""])
-    system = compile(text, path=[str(chip_folder), str(model_folder)])
+    try:
+        system = compile(text, path=[str(chip_folder), str(model_folder)])
+    except SpecError as found:
+        asked = (f"note: asked for {count} devices of `{node_name}`",) if count > 1 else ()
+        raise SpecError(_untied(found.diagnostics, asked)) from None
     return engine_cost(system.placement.nodes["llm"]["client"])
+
+
+def _untied(found: Iterable[Diagnostic], asked: tuple[str, ...]) -> Iterator[Diagnostic]:
+    """Errors without their places in a text that nobody has written."""
+    for each in found:
+        if each.is_error and each.span is not None and each.span.source.path is None:
+            yield replace(each, span=None, labels=(), notes=(*each.notes, *asked))
+        elif each.is_error:
+            yield each
 
 
 def _row(cost: DataSheetCost, op: Operator) -> dict[str, Any]:

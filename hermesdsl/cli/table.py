@@ -251,8 +251,8 @@ def _requests(data: Mapping[str, Any]) -> Text:
         if counts.get(outcome):
             text.append(", ")
             text.append(f"{counts[outcome]:,} {outcome.replace('_', ' ')}", style="yellow")
-    if counts.get("retries"):
-        text.append(f", {counts['retries']:,} retries")
+    if retries := counts.get("retries"):
+        text.append(f", {retries:,} retr{'y' if retries == 1 else 'ies'}")
     return text
 
 
@@ -268,7 +268,7 @@ def _outages(things: Mapping[str, Any]) -> str:
 def _tokens(tokens: Mapping[str, int]) -> str:
     parts = [f"{tokens['prompt']:,} prompt"]
     if tokens["cached"]:
-        parts.append(f"{tokens['cached']:,} of them cached")
+        parts.append(f"{tokens['cached']:,} from caches")
     parts.append(f"{tokens['output']:,} output")
     if tokens["generated"] != tokens["output"]:
         parts.append(f"{tokens['generated']:,} generated")

@@ -138,7 +138,7 @@ def _measured(workload: Workload, served: Served) -> Workload:
     kept = {
         name: value
         for name, value in workload.options.items()
-        if name not in ("turns", "think_time")
+        if name not in ("turns", "think_time", "prefix")
     }
     return replace(
         workload, arrivals=arrivals, prompt=None, output=None, requests=None, sessions=False,

@@ -38,8 +38,8 @@ UNITS: Mapping[str, float] = MappingProxyType({"ns": 1e-9, "us": 1e-6, "ms": 1e-
 _NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "time": ("arrival", "arrival_time", "timestamp", "arrived_at", "time"),
-        "prompt": ("prompt", "prompt_tokens", "input_tokens", "input_toks", "input_length",
-                   "input", "isl", "ContextTokens"),
+        "prompt": ("context_tokens", "ContextTokens", "prompt", "prompt_tokens", "input_tokens",
+                   "input_toks", "input_length", "input", "isl"),
         "output": ("output", "output_tokens", "output_toks", "output_length", "osl",
                    "GeneratedTokens"),
         "cached": ("cached", "cached_tokens", "prefix_hit_tokens"),

@@ -205,13 +205,13 @@ def _column(form: Format, name: str, frame: pd.DataFrame) -> str:
 
 
 def _unknown(path: Path, frame: pd.DataFrame) -> Diagnostic:
-    known = "; ".join(
-        f"{f.operator}: {', '.join(f.columns.values())}, {f.dtype}, one of {', '.join(TIMES)}"
-        for f in FORMATS
-    )
+    known = [
+        f"help: {operator} has dtype, {', '.join(columns)}"
+        for operator, columns in {form.operator: form.columns for form in FORMATS}.items()
+    ]
     has = ", ".join(map(str, frame.columns[:12]))
     return error("HMS607", f"`{path}` is no table of an operator known here: its columns are {has}",
-                 notes=[f"help: columns of {known}"])  # fmt: skip
+                 notes=[*known, f"help: and each one of {', '.join(TIMES)}"])  # fmt: skip
 
 
 def _faults(

@@ -25,7 +25,8 @@ Table: TypeAlias = "Mapping[str, NDArray[Any] | Sequence[str]]"
 def request_rows(measures: Measures) -> Table:
     """One row per offered request in order of arrival; times in seconds, NaN where undefined.
 
-    ``<stage>.client`` is empty for a stage that the request did not reach.
+    ``<stage>.client`` is empty for a stage that the request did not reach. ``context_tokens``, the
+    prompt with the prefix and history before it, is there where some request has such.
     """
     run = measures.run
     columns = run.requests
@@ -36,6 +37,7 @@ def request_rows(measures: Measures) -> Table:
         "class": _names(columns["class"], run.classes),
         "arrival_s": columns["arrival_s"],
         "prompt_tokens": columns["prompt_tokens"],
+        **_contexts(columns),
         "cached_tokens": columns["cached_tokens"],
         "output_tokens": columns["output_tokens"],
         "first_token_s": columns["first_token_s"],
@@ -50,6 +52,13 @@ def request_rows(measures: Measures) -> Table:
             rows[f"{stage}.{what}"] = columns[f"{stage}.{what}"]
         rows[f"{stage}.client"] = _names(columns[f"{stage}.client"], run.clients)
     return rows
+
+
+def _contexts(columns: Mapping[str, NDArray[Any]]) -> Table:
+    context = columns["context_tokens"]
+    if np.array_equal(context, columns["prompt_tokens"]):
+        return {}
+    return {"context_tokens": context}
 
 
 def step_rows(run: Run) -> Table:

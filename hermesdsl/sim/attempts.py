@@ -84,7 +84,8 @@ class Attempts(Fetching):
     def _seen(self, request: int, threads: list[Thread], now: float) -> bool:
         """Whether the user has a token, one of a decode under way perhaps."""
         if self._recorder.visible[request]:
-            return True
+            # The first may still wait in a front end.
+            return self._recorder.first[request] <= now
         earliest = nextafter(now, inf)
         for thread in threads:
             sequence = thread.sequence

@@ -60,14 +60,16 @@ class Fetching(Partings):
             key=thread.key,
             breaks=thread.breaks,
         )
-        thread.cached, thread.start = 0, now
+        found, thread.start = 0, now
         if client not in self.down:
-            thread.cached, thread.start = self.caches[node.cache].fetch(lookup, now, self._fetched)
-        self._recorder.cached[request] += thread.cached
-        if thread.cached and self.caches[node.cache].cache.overlap:
+            found, thread.start = self.caches[node.cache].fetch(lookup, now, self._fetched)
+        # Of a prompt that a trace says was cached, what is found as well is not cached twice.
+        self._recorder.cached[request] += max(found - thread.cached, 0)
+        thread.cached = max(found, thread.cached)
+        if found and self.caches[node.cache].cache.overlap:
             thread.fetching = (request, node.columns[0], client, turn, now, thread.start)
             return True
-        if thread.cached:
+        if found:
             self._charge(thread, client, node.stage)
             return False
         thread.client = client

@@ -91,6 +91,7 @@ def test_calibrate_writes_what_compiles(hermes: Any, tmp_path: Path) -> None:
         (("gemm.csv", "--chip", "H100", "--dtype", "fp8"), "nothing to fit"),
         (("gemm.csv", "--chip", "H100", "--system", "a100"), "has no system `a100`"),
         (("small.hms", "--chip", "H100"), "is no table"),
+        (("other.csv", "--chip", "H100"), "help: gemm has dtype, m, n, k"),
         (("gemm.csv", "--chip", "H100", "-o", "no/such/x.hms"), "cannot write"),
     ],
 )
@@ -98,6 +99,7 @@ def test_calibrate_refuses(
     hermes: Any, tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     _table(tmp_path)
+    (tmp_path / "other.csv").write_text("arrival_s,prompt\n0,1\n")
     code, _, err = hermes("calibrate", *arguments)
     assert code == 2
     assert message in err
@@ -108,3 +110,22 @@ def test_says_where_nothing_of_the_kind_was_measured(hermes: Any, chip: str, sai
     code, _, err = hermes(*STEP, "--chip", chip)
     assert code == 0
     assert (f"no kernel of `{chip}` or of a class like it was measured" in err) is said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--profile", "vlm"), "did you mean `vllm`?"),
+        (("--dtype", "fp9"), "did you mean `fp8`?"),
+        (("--tp", "16"), "asked for 16 devices of `DGX_H100`"),
+        (("--ep", "2"), "ep = 2 does not divide"),
+    ],
+)
+def test_what_is_wrong_has_no_place_in_a_text_that_nobody_wrote(
+    hermes: Any, arguments: tuple[str, ...], message: str
+) -> None:
+    code, _, err = hermes(*STEP, "--chip", "H100", *arguments)
+    assert code == 2
+    assert message in err
+    assert "-->" not in err
+    assert "warning" not in err

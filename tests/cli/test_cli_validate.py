@@ -144,3 +144,15 @@ def test_runs_that_cannot_be_compared(
     assert code in err
     assert words in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "table",
+    ["arrival_s,prompt,output,ttft_ms\n0,10,2,\n", "note,mean_ttft_ms\na,\n"],
+)
+def test_nothing_to_compare_prints_no_table(hermes: Hermes, tmp_path: Path, table: str) -> None:
+    (tmp_path / "hole.csv").write_text(table)
+    code, out, err = hermes("validate", "small.hms", "hole.csv")
+    assert code == 0
+    assert "measured  predicted" not in out
+    assert "has both a measured and a predicted" in err

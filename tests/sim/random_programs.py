@@ -48,6 +48,10 @@ node Box {{
     connect cpu <-> ssd via Lane
     connect cpu <-> nic via Lane
 }}
+profile Front {{
+    step = 0.1 ms; sequence = 5 us; workers = 0.1 ms; overlap = 50%; request = 2 ms; gap = 10 us
+    answer = {answer} us; graph_limit = 64 tok; eager = 0.1 ms; eager_prompt = 0.05 ms
+}}
 model Plain {{
     layers = 4; hidden = 512; ffn = 1536; vocab = 8000; heads = 8; kv_heads = 8
     head_dim = 256; parameters = 20e6; max_context = 1000000 tok
@@ -100,7 +104,7 @@ class _Made:
     def statements(self) -> list[str]:
         pick = self.pick
         sizes = {"lane": pick(50, 5, 1), "cable": pick(10, 1), "dram": pick(4096, 24),
-                 "memory": pick(512, 128, 80)}  # fmt: skip
+                 "memory": pick(512, 128, 80), "answer": pick(20, 200, 1000)}  # fmt: skip
         found = [HARDWARE.format(**sizes).strip(), "box[2]: Box",
                  "connect box[0].nic <-> box[1].nic via Cable"]  # fmt: skip
         found += self.clients()
@@ -129,6 +133,7 @@ class _Made:
         )  # fmt: skip
         return block(
             f"{name}: LlmEngine on {where}", f"model = {self.model}", ways, more,
+            pick("", "", "profile = Front"),
             f"batching = {pick(*BATCHINGS)}", f"max_batch = {pick(256, 8, 2)}",
             f"block_size = {pick(16, 4, 1)} tok", f"order = {pick(*ORDERS)}",
             "preemption = swap" if self.swap else None, guess,

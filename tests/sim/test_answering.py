@@ -15,9 +15,11 @@ from test_reference import TICK, both, offers, settings_of_engines
 
 import hermesdsl
 from hermesdsl.diagnostics import SpecError
+from hermesdsl.graph.types import Spec, Workload
 from hermesdsl.results.attribution import attribute
 from hermesdsl.sim.answering import Answers
 from hermesdsl.sim.kernel import Kernel
+from hermesdsl.sim.record import COMPLETED, TIMED_OUT
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,19 @@ def test_who_gave_up_while_an_answer_waits_does_not_leave_twice() -> None:
         answers.hold(SimpleNamespace(name=name, cancelled=cancelled))  # type: ignore[arg-type]
     kernel.run()
     assert left == [("a", 2.0), ("c", 2.0)]
+
+
+@pytest.mark.parametrize("reference", [False, True])
+def test_a_first_token_that_waits_in_the_front_end_is_not_in_time(reference: bool) -> None:
+    """Both prompts are read by 1 s, the first tokens out at 1 + 2·2 = 5 s."""
+    for timeout, expected in ((4.999, [TIMED_OUT] * 2), (5.0, [COMPLETED] * 2)):
+        terms = Workload("w", "chat", Spec("poisson"),
+                         options={"timeout": Spec("fixed", {"value": timeout})})  # fmt: skip
+        built = system(chat(), workloads=[terms])
+        offered = batch(np.array([0.0, 0.0]), (1, 1), (20, 20))
+        done = run(built, Answering(base=1.0, answer_seconds=2.0), offered, reference=reference)
+        assert list(done.requests["status"]) == expected
+    assert list(done.requests["first_token_s"]) == [5.0, 5.0]
 
 
 @given(offers, settings_of_engines(), st.sampled_from([TICK / 4, TICK, 0.0031]), st.data())
