@@ -29,6 +29,7 @@ _LIBRARY = {
     "meta-llama/Llama-3.1-70B-Instruct": ("std.models.llama", "Llama3_1_70B"),
     "Qwen/Qwen2.5-7B-Instruct": ("std.models.qwen", "Qwen2_5_7B"),
     "Qwen/Qwen3-32B": ("std.models.qwen", "Qwen3_32B"),
+    "mistralai/Mistral-Nemo-Instruct-2407": ("std.models.mistral", "Mistral_Nemo_12B"),
     "llama2-70b": ("std.models.llama", "Llama2_70B"),
     "bloom-176b": ("std.models.bloom", "BLOOM_176B"),
 }
@@ -40,11 +41,7 @@ _OWN = {
     layers = 48; hidden = 5120; ffn = 8192; vocab = 202_048; heads = 40; kv_heads = 8
     head_dim = 128; experts = 16; experts_active = 1; expert_ffn = 8192; shared_experts = 1
     parameters = 114.6e9; dtype = fp8; kv_dtype = bf16; scaling = block
-    max_context = 1_048_576 tok
-}""",
-    "mistralai/Mistral-Nemo-Instruct-2407": """model Served {
-    layers = 40; hidden = 5120; ffn = 14_336; vocab = 131_072; heads = 32; kv_heads = 8
-    head_dim = 128; parameters = 12.248e9; dtype = bf16; max_context = 131_072 tok
+    max_context = 10_485_760 tok
 }""",
     "01-ai/Yi-34B": """model Served {
     layers = 60; hidden = 7168; ffn = 20_480; vocab = 64_000; heads = 56; kv_heads = 8
