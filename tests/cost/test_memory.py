@@ -6,7 +6,13 @@ from types import SimpleNamespace
 import pytest
 
 from hermesdsl.cost.constants import VLLM
-from hermesdsl.cost.memory import plan, position_table, rule_fraction, step_tokens, weights_per_device
+from hermesdsl.cost.memory import (
+    plan,
+    position_table,
+    rule_fraction,
+    step_tokens,
+    weights_per_device,
+)
 from hermesdsl.graph.types import Spec
 
 AFTER = Spec("after_weights", {"f": 0.95})
