@@ -86,9 +86,9 @@ def activation_reserve(
     """Bytes a device keeps for what is neither weights nor KV.
 
     runtime + communicator (more than one device) + tokens·16 bit·(4·hidden + 3·ffn/tp)
-    + sequences·vocab·logits + the table of positions. `tokens` is the largest step, `sequences` the largest batch; ffn is
-    the width active per token (experts_active·expert_ffn + shared for experts). Constants and
-    source: `constants.Reserve`.
+    + sequences·vocab·logits + the table of positions. `tokens` is the largest step, `sequences`
+    the largest batch; ffn is the width active per token (experts_active·expert_ffn + shared for
+    experts). Constants and source: `constants.Reserve`.
     """
     r = profile.reserve
     ffn = model.ffn
