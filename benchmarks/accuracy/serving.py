@@ -29,6 +29,14 @@ _LIBRARY = {
     "meta-llama/Llama-3.1-70B-Instruct": ("std.models.llama", "Llama3_1_70B"),
     "Qwen/Qwen2.5-7B-Instruct": ("std.models.qwen", "Qwen2_5_7B"),
     "Qwen/Qwen3-32B": ("std.models.qwen", "Qwen3_32B"),
+    "01-ai/Yi-34B": ("std.models.others", "Yi_34B"),
+    "codellama/CodeLlama-34b-Instruct-hf": ("std.models.llama", "CodeLlama_34B"),
+    "meta-llama/Llama-3.1-8B": ("std.models.llama", "Llama3_1_8B"),
+    "meta-llama/Llama-3.3-70B-Instruct": ("std.models.llama", "Llama3_3_70B"),
+    "mistralai/Mixtral-8x7B-v0.1": ("std.models.mistral", "Mixtral_8x7B"),
+    "mistralai/Mixtral-8x7B-Instruct-v0.1": ("std.models.mistral", "Mixtral_8x7B"),
+    "Qwen/Qwen3-14B": ("std.models.qwen", "Qwen3_14B"),
+    "mistralai/Mistral-Nemo-Instruct-2407": ("std.models.mistral", "Mistral_Nemo_12B"),
     "llama2-70b": ("std.models.llama", "Llama2_70B"),
     "bloom-176b": ("std.models.bloom", "BLOOM_176B"),
 }
@@ -40,17 +48,12 @@ _OWN = {
     layers = 48; hidden = 5120; ffn = 8192; vocab = 202_048; heads = 40; kv_heads = 8
     head_dim = 128; experts = 16; experts_active = 1; expert_ffn = 8192; shared_experts = 1
     parameters = 114.6e9; dtype = fp8; kv_dtype = bf16; scaling = block
-    max_context = 1_048_576 tok
-}""",
-    "mistralai/Mistral-Nemo-Instruct-2407": """model Served {
-    layers = 40; hidden = 5120; ffn = 14_336; vocab = 131_072; heads = 32; kv_heads = 8
-    head_dim = 128; parameters = 12.248e9; dtype = bf16; max_context = 131_072 tok
-}""",
-    "01-ai/Yi-34B": """model Served {
-    layers = 60; hidden = 7168; ffn = 20_480; vocab = 64_000; heads = 56; kv_heads = 8
-    head_dim = 128; parameters = 34.389e9; dtype = bf16; max_context = 4096 tok
+    max_context = 10_485_760 tok
 }""",
 }
+#: Makers whose generation_config.json asks for top-p: what vLLM does with requests that, like those
+#: of the open-loop runs' client (kubernetes-sigs/inference-perf), do not say how to sample.
+_TOP_P = ("meta-llama/Llama-", "RedHatAI/Llama-", "Qwen/")
 #: Devices as the data names them: (module, node).
 _SYSTEMS = {
     "H100": ("std.nvidia.hopper", "DGX_H100"),
@@ -109,9 +112,10 @@ def _open_run(run: Mapping[str, str]) -> Row:
     text = int(run["sys_len"]) + int(run["question_len"])
     users = int(run["n_sys_prompts"]) * int(run["users_per_prompt"])
     tokens = int(run["max_num_batched_tokens"])
+    profile = "vllm_top_p" if run["model"].startswith(_TOP_P) else "vllm"
     lines.append(engine(model, run["tp"], f"batching = chunked({tokens} tok)",
                          f"max_batch = {run['max_num_seqs']}", "prefix_cache = true",
-                         "profile = vllm"))  # fmt: skip
+                         f"profile = {profile}"))  # fmt: skip
     stages = []
     for number, stage in enumerate(run["stages"].split(";")):
         rate, seconds = (float(part.strip(" rps")) for part in stage.split("x"))

@@ -156,12 +156,15 @@ class Kernels:
     `passes`: how often more the activations of a layer (tokens · hidden · 16 bit, whole on every
     device) pass through memory; `churn`: bytes per second at which buffers of all-reduces are
     allocated anew once those of a step outgrow the memory left free (inf: never); `direct`:
-    one-shot and two-shot all-reduces.
+    one-shot and two-shot all-reduces; `sort`, `sort_start`: seconds per logit and per step at which
+    logits are sorted before a token is chosen (0: they are not).
     """
 
     passes: float = 0.0
     churn: float = inf
     direct: bool = True
+    sort: float = 0.0
+    sort_start: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -172,4 +172,7 @@ class Layers:
             found.append(self._tp.all_gather("gather logits", times, volume))
         # Logits in 16 bits to fp32, soft-max, choice: two passes over fp32.
         found.append(stream(self._device, "sample", times, rank * m.vocab * 8.0, kernels=4))
+        seconds = self._kernels.sort_start + rank * m.vocab * self._kernels.sort
+        if seconds:
+            found.append(Operator("sort logits", times, seconds, 0.0, 0.0, LAUNCH))
         return found

@@ -86,9 +86,9 @@ def activation_reserve(
     """Bytes a device keeps for what is neither weights nor KV.
 
     runtime + communicator (more than one device) + tokens·16 bit·(4·hidden + 3·ffn/tp)
-    + sequences·vocab·logits. `tokens` is the largest step, `sequences` the largest batch; ffn is
-    the width active per token (experts_active·expert_ffn + shared for experts). Constants and
-    source: `constants.Reserve`.
+    + sequences·vocab·logits + the table of positions. `tokens` is the largest step, `sequences`
+    the largest batch; ffn is the width active per token (experts_active·expert_ffn + shared for
+    experts). Constants and source: `constants.Reserve`.
     """
     r = profile.reserve
     ffn = model.ffn
@@ -97,7 +97,18 @@ def activation_reserve(
     several = group.tp * group.pp * group.dp > 1
     body = tokens * 2.0 * (4.0 * model.hidden + 3.0 * ffn / group.tp)
     logits = sequences * model.vocab * r.logits if model.kind == "decoder" else 0.0
-    return r.runtime + (r.communicator if several else 0.0) + body + logits
+    return r.runtime + (r.communicator if several else 0.0) + body + logits + position_table(model)
+
+
+def position_table(model: LlmModel) -> float:
+    """Bytes of the cosines and sines that rotate queries and keys: every device has them whole.
+
+    Positions the model was trained for · rotated width · 16 bit, as vLLM makes them
+    (`RotaryEmbedding.cos_sin_cache`), however short the contexts that it is started with
+    (vllm-project/vllm#44738). Models that turn nothing have few positions.
+    """
+    width = model.rope_head_dim if model.kv_lora_rank else model.head_dim
+    return 2.0 * model.max_context * width
 
 
 def rule_fraction(rule: Spec) -> float:

@@ -24,7 +24,7 @@ class LlmModel:
     Multi-head latent attention: `kv_lora_rank` > 0 (then q_lora_rank, rope_head_dim,
     value_head_dim apply). `window` > 0 limits attention to that many tokens in all layers but
     `full_layers` of them. `scaling`: narrow weights have a factor per ``tensor`` or per ``block``.
-    `kind` is ``decoder`` or ``encoder``.
+    `max_context`: positions it was trained for; 0: not said. `kind` is ``decoder`` or ``encoder``.
     """
 
     name: str
@@ -56,6 +56,7 @@ class LlmModel:
     window: int = 0
     scaling: str = "tensor"
     full_layers: int = 0
+    max_context: int = 0
     kind: str = "decoder"
     doc: str = ""
 

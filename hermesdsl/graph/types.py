@@ -141,6 +141,8 @@ class EngineProfile:
     passes: float = 0.0
     churn: float = float("inf")
     direct: bool = True
+    sort: float = 0.0
+    sort_start: float = 0.0
     answer: float = 0.0
     reserved: int = 0
     runtime: float = 0.0

@@ -14,7 +14,16 @@ from hermesdsl.schema.types import (
 from hermesdsl.units import dimension as d
 
 #: Profiles that a word names: those of stdlib/engines/profiles.hms, and `none`.
-PROFILES = ("vllm", "vllm_sync", "vllm_2023", "vllm_2023_a100", "sglang", "trtllm", "none")
+PROFILES = (
+    "vllm",
+    "vllm_top_p",
+    "vllm_sync",
+    "vllm_2023",
+    "vllm_2023_a100",
+    "sglang",
+    "trtllm",
+    "none",
+)
 
 _seconds = NumberType(d.SECOND, minimum=0)
 _bytes = NumberType(d.BYTE, minimum=0)
@@ -54,6 +63,10 @@ PROFILE = Kind(
                  "buffers outgrow the memory that the engine leaves free; never if absent."),
         Property("direct", BoolType(),
                  "Small all-reduces go straight between devices, not round a ring.", True),
+        Property("sort", _seconds,
+                 "Of each step, for each sequence and entry of the vocabulary: logits sorted to "
+                 "choose among the likeliest tokens (top-p); nothing is sorted if 0.", 0.0),
+        Property("sort_start", _seconds, "The same of each step, whatever its size.", 0.0),
         Property("answer", _seconds,
                  "Time of the front end for each token that goes out to a user: one server behind "
                  "the engine, which tokens wait for where it is slower.", 0.0),

@@ -6,7 +6,13 @@ from types import SimpleNamespace
 import pytest
 
 from hermesdsl.cost.constants import VLLM
-from hermesdsl.cost.memory import plan, rule_fraction, step_tokens, weights_per_device
+from hermesdsl.cost.memory import (
+    plan,
+    position_table,
+    rule_fraction,
+    step_tokens,
+    weights_per_device,
+)
 from hermesdsl.graph.types import Spec
 
 AFTER = Spec("after_weights", {"f": 0.95})
@@ -60,6 +66,20 @@ def test_rules_in_closed_form(build: SimpleNamespace) -> None:
     rest = plan(build.llama, on, VLLM, {"memory_rule": Spec("after_weights", {"f": 0.8})})
     assert rest.kv == pytest.approx(0.8 * (rest.capacity - rest.weights))
     assert rest.reserve == 0
+
+
+def test_positions_of_long_contexts_have_a_table_on_every_device(build: SimpleNamespace) -> None:
+    # Llama 4 Scout: 10,485,760 positions · 128 · 2 B = 2.68 GB, however many devices share it.
+    long = replace(build.llama, max_context=10_485_760)
+    assert position_table(long) == 10_485_760 * 128 * 2
+    for tp in (2, 4):
+        on = build.group(build.sheets["h100"], tp=tp)
+        without, with_table = plan(build.llama, on, VLLM, {}), plan(long, on, VLLM, {})
+        assert without.kv - with_table.kv == pytest.approx(2 * 128 * 10_485_760)
+    # A latent rotates its 64 values apart, not the width of a head.
+    latent = replace(long, kv_lora_rank=512, rope_head_dim=64, max_context=163_840)
+    assert position_table(latent) == 163_840 * 64 * 2
+    assert position_table(build.llama) == 0
 
 
 def test_default_rule_is_ninety_percent_of_the_device(build: SimpleNamespace) -> None:

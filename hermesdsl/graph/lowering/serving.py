@@ -220,6 +220,7 @@ def llm_model(builder: Builder, instance: Instance, client: Instance) -> LlmMode
         window=whole("window"),
         scaling=str(get(instance, "scaling")),
         full_layers=whole("full_layers"),
+        max_context=int(get(instance, "max_context") or 0),
         kind=get(instance, "kind"),
         doc=instance.doc,
     )
