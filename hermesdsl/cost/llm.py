@@ -118,8 +118,8 @@ class DataSheetCost:
 
         `queries`: tokens of each decoding sequence, all counted in `tokens` and `sampled`.
         """
-        tokens, sampled, prefills, _, _, _, decodes, context, fullest_rank = work
-        most, drawn = (0, 0)
+        tokens, sampled, prefills, prompts, _, _, decodes, context, fullest_rank = work
+        most = drawn = 0
         if fullest_rank is not None:
             most, drawn = fullest_rank.decodes, fullest_rank.sampled
         if prefills == 0 and tokens == decodes * queries == sampled:
@@ -145,7 +145,7 @@ class DataSheetCost:
             seconds += self._prefill_seconds(work, order)
             if decodes and self._joins:
                 seconds += self._beside(work)
-        least, alone = self.host(rank, tokens, sequences, work.prefill_tokens)
+        least, alone = self.host(rank, tokens, sequences, prompts)
         return (seconds if seconds > least else least) + alone
 
     def _beside(self, work: StepWork) -> float:
