@@ -164,7 +164,7 @@ class Residents:
         seats = self.seats() if most is None else min(most, self.seats())
         ahead = self.ahead
         while entries and seats > 0 and budget > 0:
-            sequence = entries[0][-1]
+            sequence = waiting.head
             if ahead:
                 self._passed = sequence.turn > self._known and self.decoding.count > 0
                 if self._passed:
