@@ -208,7 +208,9 @@ def _shares(
     prompting = (left - taken) * prompts
     moved = _prompting_bytes(cost, rows.prefill_tokens) * layers / order.cuts / cost.group.dp
     streamed = np.minimum(moved / cost.attention_device.bandwidth, prompting)
-    drawn += _drawn(cost, "prefill", layers, prompting, prompting * reach, streamed)
+    read_in = np.flatnonzero(prompts)
+    own = prompting[read_in]
+    drawn[read_in] += _drawn(cost, "prefill", layers, own, own * reach, streamed[read_in])
     used = np.stack([
         np.maximum(rows.seconds - host - waited, 0.0),
         computed + flops + prompting * reach,
