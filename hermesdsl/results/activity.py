@@ -117,7 +117,7 @@ def _alike(
     for members in alike.values():
         first = run.clients[members[0]]
         own_rows = [rows.get(number, _NONE) for number in members]
-        if (whole := sum(map(len, own_rows)) == len(table["client"])):
+        if whole := sum(map(len, own_rows)) == len(table["client"]):
             mine = np.arange(len(table["client"]))
         else:
             mine = np.sort(np.concatenate(own_rows))
