@@ -5,7 +5,6 @@ A cost model sees sufficient statistics of a step, never requests, clock or queu
 
 from __future__ import annotations
 
-from math import inf
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -81,14 +80,15 @@ class DecodeRun(NamedTuple):
         total = 0.0
         done = 0
         last = len(pieces) - 1
-        for index, piece in enumerate(pieces):
-            end = pieces[index + 1].start if index < last else inf
-            count = self._steps_before(end) if end < inf else steps
-            count = min(count, steps)
+        most = context + (steps - 1) * growth
+        for index, (_, a, b) in enumerate(pieces):
+            count = steps
+            if index < last and most >= (end := pieces[index + 1][0]):
+                count = min(self._steps_before(end), steps)
             if count > done:
                 n = count - done
                 first = context + done * growth
-                total += n * (piece.a + piece.b * (first + 0.5 * (n - 1) * growth))
+                total += n * (a + b * (first + 0.5 * (n - 1) * growth))
                 done = count
             if done == steps:
                 break
