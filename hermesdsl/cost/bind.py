@@ -6,8 +6,10 @@ Knows which options of an engine a cost model reads. Never the clock, requests o
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
-from typing import TypeAlias
+from collections.abc import Callable
+from dataclasses import fields, replace
+from operator import attrgetter
+from typing import Any, TypeAlias
 
 from hermesdsl.cost.constants import efficiencies_of
 from hermesdsl.cost.device import peak_dtype
@@ -24,6 +26,7 @@ from hermesdsl.graph.types import (
     Client,
     Group,
     LlmModel,
+    Part,
     PlacementGraph,
     Spec,
 )
@@ -32,8 +35,10 @@ from hermesdsl.graph.types import (
 _GUESSES = {"mtp": "depth", "draft": "gamma"}
 
 Cost: TypeAlias = DataSheetCost | SpeculativeCost
-#: Cost models, each with the engine that it is of, wherever that is.
-Costs: TypeAlias = deque[tuple[Client, Cost]]
+#: What engines have that are alike, wherever they are.
+Sort: TypeAlias = tuple[object, ...]
+#: Cost models, each with the engines that it is of.
+Costs: TypeAlias = deque[tuple[Sort, Cost]]
 
 
 def served_model(client: Client) -> LlmModel:
@@ -156,13 +161,23 @@ def bind(placement: PlacementGraph, known: Costs | None = None) -> dict[str, Cos
     return costs
 
 
-def _anywhere(client: Client) -> Client:
+def _but(kind: type[Any], *names: str) -> Callable[[Any], tuple[object, ...]]:
+    """Reads all fields of a dataclass but these."""
+    return attrgetter(*(each.name for each in fields(kind) if each.name not in names))
+
+
+_OF_CLIENT = _but(Client, "path", "vector", "doc", "labels", "group")
+_OF_GROUP = _but(Group, "devices", "memories", "part")
+_OF_PART = _but(Part, "path", "doc", "labels")
+
+
+def _anywhere(client: Client) -> Sort:
     """A client without the names of where it is: all that its cost is made from."""
     group = client.group
-    if group is not None:
-        part, count = replace(group.part, path="", doc="", labels=()), len(group.devices)
-        group = replace(group, devices=("",) * count, memories=(), part=part)
-    return replace(client, path="", vector="", doc="", labels=(), group=group)
+    if group is None:
+        return _OF_CLIENT(client)
+    own = len(group.devices), *_OF_GROUP(group), *_OF_PART(group.part)
+    return *_OF_CLIENT(client), own
 
 
 def _check_options(client: Client, group: Group, sink: Sink) -> None:

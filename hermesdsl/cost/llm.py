@@ -41,10 +41,17 @@ from hermesdsl.cost.types import DecodeRun, Piece, StepRows, StepWork, Use
 from hermesdsl.graph.types import DTYPE_BYTES, Group, LlmModel, Value
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from hermesdsl.cost.provenance import Shares
     from hermesdsl.cost.types import Floats
     from hermesdsl.cost.use import Work
 
+    #: Pieces from each one on.
+    Onward: TypeAlias = list[tuple[Piece, ...]]
+
+#: A tuple of a kind from all of its values, without names: one is made for every run of steps.
+_new = tuple.__new__
 _UNCUT = Schedule()
 _START = itemgetter(Piece._fields.index("start"))
 #: Steps of prompt slices, and operators of steps, that are remembered at once: prompts of a trace
@@ -100,6 +107,9 @@ class DataSheetCost:
         self._decode_cache: dict[tuple[int, int, int, int], tuple[Piece, ...]] = {}
         self._prefill_cache: dict[tuple[object, ...], float] = {}
         self._run_cache: dict[tuple[int, int, int], tuple[Piece, ...]] = {}
+        #: By decodes and most, see `_begin_runs`; the same of decodes in any step.
+        self._runs: dict[tuple[int, int], tuple[list[float], Onward]] = {}
+        self._begun: dict[tuple[int, int, int, int], tuple[list[float], tuple[Piece, ...]]] = {}
 
     # --- the interpreter's interface -------------------------------------------------------
 
@@ -108,8 +118,8 @@ class DataSheetCost:
 
         `queries`: tokens of each decoding sequence, all counted in `tokens` and `sampled`.
         """
-        tokens, sampled, prefills, _, _, _, decodes, context, fullest_rank = work
-        most, drawn = (0, 0)
+        tokens, sampled, prefills, prompts, _, _, decodes, context, fullest_rank = work
+        most = drawn = 0
         if fullest_rank is not None:
             most, drawn = fullest_rank.decodes, fullest_rank.sampled
         if prefills == 0 and tokens == decodes * queries == sampled:
@@ -124,15 +134,18 @@ class DataSheetCost:
         seconds = self._linear_cache.get((rank, tokens)) or self._linear(rank, tokens)
         seconds += self._head_cache.get((sampled, cuts, drawn)) or self._head(sampled, order, drawn)
         if decodes:
-            pieces = self._decode_cache.get((decodes, cuts, queries, most))
-            pieces = pieces or self.decode_pieces(decodes, order, queries, most)
-            piece = pieces[0] if len(pieces) == 1 else piece_at(pieces, context)
-            seconds += piece.a + piece.b * context
+            key = (decodes, cuts, queries, most)
+            found = self._begun.get(key)
+            if found is None:
+                pieces = self.decode_pieces(decodes, order, queries, most)
+                found = self._begun[key] = [piece.start for piece in pieces[1:]], pieces
+            _, a, b = found[1][bisect_right(found[0], context)]
+            seconds += a + b * context
         if prefills:
             seconds += self._prefill_seconds(work, order)
             if decodes and self._joins:
                 seconds += self._beside(work)
-        least, alone = self.host(rank, tokens, sequences, work.prefill_tokens)
+        least, alone = self.host(rank, tokens, sequences, prompts)
         return (seconds if seconds > least else least) + alone
 
     def _beside(self, work: StepWork) -> float:
@@ -144,10 +157,18 @@ class DataSheetCost:
 
         `most` of them on the fullest data-parallel rank; 0: as many as are expected.
         """
-        pieces = self._run_cache.get((decodes, 1, most)) or self.run_pieces(decodes, 1, most)
-        if len(pieces) > 1:
-            pieces = pieces[bisect_right(pieces, context, 1, key=_START) - 1 :]
-        return DecodeRun(pieces, decodes, context)
+        known = self._runs.get((decodes, most)) or self._begin_runs(decodes, most)
+        starts, onward = known
+        pieces = onward[bisect_right(starts, context)]
+        return _new(DecodeRun, (pieces, decodes, context, 1.0))
+
+    def _begin_runs(self, decodes: int, most: int) -> tuple[list[float], Onward]:
+        """Where pieces of a run begin but for the first, and those from each on."""
+        pieces = self.run_pieces(decodes, 1, most)
+        starts = [piece.start for piece in pieces[1:]]
+        onward = [pieces[place:] for place in range(len(pieces))]
+        self._runs[decodes, most] = starts, onward
+        return starts, onward
 
     @property
     def kv_tokens(self) -> int:

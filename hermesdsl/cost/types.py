@@ -93,10 +93,11 @@ class DecodeRun(NamedTuple):
         growth = decodes * advance
         found = []
         total, done, last = 0.0, 0, len(pieces) - 1
+        most = context + (steps - 1) * growth
         for index, (_, a, b) in enumerate(pieces):
             count = steps
-            if index < last and context + (steps - 1) * growth >= pieces[index + 1][0]:
-                count = self._steps_before(pieces[index + 1][0])
+            if index < last and most >= (end := pieces[index + 1][0]):
+                count = min(self._steps_before(end), steps)
             if count > done:
                 n = count - done
                 first = context + done * growth

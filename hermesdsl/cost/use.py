@@ -136,14 +136,14 @@ def expected_seconds(cost: DataSheetCost, rows: StepRows, queries: int) -> Float
     for order, at in by_schedule(cost, tokens):
         part = rows_at(rows, at)
         host, (fixed,) = fixed_work(cost, order, tokens[at], part, queries, ("taken",))
-        forever = np.full(len(at), np.inf)
+        forever = np.full(len(part.seconds), np.inf)
         found[at] = host + fixed
         plain = part._replace(prefill_tokens=np.maximum(part.prefill_tokens, 1e-9))
         found[at] += _decode_use(cost, order, plain, forever, queries)[0]
     return found
 
 
-def rows_at(rows: StepRows, at: Ints) -> StepRows:
+def rows_at(rows: StepRows, at: Ints | slice) -> StepRows:
     """The rows at these places."""
     return StepRows(
         rows.seconds[at], rows.batch[at], rows.tokens[at], rows.prefill_tokens[at],
@@ -151,14 +151,14 @@ def rows_at(rows: StepRows, at: Ints) -> StepRows:
     )  # fmt: skip
 
 
-def by_schedule(cost: DataSheetCost, tokens: Ints) -> list[tuple[Schedule, Ints]]:
+def by_schedule(cost: DataSheetCost, tokens: Ints) -> list[tuple[Schedule, Ints | slice]]:
     """The rows that are cut into micro-batches alike."""
     sizes, place = _different(tokens)
     groups: dict[Schedule, list[int]] = {}
     for index, size in enumerate(sizes.tolist()):
         groups.setdefault(cost.schedule(size), []).append(index)
     if len(groups) == 1:
-        return [(order, np.arange(len(tokens))) for order in groups]
+        return [(order, slice(None)) for order in groups]
     return [(order, np.flatnonzero(np.isin(place, own))) for order, own in groups.items()]
 
 
@@ -208,7 +208,9 @@ def _shares(
     prompting = (left - taken) * prompts
     moved = _prompting_bytes(cost, rows.prefill_tokens) * layers / order.cuts / cost.group.dp
     streamed = np.minimum(moved / cost.attention_device.bandwidth, prompting)
-    drawn += _drawn(cost, "prefill", layers, prompting, prompting * reach, streamed)
+    read_in = np.flatnonzero(prompts)
+    own = prompting[read_in]
+    drawn[read_in] += _drawn(cost, "prefill", layers, own, own * reach, streamed[read_in])
     used = np.stack([
         np.maximum(rows.seconds - host - waited, 0.0),
         computed + flops + prompting * reach,
@@ -251,7 +253,8 @@ def _distinct(
             work = known[what, key, cuts] = work_of(cost, operators(key))
         rows.append(work)
     table = np.array(rows, np.float64).reshape(-1, len(Work._fields))
-    return np.stack([table[:, Work._fields.index(name)][place] for name in columns])
+    chosen = [Work._fields.index(name) for name in columns]
+    return np.take(np.ascontiguousarray(table[:, chosen].T), place, axis=1)
 
 
 def _different(keys: Ints) -> tuple[Ints, Ints]:

@@ -8,8 +8,9 @@ no device.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import exp, log
 
 from hermesdsl.cost.provenance import CALIBRATED, DATASHEET, MEASURED
@@ -34,14 +35,14 @@ class Lookup:
     axes: tuple[tuple[int, list[float]], ...]
     values: list[float]
 
-    def holds(self, logs: Sequence[float]) -> bool:
+    def holds(self, logs: Mapping[int, float]) -> bool:
         """Whether a shape lies between the knots of every axis."""
         return all(
             knots[0] - _SAME <= logs[place] <= knots[-1] + _SAME for place, knots in self.axes
         )
 
-    def at(self, logs: Sequence[float]) -> float:
-        """log u at a shape, given by the logarithms of its coordinates."""
+    def at(self, logs: Mapping[int, float]) -> float:
+        """log u at a shape, given by the logarithms of its coordinates, by place."""
         if len(self.axes) == 1:
             return self._between(logs)
         places, shares = [0], [1.0]
@@ -63,7 +64,7 @@ class Lookup:
             total += share * values[at]
         return total
 
-    def _between(self, logs: Sequence[float]) -> float:
+    def _between(self, logs: Mapping[int, float]) -> float:
         """The same on the only axis."""
         (place, knots), values = self.axes[0], self.values
         x = logs[place]
@@ -95,7 +96,8 @@ class Utilisation:
 
     def at(self, *shape: float) -> tuple[float, str]:
         """The factor on speed and its rung, for coordinates in order; tiny ones count as 1e-9."""
-        logs = [log(x) if x > _LEAST else log(_LEAST) for x in shape]
+        logs = {place: log(x) if (x := shape[place]) > _LEAST else log(_LEAST)
+                for place in self._used}  # fmt: skip
         for lookup in self.measured:
             if lookup.holds(logs):
                 return exp(lookup.at(logs)), MEASURED
@@ -105,6 +107,12 @@ class Utilisation:
         for lookup in self.fitted:
             total += lookup.at(logs)
         return exp(total), self.rung
+
+    @cached_property
+    def _used(self) -> tuple[int, ...]:
+        """Places of the coordinates that any grid has."""
+        found = {place for each in (*self.measured, *self.fitted) for place, _ in each.axes}
+        return tuple(sorted(found))
 
     def fixed(self, **coordinates: float) -> Utilisation:
         """The same where some coordinates never change: less to look up, the same factors."""

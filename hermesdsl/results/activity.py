@@ -116,9 +116,13 @@ def _alike(
     rows = rows_by(table["client"])
     for members in alike.values():
         first = run.clients[members[0]]
-        mine = np.sort(np.concatenate([rows.get(number, _NONE) for number in members]))
+        own_rows = [rows.get(number, _NONE) for number in members]
+        if whole := sum(map(len, own_rows)) == len(table["client"]):
+            mine = np.arange(len(table["client"]))
+        else:
+            mine = np.sort(np.concatenate(own_rows))
         if len(mine) or lasted is None:
-            steps = {name: column[mine] for name, column in table.items()}
+            steps = table if whole else {name: column[mine] for name, column in table.items()}
             own = None if lasted is None else lasted[mine]
             yield costs[first], members, mine, _step_rows(steps, own, sizes[first])
 

@@ -45,7 +45,7 @@ def causes_of(system: CompiledSystem, clients: Mapping[str, int]) -> tuple[Cause
             found.append(Cause(path, f"client.{path}", spec, (index,), memories, itself=True))
     failing = _failing_hardware(system)
     taken: dict[str, list[int]] = {path: [] for path in failing}
-    for path in sorted(clients):
+    for path in sorted(clients) if failing else ():
         for thing in _under(nodes[path]["client"], failing):
             taken[thing].append(clients[path])
     parts: dict[str, list[str]] = {path: [] for path in failing}

@@ -252,7 +252,11 @@ class CountedDecoding:
         while ends and ends[0][0] <= clock:
             sequence = self._live.pop(heappop(ends)[1], None)
             if sequence is not None:
-                self._leave(sequence)
+                # As `_leave`, for every sequence ends so.
+                start = sequence.joined - sequence.base
+                self._grow[start % self._size] -= 1
+                self.context -= clock - start + 1
+                self.count -= 1
                 found.append(sequence)
         return found
 

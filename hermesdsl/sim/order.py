@@ -106,11 +106,12 @@ class WaitingQueue:
     empty when nobody waits; else no concern of others.
     """
 
-    __slots__ = ("_rank", "_turns", "entries")
+    __slots__ = ("_rank", "entries", "turns")
 
     def __init__(self, rank: Rank) -> None:
         self._rank = rank
-        self._turns = 0
+        #: How many have come so far: the turn of the last one.
+        self.turns = 0
         self.entries: list[Entry] = []
 
     def __len__(self) -> int:
@@ -121,11 +122,6 @@ class WaitingQueue:
         return (entry[-1] for entry in self.entries)
 
     @property
-    def turns(self) -> int:
-        """How many have come so far: the turn of the last one."""
-        return self._turns
-
-    @property
     def head(self) -> Sequence:
         """Who is next; there must be somebody."""
         return self.entries[0][-1]
@@ -134,7 +130,7 @@ class WaitingQueue:
         """Let a sequence wait; one that has been here before keeps its turn among equals."""
         turn = sequence.turn
         if not turn:
-            self._turns = sequence.turn = turn = self._turns + 1
+            self.turns = sequence.turn = turn = self.turns + 1
         heappush(self.entries, (standing, self._rank(sequence), turn, sequence))
 
     def pop(self) -> Sequence:
@@ -147,6 +143,6 @@ class WaitingQueue:
 
     def _entry(self, sequence: Sequence, standing: int) -> Entry:
         if not sequence.turn:
-            self._turns += 1
-            sequence.turn = self._turns
+            self.turns += 1
+            sequence.turn = self.turns
         return (standing, self._rank(sequence), sequence.turn, sequence)

@@ -187,10 +187,10 @@ class Stepping(Running):
             sampled += take == sequence.left
         batch = self.decoding.count if decodes else 0
         context = self.decoding.context if batch else 0
-        work = StepWork(
+        work = tuple.__new__(StepWork, (
             prefill + batch, sampled + batch, len(slices), prefill, pairs, kv_read, batch, context,
             self.fullest(slices, batch > 0) if self.dealt is not None else None,
-        )  # fmt: skip
+        ))  # fmt: skip
         self._step_decodes = batch > 0
         self._step_prompts = prefill
         self._step_start = now
