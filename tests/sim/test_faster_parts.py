@@ -19,7 +19,7 @@ from random_programs import HARDWARE, block
 import hermesdsl
 from hermesdsl.diagnostics import SpecError
 
-SIZES = {"lane": 5, "cable": 2, "dram": 8192, "memory": 2048}
+SIZES = {"lane": 5, "cable": 2, "dram": 8192, "memory": 2048, "answer": 20}
 #: Rounding of sums of steps.
 SLACK = 1 + 1e-12
 
