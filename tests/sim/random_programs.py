@@ -54,7 +54,7 @@ profile Front {{
 }}
 model Plain {{
     layers = 4; hidden = 512; ffn = 1536; vocab = 8000; heads = 8; kv_heads = 8
-    head_dim = 256; parameters = 20e6; max_context = 1000000 tok
+    head_dim = 256; parameters = 20e6
 }}
 model Small extends Plain {{ layers = 1; hidden = 128; ffn = 256; heads = 2; kv_heads = 1; parameters = 2e6 }}
 model Windowed extends Plain {{ window = 96 tok }}
