@@ -120,33 +120,40 @@ class DecodeRun(NamedTuple):
             count -= 1
         return count
 
-    def first_step_at(self, seconds: float, origin: float, limit: int) -> int:
-        """Smallest j in 1..limit with origin + S(j) >= seconds (`limit` if there is none).
+    def first_step_at(self, time: float, origin: float, limit: int) -> int:
+        """Smallest step j in 1..limit of a run begun at `origin` that ends at or after `time`.
 
-        The root of the parabola on which it lies is tried before searching.
+        `limit` if there is none. The root of the first piece's parabola is tried, then that of the
+        piece on which the step lies, before searching.
         """
-        elapsed = seconds - origin
+        pieces, decodes, context, advance = self
+        _, a, b = pieces[0]
+        elapsed = time - origin
+        guess = min(max(_root(elapsed, a + b * context, b * decodes * advance), 1), limit)
+        if self._is_first(guess, time, origin, limit):
+            return guess
         done, before = 0, 0.0
-        guess = limit
         for upto, end, first, slope in self.passed(limit):
             if end >= elapsed:
                 guess = min(max(done + _root(elapsed - before, first, slope), 1), upto)
                 break
             done, before = upto, end
+        if self._is_first(guess, time, origin, limit):
+            return guess
         low, high = 1, limit
-        if origin + self.seconds(guess) >= seconds:
-            high = guess
-            if guess > 1 and origin + self.seconds(guess - 1) < seconds:
-                low = guess
-        else:
-            low = min(guess + 1, limit)
         while low < high:
             middle = (low + high) // 2
-            if origin + self.seconds(middle) >= seconds:
+            if origin + self.seconds(middle) >= time:
                 high = middle
             else:
                 low = middle + 1
         return low
+
+    def _is_first(self, step: int, time: float, origin: float, limit: int) -> bool:
+        """Whether that step, and none before it, ends at or after `time`, or is the `limit`."""
+        return (step == 1 or origin + self.seconds(step - 1) < time) and (
+            step == limit or origin + self.seconds(step) >= time
+        )
 
 
 def _root(seconds: float, first: float, slope: float) -> int:

@@ -9,10 +9,8 @@ queue or policy. `sim.reference` holds the same interface written sequence by se
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from math import ceil, nan, sqrt
+from math import nan
 from typing import TYPE_CHECKING, Final, Protocol
-
-from hermesdsl.cost.types import DecodeRun
 
 if TYPE_CHECKING:
     from hermesdsl.sim.guessing import Course
@@ -295,28 +293,3 @@ class CountedDecoding:
         self._grow[start % self._size] -= 1
         self.context -= self.clock - start + 1
         self.count -= 1
-
-
-def first_step_at(run: DecodeRun, time: float, origin: float, limit: int) -> int:
-    """Smallest step j in 1..limit of a run begun at `origin` that ends at or after `time`.
-
-    `limit` if there is none. The root of the first piece's parabola is tried before searching.
-    """
-    pieces, decodes, context, advance = run
-    _, a, b = pieces[0]
-    slope = b * decodes * advance
-    first = a + b * context - 0.5 * slope
-    elapsed = time - origin
-    square = first * first + 2.0 * slope * elapsed
-    root = sqrt(square) if square > 0.0 else 0.0
-    if first + root > 0.0:
-        guess = ceil(2.0 * elapsed / (first + root))
-        if guess < 1:
-            guess = 1
-        elif guess > limit:
-            guess = limit
-        if (guess == 1 or origin + run.seconds(guess - 1) < time) and (
-            guess == limit or origin + run.seconds(guess) >= time
-        ):
-            return guess
-    return run.first_step_at(time, origin, limit)

@@ -20,7 +20,7 @@ from math import inf, nextafter
 from typing import TYPE_CHECKING
 
 from hermesdsl.cost.types import DecodeRun
-from hermesdsl.sim.decoding import Sequence, first_step_at
+from hermesdsl.sim.decoding import Sequence
 from hermesdsl.sim.kernel import STEP
 from hermesdsl.sim.losing import Losing
 from hermesdsl.sim.record import STEP_ROW
@@ -87,7 +87,7 @@ class Running(Losing):
         """Blocks that nobody uses once all steps that end before `earliest` have ended."""
         free = self.kv.free
         if self._state == RUNNING:
-            steps = first_step_at(self._run, earliest, self._run_start, self._limit) - 1
+            steps = self._run.first_step_at(earliest, self._run_start, self._limit) - 1
             free -= self.decoding.need(steps) if steps else 0
         return free
 
@@ -95,7 +95,7 @@ class Running(Losing):
         """Tokens of a sequence since it last joined, by steps that end before `earliest`."""
         done = self.decoding.clock - sequence.joined
         if self._state == RUNNING:
-            done += first_step_at(self._run, earliest, self._run_start, self._limit) - 1
+            done += self._run.first_step_at(earliest, self._run_start, self._limit) - 1
         return done
 
     # --- runs -------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ class Running(Losing):
         self._interrupted = True
         limit = self._limit
         if limit > 1:
-            steps = first_step_at(self._run, earliest, self._run_start, limit)
+            steps = self._run.first_step_at(earliest, self._run_start, limit)
             if steps < limit:
                 self._end_run_after(steps)
 
@@ -168,7 +168,7 @@ class Running(Losing):
         if self._seen_at:
             return
         limit = self._limit
-        steps = 1 if limit == 1 else first_step_at(self._run, earliest, self._run_start, limit)
+        steps = 1 if limit == 1 else self._run.first_step_at(earliest, self._run_start, limit)
         self._seen_at, self._seen = steps, self.waiting.turns
         if steps + 1 < limit:
             self._end_run_after(steps + 1)
@@ -181,7 +181,7 @@ class Running(Losing):
     def _settle_run(self, until: float) -> int:
         """Count the steps of the run that have ended by `until`; how many."""
         after = nextafter(until, inf)
-        steps = first_step_at(self._run, after, self._run_start, self._limit) - 1
+        steps = self._run.first_step_at(after, self._run_start, self._limit) - 1
         if steps:
             self._advance(steps)
             self._record_run(steps, self._run_start + self._run.seconds(steps))

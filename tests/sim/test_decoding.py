@@ -11,7 +11,7 @@ from hand_built import AffineCost, KneeCost
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hermesdsl.sim.decoding import CountedDecoding, Sequence, first_step_at
+from hermesdsl.sim.decoding import CountedDecoding, Sequence
 from hermesdsl.sim.reference import ListedDecoding
 
 
@@ -70,4 +70,4 @@ def test_first_step_at_or_after_a_time(run: Any, limit: int, time: float, tie: i
     when = origin + run.seconds(tie) if on else origin + time
     ends = np.array([origin + run.seconds(j) for j in range(1, limit + 1)])
     expected = min(int(np.searchsorted(ends, when, "left")) + 1, limit)
-    assert first_step_at(run, when, origin, limit) == expected
+    assert run.first_step_at(when, origin, limit) == expected
