@@ -9,7 +9,6 @@ import pytest
 from formula_device import SHEETS, FormulaDevice
 
 import hermesdsl
-from hermesdsl.cli.app import run
 from hermesdsl.cli.calibrate import part_of
 from hermesdsl.cost.classes import class_links
 from hermesdsl.cost.collective import Collectives
@@ -24,19 +23,6 @@ from hermesdsl.measure.tables import read_table
 
 META = {"chip": "H200", "device": "NVIDIA H200", "driver": "1", "torch": "2.9"}
 Hermes = Callable[..., "tuple[int, str, str]"]
-
-
-@pytest.fixture
-def hermes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Hermes:
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        code = run(arguments)
-        return (code, *capsys.readouterr())
-
-    return call
 
 
 def filled(folder: Path, *, powered: int = 12, **more: object) -> Store:

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from formula_device import FormulaDevice
 
-from hermesdsl.cli.app import run
 from hermesdsl.measure.profile import torch_device
 from hermesdsl.measure.profile.grid import Case
 
@@ -41,19 +40,6 @@ class Gpu(FormulaDevice):
 
 
 Hermes = Callable[..., "tuple[int, str, str]"]
-
-
-@pytest.fixture
-def hermes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Hermes:
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        code = run(arguments)
-        return (code, *capsys.readouterr())
-
-    return call
 
 
 @pytest.fixture
